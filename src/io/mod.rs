@@ -1,0 +1,166 @@
+//! Files in, files out: one file per format, recognised by content, never by file name alone.
+//!
+//! [`open`] turns sources into a [`Model`]: a table of tensors, what each of them is for, and a [`Skeleton`]: everything of
+//! the file that is not tensor data. Tensor data stays in the source and is read one tensor at a time ([`Model::read`]);
+//! `skeleton::write` puts tensors back into the skeleton, which gives a file of the same format.
+
+pub mod skeleton;
+
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use skeleton::Skeleton;
+
+/// Random access to a file: a path natively, a `File` handle in the browser's worker, bytes in tests.
+pub trait Source {
+    /// The file's name, without its path.
+    fn name(&self) -> &str;
+    /// Its length in bytes.
+    fn len(&self) -> u64;
+    /// Whether it has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Fills `buf` from `offset`. An error when the range is not inside the file.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+}
+
+/// The container format of a model file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// safetensors.
+    Safetensors,
+    /// ONNX.
+    Onnx,
+    /// One NumPy array.
+    Npy,
+    /// A zip of NumPy arrays.
+    Npz,
+    /// A PyTorch zip checkpoint.
+    Pth,
+}
+
+/// Element type of a stored tensor, little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 16-bit IEEE float.
+    F16,
+    /// bfloat16.
+    Bf16,
+    /// 32-bit IEEE float.
+    F32,
+    /// 64-bit IEEE float.
+    F64,
+    /// Anything else of this many bytes per element: never decoded, passed through untouched.
+    Other(u8),
+}
+
+/// How the two channel axes of a layer's tensor are laid out. Kernel axes always come last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// `[out, in, kernel…]`: convolutions, PyTorch's dense layers, Gemm with `transB`.
+    OutIn,
+    /// `[in, out, kernel…]`: transposed convolutions, MatMul, Gemm without `transB`.
+    InOut,
+}
+
+/// A layer's weights as the method sees them (method.md, section 1): `groups` stacked `n×m×K` arrays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerShape {
+    /// Independent groups stacked along the first axis of the tensor (`group` of a convolution); 1 otherwise.
+    pub groups: usize,
+    /// Output channels per group, `n`.
+    pub outputs: usize,
+    /// Input channels per group, `m`.
+    pub inputs: usize,
+    /// Kernel positions `K = a·b`; 1 for a dense layer.
+    pub taps: usize,
+    /// Layout of the tensor.
+    pub order: Order,
+}
+
+impl LayerShape {
+    /// Number of weights.
+    pub fn weights(&self) -> usize {
+        self.groups * self.outputs * self.inputs * self.taps
+    }
+}
+
+/// What a tensor is for, hence how it is coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Weights of a layer: transformed and quantized.
+    Layer(LayerShape),
+    /// A bias or normalisation parameter: kept as a 16-bit float where that is accurate.
+    Small,
+    /// Kept bit for bit: integers, scalars, constants of a graph.
+    Exact,
+}
+
+/// A tensor of a model, without its data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TensorInfo {
+    /// Its name in the file.
+    pub name: String,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Shape as stored.
+    pub shape: Vec<usize>,
+    /// What it is for.
+    pub role: Role,
+}
+
+impl TensorInfo {
+    /// Number of elements. The shape was checked by [`crate::limits::element_count`] when it was read.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+    /// Bytes of the tensor in its element type.
+    pub fn bytes(&self) -> usize {
+        self.elements() * self.dtype.size()
+    }
+}
+
+impl Dtype {
+    /// Bytes per element.
+    pub fn size(self) -> usize {
+        match self {
+            Dtype::F16 | Dtype::Bf16 => 2,
+            Dtype::F32 => 4,
+            Dtype::F64 => 8,
+            Dtype::Other(n) => n as usize,
+        }
+    }
+    /// Whether this is a float type whose values can be quantized.
+    pub fn is_float(self) -> bool {
+        !matches!(self, Dtype::Other(_))
+    }
+}
+
+/// Reads one tensor's bytes: C order, little-endian, in its own element type, exactly [`TensorInfo::bytes`] long.
+pub trait TensorReader {
+    /// Reads tensor `index` of the table.
+    fn read(&self, index: usize) -> Result<Vec<u8>>;
+}
+
+/// A model file, opened: everything but the tensor data, which is read on demand.
+pub struct Model {
+    /// Name of the main file, without its path.
+    pub name: String,
+    /// Its format.
+    pub format: Format,
+    /// Bytes of all files that belong to it.
+    pub file_bytes: u64,
+    /// All tensors, in file order. Aliases (tied weights) appear once.
+    pub tensors: Vec<TensorInfo>,
+    /// All that is not tensor data.
+    pub skeleton: Skeleton,
+    /// Where the data is.
+    pub reader: Rc<dyn TensorReader>,
+}

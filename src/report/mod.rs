@@ -1,0 +1,237 @@
+//! What is shown: the same serde types on the page, in JSON and in CSV. Nothing here computes a rate or a distortion.
+
+use serde::{Deserialize, Serialize};
+
+/// The transform of a layer (Young et al. 2021, Section 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TransformKind {
+    /// `T = Θ`; nothing to store.
+    None,
+    /// Karhunen–Loève transform across input channels, `T = ΘU`.
+    KltRow,
+    /// Karhunen–Loève transform across output channels, `T = UᵗΘ`.
+    KltCol,
+}
+
+impl TransformKind {
+    /// All of them, in the order of the file format's codes.
+    pub const ALL: [TransformKind; 3] = [TransformKind::None, TransformKind::KltRow, TransformKind::KltCol];
+    /// The name on the command line, on the page and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            TransformKind::None => "none",
+            TransformKind::KltRow => "klt-row",
+            TransformKind::KltCol => "klt-col",
+        }
+    }
+}
+
+/// Which transforms the allocation may choose from, per layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TransformChoice {
+    /// Per layer the one of least `D + λR`, basis included.
+    #[default]
+    Auto,
+    /// This one in every layer that has it.
+    None,
+    /// This one in every layer that has it.
+    KltRow,
+    /// This one in every layer that has it.
+    KltCol,
+}
+
+impl TransformChoice {
+    /// The name on the command line and on the page.
+    pub fn name(self) -> &'static str {
+        match self {
+            TransformChoice::Auto => "auto",
+            TransformChoice::None => "none",
+            TransformChoice::KltRow => "klt-row",
+            TransformChoice::KltCol => "klt-col",
+        }
+    }
+}
+
+/// What the user asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Budget {
+    /// Rate: bits per weight of the quantized layers, everything a decoder needs for them included.
+    Bits(f64),
+    /// Bytes of the whole `.tq` file.
+    Size(u64),
+    /// Original bytes over bytes of the `.tq` file.
+    Ratio(f64),
+}
+
+/// Settings that the curves depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CurveSettings {
+    /// Most blocks of rows per layer, each with its own depth and step (Young et al. 2021, Section 5.1: 8).
+    pub blocks: usize,
+}
+
+impl Default for CurveSettings {
+    fn default() -> Self {
+        CurveSettings { blocks: 8 }
+    }
+}
+
+/// Settings that only the allocation depends on: a change costs milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AllocationSettings {
+    /// What is asked for.
+    pub budget: Budget,
+    /// Allowed transforms.
+    pub transform: TransformChoice,
+    /// Layers locked to a depth, by [`LayerRow::index`].
+    pub locks: Vec<(usize, u8)>,
+    /// Layers kept as they are, by [`LayerRow::index`].
+    pub excludes: Vec<usize>,
+}
+
+impl Default for AllocationSettings {
+    fn default() -> Self {
+        AllocationSettings { budget: Budget::Bits(4.0), transform: TransformChoice::Auto, locks: Vec::new(), excludes: Vec::new() }
+    }
+}
+
+/// A model as it was opened: the table before anything is computed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelSummary {
+    /// File name.
+    pub name: String,
+    /// `onnx`, `safetensors`, `npz`, `npy`, `pth`, or `tq`.
+    pub format: String,
+    /// Bytes of the file, external data included.
+    pub bytes: u64,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Weights in layers (what is quantized).
+    pub layer_weights: u64,
+    /// Bytes of those weights in the file.
+    pub layer_bytes: u64,
+    /// Values in biases and normalisation parameters.
+    pub small_values: u64,
+    /// Bytes kept bit for bit.
+    pub exact_bytes: u64,
+    /// The layers.
+    pub layers: Vec<LayerSummary>,
+    /// Things the user should know (an unused external file, a layer kept because …), one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// A layer as it was opened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerSummary {
+    /// Position among the layers; the key of locks and excludes.
+    pub index: usize,
+    /// Name of its weight tensor.
+    pub name: String,
+    /// Shape as stored.
+    pub shape: Vec<usize>,
+    /// Number of weights.
+    pub weights: u64,
+}
+
+/// A point of a rate–distortion curve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RdPoint {
+    /// Rate in bits per weight.
+    pub rate: f64,
+    /// Bytes of the whole file at this point.
+    pub bytes: u64,
+    /// Distortion: mean over layers of the relative weight error `‖dΘ‖²/‖Θ‖²`, in dB. 0 dB: all weights zero.
+    pub db: f64,
+}
+
+/// One line of the rate–distortion plot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RdLine {
+    /// `none`, `KLT` or `auto`.
+    pub label: String,
+    /// Points, by rising rate.
+    pub points: Vec<RdPoint>,
+}
+
+/// The rate–distortion plot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RdCurves {
+    /// Lines; `auto` last.
+    pub lines: Vec<RdLine>,
+}
+
+/// One allocation: what the readouts, the bars and the table show.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AllocationReport {
+    /// Rate in bits per weight over the layers that are quantized, all side information included.
+    pub rate: f64,
+    /// Bytes of the `.tq` file, exactly.
+    pub bytes: u64,
+    /// Bytes of the original over bytes of the `.tq` file.
+    pub ratio: f64,
+    /// Mean relative weight error of the quantized layers, in dB.
+    pub db: f64,
+    /// The Lagrange multiplier: distortion one more bit per weight would buy (per-layer relative error per bit).
+    pub lambda: f64,
+    /// Whether errors were measured on decoded weights (after encoding) or on the curves (before).
+    pub measured: bool,
+    /// Bytes of the file that are not layers: header, skeleton, small and exact tensors.
+    pub other_bytes: u64,
+    /// When the budget cannot be had: one sentence that says so, with the nearest reachable value.
+    pub not_reachable: Option<String>,
+    /// Least and greatest rate that can be had with these settings.
+    pub rate_range: (f64, f64),
+    /// Per layer.
+    pub layers: Vec<LayerRow>,
+}
+
+/// A layer in an allocation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerRow {
+    /// Position among the layers.
+    pub index: usize,
+    /// Name of its weight tensor.
+    pub name: String,
+    /// Shape as stored.
+    pub shape: Vec<usize>,
+    /// Number of weights.
+    pub weights: u64,
+    /// The transform chosen; `None` for an excluded layer.
+    pub transform: Option<TransformKind>,
+    /// Bits per weight of this layer, basis and side information included.
+    pub bits: f64,
+    /// Bytes of its section of the file.
+    pub bytes: u64,
+    /// Of these, bytes of the basis.
+    pub basis_bytes: u64,
+    /// Relative weight error `‖dΘ‖²/‖Θ‖²`.
+    pub error: f64,
+    /// The depth it is locked to.
+    pub locked: Option<u8>,
+    /// Whether it is kept as it is.
+    pub excluded: bool,
+    /// Depth of each block of coefficients, strongest block first.
+    pub depths: Vec<u8>,
+}
+
+/// The whole report: `--report R.json`, `download-report`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// `waterfill` and its version.
+    pub program: String,
+    /// The equivalent command line.
+    pub command: String,
+    /// The input.
+    pub model: ModelSummary,
+    /// Settings of the curves.
+    pub curve_settings: CurveSettings,
+    /// Settings of the allocation.
+    pub settings: AllocationSettings,
+    /// What was allocated, measured on the decoded weights.
+    pub allocation: AllocationReport,
+    /// The curves.
+    pub curves: RdCurves,
+}
