@@ -8,8 +8,8 @@ Files: resnet20 in four formats (only with DATA), the three samples, and four ma
 double precision, integers, empty and scalar tensors, nested and tied checkpoints, views, Fortran order, deflate, typed ONNX fields.
 
 Of each file that comes back: same names, order, shapes, element types, metadata, containers and graph; integers bit for bit; every float
-tensor exact, or rounded to 16-bit float, or a quantized layer that the report names, with the error the report states. The report's byte count is
-the `.tq` file's. ONNX models also run before and after; at `--bits 8` their logits must agree to `--logits` per cent of their deviation (rms).
+tensor exact, or rounded to 16-bit float, or a quantized layer that the report names, with the error the report states, in all no more than the bits explain.
+The report's byte count is the `.tq` file's. ONNX models also run before and after; at `--bits 8` their logits must agree to `--logits` per cent of their deviation (rms).
 Exit 0 when all holds, 1 when not, 2 when something needed is missing.
 """
 
@@ -340,8 +340,11 @@ def check(binary, path, folder, options, data):
     print(f"{path.name}: {path.stat().st_size} -> {size} bytes, {allocation['rate']:.3f} bits per weight, {len(before.tensors)} tensors, transforms {dict(kinds)}")
     if errors:
         root = {name: 100 * error**0.5 for name, error in errors.items()}
-        worst = max(root, key=root.get)
-        print(f"  relative weight error: rms over {len(root)} layers {100 * np.mean(list(errors.values()))**0.5:.3f} %, worst {root[worst]:.3f} % ({worst})")
+        worst, rms = max(root, key=root.get), 100 * np.mean(list(errors.values())) ** 0.5
+        print(f"  relative weight error: rms over {len(root)} layers {rms:.3f} %, worst {root[worst]:.3f} % ({worst})")
+        # A uniform quantizer of b bits with the best step for Gaussian weights is at about 2.4·2^−b (8 bits: 0.96 %); the rest is for side information.
+        if rms > 600 * 2.0**-options.bits:
+            faults.append(f"a relative weight error of {rms:.3f} % is too much for {options.bits} bits per weight")
     if path.suffix == ".onnx":
         x, labels = inputs_for(path, data)
         old, new = run(path, x), run(back, x)
