@@ -26,17 +26,21 @@ function engine(page, query = "") {
 /** Waits until the page is up. */
 const mounted = (page) => page.waitForFunction(() => document.readyState === "complete" && !document.getElementById("loading"), null, { timeout: 30000 });
 const isolated = (page) => page.evaluate(() => self.crossOriginIsolated);
-/** Waits until the offline copy of the scope that the page is in is complete. */
-const kept = (page) =>
-  page.waitForFunction(
-    async () => {
-      for (const name of await caches.keys()) {
-        if (name.startsWith(`waterfill ${new URL("./", location.href).pathname} `) && (await (await caches.open(name)).match("files.json"))) return true;
-      }
-    },
-    null,
-    { timeout: 30000 },
-  );
+/** Versions of the complete offline copies of the page's folder. */
+const versions = (page) =>
+  page.evaluate(async () => {
+    const prefix = `waterfill ${new URL("./", location.href).pathname} `;
+    const complete = [];
+    for (const name of await caches.keys()) {
+      if (name.startsWith(prefix) && (await (await caches.open(name)).match("files.json"))) complete.push(name.slice(prefix.length));
+    }
+    return complete.join();
+  });
+/** Waits until the offline copy of this version is the only complete one. */
+async function kept(page, version) {
+  for (let tries = 0; tries < 150 && (await versions(page)) !== version; tries++) await page.waitForTimeout(100);
+  check(`the offline copy is of version ${version}`, (await versions(page)) === version, await versions(page));
+}
 /** Counts how often the page is loaded from here on. */
 function loads(page) {
   const counter = { count: 0 };
@@ -123,7 +127,8 @@ await group("a static host, under a path, with the service worker", async () => 
   check("a later load needs no reload", (await isolated(page)) && loaded.count === 3, loaded);
   check("no errors", page.errors.length === 0, page.errors);
 
-  await kept(page);
+  const list = JSON.parse(fs.readFileSync(path.join(dist, "files.json"), "utf8"));
+  await kept(page, list.version);
   await server.stop();
   for (const address of ["a/b/", "a/b/index.html?engine=st"]) {
     await page.goto(server.url + address);
@@ -134,7 +139,7 @@ await group("a static host, under a path, with the service worker", async () => 
   check("offline, the engine with threads runs", offline?.shared === true && offline.threads === 2, offline);
   const fallback = (await engine(page, "?engine=st")).Ready;
   check("offline, the other one runs", fallback?.shared === false, fallback);
-  const listed = Object.keys(JSON.parse(fs.readFileSync(path.join(dist, "files.json"), "utf8")).files);
+  const listed = Object.keys(list.files);
   const unread = await page.evaluate(async (files) => {
     const ok = await Promise.all(files.map((file) => fetch(file).then((r) => r.ok, () => false)));
     return files.filter((_, at) => !ok[at]);
@@ -144,18 +149,16 @@ await group("a static host, under a path, with the service worker", async () => 
 
   // A new version replaces the copy as a whole; a broken one does not.
   const folder = path.join(site, "a/b");
-  const list = JSON.parse(fs.readFileSync(path.join(folder, "files.json"), "utf8"));
-  const versions = () => page.evaluate(async () => (await caches.keys()).map((name) => name.split(" ").pop()));
   const write = (version) => fs.writeFileSync(path.join(folder, "files.json"), JSON.stringify({ ...list, version }));
   const again = await serve({ folder: site, isolation: false, port: server.port });
   fs.appendFileSync(path.join(folder, "boot.js"), "// changed\n");
   write("broken");
-  const warned = page.waitForEvent("console", { predicate: (message) => /no offline copy/.test(message.text()), timeout: 2000 }).catch(() => {});
+  const warned = page.context().waitForEvent("console", { predicate: (message) => /no offline copy/.test(message.text()), timeout: 10000 }).catch(() => false);
   await page.goto(`${again.url}a/b/`);
   await mounted(page);
   check("the network comes first", (await page.evaluate(() => fetch("boot.js").then((r) => r.text()))).endsWith("// changed\n"));
-  await warned;
-  check("the old copy stays while the new one is incomplete", (await versions()).includes(list.version), await versions());
+  check("an incomplete new version is noticed", await warned);
+  await kept(page, list.version);
   await again.stop();
   await page.goto(`${again.url}a/b/`);
   await mounted(page);
@@ -166,9 +169,7 @@ await group("a static host, under a path, with the service worker", async () => 
   write("second");
   await page.goto(`${third.url}a/b/`);
   await mounted(page);
-  const replaced = async () => String(await versions()) === "second";
-  for (let tries = 0; tries < 100 && !(await replaced()); tries++) await page.waitForTimeout(100);
-  check("a complete new version replaces it", await replaced(), await versions());
+  await kept(page, "second");
   await third.stop();
   await page.context().close();
   fs.rmSync(site, { recursive: true });
@@ -179,7 +180,7 @@ await group("with isolation headers, the service worker keeps a copy, too", asyn
   const page = await newPage(browser);
   await page.goto(server.url);
   await mounted(page);
-  await kept(page);
+  await kept(page, JSON.parse(fs.readFileSync(path.join(dist, "files.json"), "utf8")).version);
   await server.stop();
   await page.goto(server.url);
   await mounted(page);
