@@ -267,7 +267,10 @@ impl Storage<'_> {
 
     fn pieces(&self, views: &[View], table: &mut Table, notes: &mut Vec<String>) -> Result<Vec<Piece>> {
         let Some(chosen) = choose(views) else {
-            notes.push(format!("`{}` overlaps with another tensor in memory and is kept as it is.", views[0].name));
+            notes.push(format!(
+                "`{}` is no block of memory of its own (it has gaps or overlaps with another tensor) and is kept as it is.",
+                views[0].name
+            ));
             return Ok(vec![self.rest(0..self.entry.size, &views[0].name, table)?]);
         };
         let mut pieces = Vec::new();
