@@ -1,5 +1,8 @@
 //! What is shown: the same serde types on the page, in JSON and in CSV. Nothing here computes a rate or a distortion.
 
+#[cfg(feature = "plots")]
+pub mod plot;
+
 use serde::{Deserialize, Serialize};
 
 /// The transform of a layer (Young et al. 2021, Section 4.2).
