@@ -6,5 +6,7 @@ pub mod report;
 
 #[cfg(feature = "core")]
 pub mod io;
+#[cfg(feature = "ui")]
+pub mod ui;
 #[cfg(feature = "web")]
 pub mod worker;
