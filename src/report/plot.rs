@@ -94,7 +94,7 @@ impl Palette {
     };
     /// For a dark page.
     pub const DARK: Palette = Palette {
-        background: Some(RGBColor(19, 27, 38)),
+        background: Some(RGBColor(23, 33, 43)),
         text: RGBColor(230, 237, 245),
         muted: RGBColor(158, 173, 191),
         grid: RGBColor(38, 50, 66),
