@@ -147,7 +147,7 @@ impl Frame {
             db_min = db_min.min(db);
             db_max = db_max.max(db);
         }
-        let rate_max = if rate_max > 0.0 { round_up(rate_max) } else { 1.0 };
+        let rate_max = if rate_max > 0.0 { rate_max } else { 1.0 };
         let db_min = if db_min < 0.0 { -round_up(-db_min) } else { -1.0 };
         let db_max = if db_max > 0.0 { round_up(db_max) } else { 0.0 };
         let (right, bottom) = inner(size);

@@ -19,12 +19,13 @@ const HEIGHT: u32 = 240;
 #[component]
 pub fn Allocation(app: App) -> impl IntoView {
     let host: NodeRef<html::Div> = NodeRef::new();
-    let width = dom::width_of(host);
-    let size = move || (width.get(), HEIGHT);
+    let measured = dom::size_of(host);
+    // The height is given, so that bars are drawn once, not again when the drawing has made its room.
+    let size = move || (measured.get().0, HEIGHT);
     let drawing = move || {
         let palette = if app.dark.get() { Palette::DARK } else { Palette::LIGHT };
         match app.allocation.get() {
-            Some(a) if width.get() > 0 => allocation_svg(&a, size(), &Palette { background: None, ..palette }),
+            Some(a) if size().0 > 0 => allocation_svg(&a, size(), &Palette { background: None, ..palette }),
             _ => String::new(),
         }
     };

@@ -9,7 +9,7 @@ use super::{
 use crate::report::{Budget, TransformChoice};
 
 const TRANSFORMS: [(TransformChoice, &str); 4] = [
-    (TransformChoice::Auto, "auto (best per layer)"),
+    (TransformChoice::Auto, "auto (best)"),
     (TransformChoice::None, "none"),
     (TransformChoice::KltRow, "klt-row"),
     (TransformChoice::KltCol, "klt-col"),

@@ -40,12 +40,11 @@ pub fn Curve(app: App) -> impl IntoView {
     let host: NodeRef<html::Div> = NodeRef::new();
     let overlay: NodeRef<svg::Svg> = NodeRef::new();
     let handle: NodeRef<svg::G> = NodeRef::new();
-    let width = dom::width_of(host);
-    let height = move || if width.get() < 520 { 300 } else { 400 };
+    let size = dom::size_of(host);
     let drawing = Memo::new(move |_| {
         let palette = if app.dark.get() { Palette::DARK } else { Palette::LIGHT };
         let curves = app.curves.get()?;
-        (width.get() > 0).then(|| curve_svg(&curves, None, (width.get(), height()), &palette.transparent()))
+        (size.get().0 > 0).then(|| curve_svg(&curves, None, size.get(), &palette.transparent()))
     });
     let frame = Memo::new(move |_| drawing.with(|d| d.as_ref().map(|d| d.1)));
     let range = move || app.allocation.with(|a| a.as_ref().map_or((0.0, 8.0), |a| a.rate_range));
@@ -116,13 +115,14 @@ pub fn Curve(app: App) -> impl IntoView {
     });
     let tip = move || {
         hovered.get().map(|(x, f, found)| {
-            let right = x > (f.left + f.right) / 2.0;
-            let side = if right { format!("right:{}px", f.right + 12.0 - x + 14.0) } else { format!("left:{}px", x + 14.0) };
+            // Beside the line, on the side that has more room.
+            let side = if x > (f.left + f.right) / 2.0 { format!("right:{}px", size.get().0 as f64 - x + 12.0) } else { format!("left:{}px", x + 12.0) };
+            let narrow = size.get().0 < 520;
             view! {
                 <table class="tip" style=side>
                     <tbody>
                         {found.into_iter().map(|(label, p)| view! {
-                            <tr><th>{label}</th><td>{format!("{:.2} bits", p.rate)}</td><td>{format::db(p.db)}</td><td>{format::short_bytes(p.bytes)}</td></tr>
+                            <tr><th>{label}</th><td>{format!("{:.2} bits", p.rate)}</td><td>{format::db(p.db)}</td>{(!narrow).then(|| view! { <td>{format::short_bytes(p.bytes)}</td> })}</tr>
                         }).collect_view()}
                     </tbody>
                 </table>
@@ -138,9 +138,9 @@ pub fn Curve(app: App) -> impl IntoView {
     let edge = move |f: fn(&Frame) -> f64| move || frame.get().as_ref().map(f).unwrap_or_default();
     let chart = move || {
         view! {
-            <div class="plot curve" data-testid="rd-curve" node_ref=host style:height=move || format!("{}px", height())>
+            <div class="plot curve" data-testid="rd-curve" node_ref=host>
                 <div class="drawing" role="img" inner_html=move || drawing.with(|d| d.as_ref().map(|d| d.0.clone()).unwrap_or_default())
-                    aria-label="Distortion in decibels over rate in bits per weight, one line each without transform, with the KLT, and with the best per layer."></div>
+                    aria-label="Distortion in decibels over rate in bits per weight: one line without transform, one with the KLT, one with the best per layer."></div>
                 <svg class="overlay" node_ref=overlay class:dragging=dragging on:pointerdown=pressed on:pointermove=moved
                     on:pointerup=move |_| set_dragging.set(false) on:pointercancel=move |_| set_dragging.set(false)
                     on:pointerleave=move |_| set_hover.set(None)>
@@ -170,7 +170,7 @@ pub fn Curve(app: App) -> impl IntoView {
         }
     };
     view! {
-        <section class="card" aria-labelledby="curve-title">
+        <section class="card curve-card" aria-labelledby="curve-title">
             <div class="head">
                 <h2 id="curve-title">"Rate–distortion curve"</h2>
                 <ChartButtons app chart=Chart::Curve/>

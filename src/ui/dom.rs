@@ -37,23 +37,24 @@ pub fn media(query: &str) -> ReadSignal<bool> {
     get
 }
 
-/// The width of an element in whole CSS pixels, as it changes; 0 before it is shown.
-pub fn width_of<E: leptos::html::ElementType>(node: NodeRef<E>) -> ReadSignal<u32>
+/// Width and height of an element in whole CSS pixels, as they change; 0 before it is shown.
+pub fn size_of<E: leptos::html::ElementType>(node: NodeRef<E>) -> ReadSignal<(u32, u32)>
 where
     E::Output: JsCast + AsRef<Element> + Clone + 'static,
 {
-    let (get, set) = signal(0);
+    let (get, set) = signal((0, 0));
     Effect::new(move |_| {
         let Some(element) = node.get() else { return };
         let element: Element = AsRef::<Element>::as_ref(&element).clone();
-        set.set(element.client_width().max(0) as u32);
         let watched = element.clone();
-        let resized = Closure::<dyn FnMut()>::new(move || {
-            let width = watched.client_width().max(0) as u32;
-            if get.get_untracked() != width {
-                set.set(width);
+        let measure = move || {
+            let size = (watched.client_width().max(0) as u32, watched.client_height().max(0) as u32);
+            if get.get_untracked() != size {
+                set.set(size);
             }
-        });
+        };
+        measure();
+        let resized = Closure::<dyn FnMut()>::new(measure);
         if let Ok(observer) = web_sys::ResizeObserver::new(resized.as_ref().unchecked_ref()) {
             observer.observe(&element);
             let observer = StoredValue::new_local((observer, resized));

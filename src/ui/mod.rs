@@ -37,10 +37,7 @@ pub fn Page() -> impl IntoView {
         <a class="skip" href="#main">"Skip to the model"</a>
         <header class="top">
             <div class="brand">
-                <svg class="mark" viewBox="0 0 32 32" aria-hidden="true">
-                    <path class="bars" d="M3 28V5h5v23zM10.5 28V9h5v19zM18 28v-9h5v9zM25.5 28v-5h3.5v5z"/>
-                    <path class="water" d="M1 15.5c2.5-2 5-2 7.5 0s5 2 7.5 0 5-2 7.5 0 5 2 7.5 0V30H1z"/>
-                </svg>
+                <img class="mark" src="icon.svg" alt="" width="44" height="44"/>
                 <div>
                     <h1>"Waterfill"</h1>
                     <p>"Makes neural networks smaller: every layer gets just as many bits as it is worth."</p>
