@@ -358,7 +358,10 @@ fn inspect(args: &Inspect, file: &Path) -> Result<()> {
     }
     println!("{} ({}, {} bytes)", summary.name, summary.format, summary.bytes);
     println!("  {} layers, {} weights, {} bytes", summary.layers.len(), summary.layer_weights, summary.layer_bytes);
-    println!("  {} tensors in all; {} values in biases and norms; {} bytes kept bit for bit", summary.tensors, summary.small_values, summary.exact_bytes);
+    println!(
+        "  {} tensors in all; {} values in biases and norms; {} bytes kept bit for bit",
+        summary.tensors, summary.small_values, summary.exact_bytes
+    );
     summary.notes.iter().for_each(|note| println!("  {note}"));
     match allocation {
         Some(a) => {

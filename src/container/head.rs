@@ -114,7 +114,8 @@ impl Head {
                 members.iter().map(|m| MemberLayout { name: m.name.clone(), deflated: m.deflated, parts: parts(&m.pieces) }).collect(),
             ),
         };
-        let meta = Meta { name: model.name.clone(), format: model.format, original_bytes: model.file_bytes, tensors: entries, skeleton: layout };
+        let meta =
+            Meta { name: model.name.clone(), format: model.format, original_bytes: model.file_bytes, tensors: entries, skeleton: layout };
         let meta = deflate(&serde_json::to_vec(&meta).expect("the table of tensors is plain data"));
         let skeleton = deflate(&bytes);
         let framed = [meta.len(), skeleton.len(), pool.len(), 4].iter().map(|&n| section_bytes(n as u64)).sum::<u64>();

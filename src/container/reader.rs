@@ -57,7 +57,11 @@ impl TqFile {
             return Err(bad(&name, "it is not a .tq file", "choose a file that Waterfill wrote"));
         }
         if magic[7] > VERSION {
-            return Err(bad(&name, format!("it has format version {}, this program reads up to {VERSION}", magic[7]), "use a newer Waterfill"));
+            return Err(bad(
+                &name,
+                format!("it has format version {}, this program reads up to {VERSION}", magic[7]),
+                "use a newer Waterfill",
+            ));
         }
         let sections = scan(&*source)?;
         let [(Kind::Meta, meta_at, meta_len), (Kind::Skeleton, skeleton_at, skeleton_len), (Kind::Pool, pool_at, pool_len), rest @ ..] =

@@ -58,7 +58,15 @@ fn model(shapes: &[LayerShape], seed: u64) -> Model {
     let pieces = (0..tensors.len()).flat_map(|i| [Piece::Bytes(vec![i as u8; i]), Piece::Tensor(i)]).collect();
     let skeleton = Skeleton::Zip(vec![Member { name: "a/b".into(), deflated: true, pieces }]);
     let file_bytes = data.iter().map(|d| d.len() as u64).sum();
-    Model { name: "test.npz".into(), format: crate::io::Format::Npz, file_bytes, tensors, skeleton, reader: Rc::new(Tensors(data)), notes: Vec::new() }
+    Model {
+        name: "test.npz".into(),
+        format: crate::io::Format::Npz,
+        file_bytes,
+        tensors,
+        skeleton,
+        reader: Rc::new(Tensors(data)),
+        notes: Vec::new(),
+    }
 }
 
 fn shapes() -> Vec<LayerShape> {
@@ -85,7 +93,13 @@ fn compress(model: Model, settings: &AllocationSettings, blocks: usize) -> (Sess
     let written = session.write(&layers, &mut file).unwrap();
     assert_eq!((written, file.len() as u64), (report.bytes, report.bytes), "the size shown is the size of the file");
     for (row, layer) in report.layers.iter().zip(&layers) {
-        assert!((layer.error - row.error).abs() <= 0.12 * row.error + 1e-3, "{}: predicted {} measured {}", row.name, row.error, layer.error);
+        assert!(
+            (layer.error - row.error).abs() <= 0.12 * row.error + 1e-3,
+            "{}: predicted {} measured {}",
+            row.name,
+            row.error,
+            layer.error
+        );
     }
     (session, file, layers.iter().map(|l| l.error).collect())
 }
@@ -101,7 +115,10 @@ fn everything_comes_back() {
         let settings = AllocationSettings { budget: Budget::Bits(rate), transform, excludes: vec![2], ..Default::default() };
         let (session, file, errors) = compress(model(&shapes(), 1), &settings, 8);
         let tq = open(&file).unwrap();
-        assert_eq!((&tq.tensors, &tq.skeleton, tq.original_bytes), (&session.model.tensors, &session.model.skeleton, session.model.file_bytes));
+        assert_eq!(
+            (&tq.tensors, &tq.skeleton, tq.original_bytes),
+            (&session.model.tensors, &session.model.skeleton, session.model.file_bytes)
+        );
         for (i, info) in tq.tensors.iter().enumerate() {
             let (back, original) = (tq.read(i).unwrap(), session.model.reader.read(i).unwrap());
             let floats = |b: &[u8]| crate::io::tensor::to_f32(b, Dtype::F32);

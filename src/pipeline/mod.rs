@@ -18,7 +18,8 @@ use crate::{
     quantize,
     rate::{Allocation, Layer, Plan, Problem, curve, curve::LayerCurves},
     report::{
-        AllocationReport, AllocationSettings, Budget, CurveSettings, LayerRow, LayerSummary, ModelSummary, RdCurves, Report, TransformChoice,
+        AllocationReport, AllocationSettings, Budget, CurveSettings, LayerRow, LayerSummary, ModelSummary, RdCurves, Report,
+        TransformChoice,
     },
     transform::Geometry,
 };
@@ -88,7 +89,11 @@ impl Session {
         names.iter().position(|n| *n == name).ok_or_else(|| {
             let part = names.iter().filter(|n| n.contains(name) || name.contains(**n)).take(3).copied().collect::<Vec<_>>();
             let hint = if part.is_empty() { names.iter().take(3).copied().collect() } else { part };
-            Error::Setting(format!("{} has no layer `{name}`; it has {}, … (`waterfill inspect` lists them).", self.model.name, hint.join(", ")))
+            Error::Setting(format!(
+                "{} has no layer `{name}`; it has {}, … (`waterfill inspect` lists them).",
+                self.model.name,
+                hint.join(", ")
+            ))
         })
     }
 
@@ -155,7 +160,9 @@ impl Session {
                 let (tensor, shape) = self.layers[i];
                 let (weights, curves) = (self.model.read_layer(tensor)?, self.curves[i].clone());
                 let file = self.model.name.clone();
-                Ok(Box::new(move || encode_layer(&shape, weights, &curves, &plan).map_err(|reason| bad(file, reason, "report this as a bug"))))
+                Ok(Box::new(move || {
+                    encode_layer(&shape, weights, &curves, &plan).map_err(|reason| bad(file, reason, "report this as a bug"))
+                }))
             }),
         }
     }
@@ -351,4 +358,3 @@ pub fn describe(tq: &TqFile) -> Result<(ModelSummary, AllocationReport)> {
     };
     Ok((summary, report))
 }
-

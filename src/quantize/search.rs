@@ -57,9 +57,8 @@ fn direct<'a>(rows: impl Iterator<Item = (&'a [f32], f64)>, max: f32, depth: u8)
     let step = Step::at_least(max / (-least - 0.5));
     let (size, inverse) = (step.size(), 1.0 / step.size());
     let error = |row: &[f32]| -> f64 {
-        let sum = |c: &[f32]| -> f32 {
-            c.iter().map(|v| (v - (v * inverse + 0.5).floor().clamp(least, -least - 1.0) * size).powi(2)).sum()
-        };
+        let sum =
+            |c: &[f32]| -> f32 { c.iter().map(|v| (v - (v * inverse + 0.5).floor().clamp(least, -least - 1.0) * size).powi(2)).sum() };
         row.chunks(256).map(|c| f64::from(sum(c))).sum()
     };
     Choice { step, distortion: rows.map(|(row, weight)| weight * error(row)).sum() }

@@ -138,12 +138,7 @@ impl Rows {
             });
             let basis_steps = if basis.is_some() { best_steps(basis_values, MAX_BASIS_DEPTH) } else { Vec::new() };
             let basis_width = geometry.basis_width(kind);
-            Block::new(
-                best_steps(values, MAX_DEPTH),
-                basis_steps,
-                (rows.len() * geometry.width) as u64,
-                (rows.len() * basis_width) as u64,
-            )
+            Block::new(best_steps(values, MAX_DEPTH), basis_steps, (rows.len() * geometry.width) as u64, (rows.len() * basis_width) as u64)
         });
         let blocks: Vec<Block> = blocks.collect();
         let side_bits = layer::side_bits(kind, geometry, blocks.len(), scales.is_some());

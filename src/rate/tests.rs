@@ -145,7 +145,11 @@ fn curves_fall_and_auto_is_never_above() {
 fn a_chosen_transform_is_used_where_it_exists() {
     let curves = model();
     let problem = problem(&curves);
-    for (choice, kind) in [(TransformChoice::KltRow, TransformKind::KltRow), (TransformChoice::KltCol, TransformKind::KltCol), (TransformChoice::None, TransformKind::None)] {
+    for (choice, kind) in [
+        (TransformChoice::KltRow, TransformKind::KltRow),
+        (TransformChoice::KltCol, TransformKind::KltCol),
+        (TransformChoice::None, TransformKind::None),
+    ] {
         let settings = AllocationSettings { transform: choice, ..bits(4.0) };
         let report = problem.report(&problem.allocate(&settings).unwrap(), &settings, None);
         for (row, curves) in report.layers.iter().zip(&curves) {

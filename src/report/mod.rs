@@ -1,5 +1,7 @@
 //! What is shown: the same serde types on the page, in JSON and in CSV. Nothing here computes a rate or a distortion.
 
+#[cfg(feature = "plots")]
+pub mod plot;
 pub mod table;
 
 use serde::{Deserialize, Serialize};

@@ -18,7 +18,8 @@ fn transform(row: &LayerRow) -> &'static str {
 /// The allocation as CSV, a line a layer.
 pub fn allocation_csv(allocation: &AllocationReport) -> String {
     let mut out = csv::Writer::from_writer(Vec::new());
-    let header = ["layer", "shape", "weights", "transform", "bits_per_weight", "bytes", "basis_bytes", "error_db", "locked", "excluded", "depths"];
+    let header =
+        ["layer", "shape", "weights", "transform", "bits_per_weight", "bytes", "basis_bytes", "error_db", "locked", "excluded", "depths"];
     let mut write = |record: &[String]| out.write_record(record).expect("writing to memory does not fail");
     write(&header.map(String::from));
     for row in &allocation.layers {

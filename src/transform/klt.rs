@@ -48,11 +48,8 @@ pub fn klt(x: &[f32], geometry: Geometry) -> (Basis, Coefficients) {
 
 /// A dense layer, `X = UΣVᵗ`: the column KLT is `S = U, T = ΣVᵗ`, the row KLT `S = V, T = ΣUᵗ`.
 fn dense(shape: &LayerShape, weights: &[f32], row: Geometry, col: Geometry) -> Klts {
-    let (small, large, small_x) = if col.dim <= row.dim {
-        (col, row, weights.to_vec())
-    } else {
-        (row, col, to_matrix(shape, TransformKind::KltRow, weights))
-    };
+    let (small, large, small_x) =
+        if col.dim <= row.dim { (col, row, weights.to_vec()) } else { (row, col, to_matrix(shape, TransformKind::KltRow, weights)) };
     let (small_basis, small_coefficients) = klt(&small_x, small);
     // The rows of T = ΣVᵗ are orthogonal; normalised they are the other side's basis.
     let rows = linalg::orthonormal_rows(&small_coefficients.rows, small.rank, small.width);
@@ -133,7 +130,17 @@ mod tests {
 
     #[test]
     fn square_wide_tall_and_degenerate_layers() {
-        for (g, n, m, k) in [(1, 1, 1, 1), (1, 1, 9, 1), (1, 9, 1, 9), (1, 16, 16, 9), (1, 200, 3, 4), (1, 3, 200, 1), (1, 150, 120, 1), (4, 6, 5, 9), (8, 1, 1, 9)] {
+        for (g, n, m, k) in [
+            (1, 1, 1, 1),
+            (1, 1, 9, 1),
+            (1, 9, 1, 9),
+            (1, 16, 16, 9),
+            (1, 200, 3, 4),
+            (1, 3, 200, 1),
+            (1, 150, 120, 1),
+            (4, 6, 5, 9),
+            (8, 1, 1, 9),
+        ] {
             let shape = layer(g, n, m, k);
             check(shape, &noise(shape.weights(), 7));
             check(shape, &vec![0.0; shape.weights()]);
