@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use proptest::prelude::*;
 use waterfill::io::source::{BytesSource, PathSource};
 use waterfill::io::{Dtype, Format, LayerShape, Model, Order, Role, Source, TensorInfo, TensorReader, open, skeleton};
 
@@ -373,4 +374,76 @@ fn files_that_are_no_models_are_named() {
     assert!(open(Vec::new()).is_err());
     assert!(PathSource::open("/nowhere/a.onnx").is_err());
     assert!(PathSource::open(env!("CARGO_MANIFEST_DIR")).is_err());
+}
+
+#[test]
+fn opening_reads_little_of_the_weights() {
+    /// Counts the bytes that are read.
+    struct Counted(PathSource, std::cell::Cell<u64>);
+    impl Source for Counted {
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+        fn len(&self) -> u64 {
+            self.0.len()
+        }
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> waterfill::error::Result<()> {
+            self.1.set(self.1.get() + buf.len() as u64);
+            self.0.read_at(offset, buf)
+        }
+    }
+    let Some(folder) = data() else { return };
+    // PyTorch's and NumPy's archives have a header in front of each of many small tensors: a page for each.
+    for (file, share) in [("resnet20.safetensors", 20), ("resnet20.onnx", 3), ("resnet20.pth", 2), ("resnet20.npz", 2)] {
+        let source = Rc::new(Counted(PathSource::open(folder.join(file)).unwrap(), Default::default()));
+        let model = open(vec![source.clone()]).unwrap();
+        let read = source.1.get();
+        assert!(read < model.file_bytes / share, "{file}: {read} of {} bytes", model.file_bytes);
+    }
+}
+
+proptest! {
+    #[test]
+    fn safetensors_roundtrip(shapes in prop::collection::vec((prop::collection::vec(0usize..5, 0..4), 0usize..5), 0..6), note in "[a-z]{0,9}") {
+        use safetensors::tensor::{Dtype as Stored, TensorView};
+        let types = [(Stored::F16, 2), (Stored::BF16, 2), (Stored::F32, 4), (Stored::F64, 8), (Stored::I64, 8)];
+        let data: Vec<Vec<u8>> = shapes.iter().map(|(s, t)| (0..s.iter().product::<usize>() * types[*t].1).map(|i| i as u8).collect()).collect();
+        let views = shapes.iter().zip(&data).enumerate().map(|(i, ((s, t), d))| (format!("t{i}"), TensorView::new(types[*t].0, s.clone(), d).unwrap()));
+        let bytes = safetensors::serialize(views, Some([("note".to_string(), note)].into())).unwrap();
+        let model = open_bytes("a.safetensors", bytes.clone());
+        prop_assert_eq!(model.tensors.len(), shapes.len());
+        for (i, info) in model.tensors.iter().enumerate() {
+            let at: usize = info.name[1..].parse().unwrap();
+            prop_assert_eq!(&info.shape, &shapes[at].0);
+            prop_assert_eq!(&model.reader.read(i).unwrap(), &data[at]);
+        }
+        prop_assert_eq!(rebuilt(&model), bytes);
+    }
+
+    #[test]
+    fn npy_roundtrip(shape in prop::collection::vec(0usize..5, 0..5), fortran in any::<bool>()) {
+        let dims: String = shape.iter().map(|d| format!("{d}, ")).collect();
+        let order = if fortran { "True" } else { "False" };
+        let header = format!("{{'descr': '<f4', 'fortran_order': {order}, 'shape': ({dims}), }}\n").replace("(1, )", "(1,)");
+        let mut bytes = b"\x93NUMPY\x01\0".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        let elements: usize = shape.iter().product();
+        bytes.extend((0..elements).flat_map(|i| (i as f32).to_le_bytes()));
+        let model = open_bytes("a.npy", bytes.clone());
+        prop_assert_eq!(&model.tensors[0].shape, &shape);
+        prop_assert_eq!(rebuilt(&model), bytes);
+        // The element at an index, by the definition of the two orders.
+        let read = model.reader.read(0).unwrap();
+        let values: Vec<f32> = read.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+        for (c, value) in values.iter().enumerate() {
+            let (mut rest, mut index) = (c, vec![0; shape.len()]);
+            for d in (0..shape.len()).rev() {
+                index[d] = rest % shape[d];
+                rest /= shape[d];
+            }
+            let first_fastest = (0..shape.len()).rev().fold(0, |at, d| at * shape[d] + index[d]);
+            prop_assert_eq!(*value, if fortran { first_fastest } else { c } as f32);
+        }
+    }
 }

@@ -313,8 +313,11 @@ fn checkpoint(pickle: &[u8], storages: &[(&str, &[u8])]) -> Vec<u8> {
     zipped(&members, false)
 }
 
-/// The pickle of a dict with one float tensor per (name, key of its storage, offset, shape and strides of a matrix).
-fn tensors(list: &[(&str, &str, i32, [i32; 2], [i32; 2])]) -> Vec<u8> {
+/// Name, key of its storage, offset, shape and strides of a matrix.
+type View = (&'static str, &'static str, i32, [i32; 2], [i32; 2]);
+
+/// The pickle of a dict of float tensors.
+fn tensors(list: &[View]) -> Vec<u8> {
     let text = |out: &mut Vec<u8>, text: &str| {
         out.push(b'X');
         out.extend((text.len() as u32).to_le_bytes());
