@@ -5,6 +5,16 @@ pub mod limits;
 pub mod report;
 
 #[cfg(feature = "core")]
+pub mod container;
+#[cfg(feature = "core")]
 pub mod io;
+#[cfg(feature = "core")]
+pub mod pipeline;
+#[cfg(feature = "core")]
+pub mod quantize;
+#[cfg(feature = "core")]
+pub mod rate;
+#[cfg(feature = "core")]
+pub mod transform;
 #[cfg(feature = "web")]
 pub mod worker;

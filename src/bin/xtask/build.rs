@@ -1,0 +1,112 @@
+//! Compiles the page and the two engines to Wasm.
+
+use std::{path::Path, process::Command, time::Instant};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    command::{cargo, run, say},
+    setup,
+};
+
+/// The target of everything that runs in the browser.
+pub const TARGET: &str = "wasm32-unknown-unknown";
+
+/// One of the three Wasm builds.
+pub struct Variant {
+    /// Its name, and the folder of its output.
+    pub name: &'static str,
+    /// The program.
+    bin: &'static str,
+    /// The package's features.
+    pub features: &'static str,
+    /// The profile.
+    profile: &'static str,
+    /// Where cargo builds it. Builds with different flags do not share a folder: they would rebuild each other's dependencies.
+    target_dir: &'static str,
+    /// Flags of the compiler, in place of any from the environment.
+    flags: &'static [&'static str],
+    /// Whether the standard library is compiled too. It comes without atomics.
+    build_std: bool,
+}
+
+/// The page.
+pub const PAGE: Variant =
+    Variant { name: "page", bin: "app", features: "ui", profile: "ui", target_dir: "target", flags: &[], build_std: false };
+
+/// The engine with one thread.
+pub const ENGINE_ST: Variant = Variant {
+    name: "engine-st",
+    bin: "engine",
+    features: "engine",
+    profile: "release",
+    target_dir: "target/st",
+    flags: &["-Ctarget-feature=+simd128", "-Clink-arg=-zstack-size=2097152"],
+    build_std: false,
+};
+
+/// The engine with threads. The memory is shared and so has to be imported, with a maximum (4 GiB, the most there is);
+/// wasm-bindgen gives each thread its stack and thread-local storage through the exported symbols.
+pub const ENGINE_MT: Variant = Variant {
+    name: "engine-mt",
+    bin: "engine",
+    features: "threads",
+    profile: "release",
+    target_dir: "target/mt",
+    flags: &[
+        "-Ctarget-feature=+atomics,+bulk-memory,+mutable-globals,+simd128",
+        "-Clink-arg=--shared-memory",
+        "-Clink-arg=--import-memory",
+        "-Clink-arg=--max-memory=4294967296",
+        "-Clink-arg=--export=__wasm_init_tls",
+        "-Clink-arg=--export=__tls_size",
+        "-Clink-arg=--export=__tls_align",
+        "-Clink-arg=--export=__tls_base",
+        "-Clink-arg=-zstack-size=2097152",
+    ],
+    build_std: true,
+};
+
+impl Variant {
+    /// `cargo SUBCOMMAND` for this build: target, folder, features, flags.
+    pub fn cargo(&self, subcommand: &str) -> Command {
+        let mut command = cargo();
+        command.args([subcommand, "--target", TARGET, "--target-dir", self.target_dir]);
+        command.args(["--no-default-features", "--features", self.features]);
+        command.env("CARGO_ENCODED_RUSTFLAGS", self.flags.join("\x1f"));
+        if self.build_std {
+            // The stable compiler takes -Zbuild-std when told to act as if it were its own bootstrap; nothing else unstable is used.
+            command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
+        }
+        command
+    }
+
+    /// Compiles, and writes `MODULE.js` and `MODULE_bg.wasm` into `out`.
+    pub fn build(&self, out: &Path) -> Result<()> {
+        run(self.name, self.cargo("build").args(["--bin", self.bin, "--profile", self.profile]))?;
+        let start = Instant::now();
+        let wasm = Path::new(self.target_dir).join(TARGET).join(self.profile).join(self.bin).with_extension("wasm");
+        let mut bindgen = wasm_bindgen_cli_support::Bindgen::new();
+        bindgen.web(true)?;
+        // The name section is of use to nobody who loads the page, and is most of what wasm-opt would remove.
+        bindgen.input_path(&wasm).out_name(self.bin).typescript(false).remove_name_section(true);
+        // Without this `init()` needs the module's address as an argument.
+        bindgen.omit_default_module_path(false);
+        bindgen.generate(out).with_context(|| format!("wasm-bindgen on {}", wasm.display()))?;
+        say(&format!("{}, wasm-bindgen: {:.1} s", self.name, start.elapsed().as_secs_f64()));
+        Ok(())
+    }
+}
+
+/// Builds both engines into `target/engine-st` and `target/engine-mt`.
+pub fn engines() -> Result<()> {
+    setup::toolchain()?;
+    for engine in [ENGINE_ST, ENGINE_MT] {
+        let out = Path::new("target").join(engine.name);
+        if out.exists() {
+            std::fs::remove_dir_all(&out)?; // snippets of an older build
+        }
+        engine.build(&out)?;
+    }
+    Ok(())
+}
