@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use waterfill::{
     container::TqFile,
     error::{Error, Result, bad},
-    io::source::PathSource,
+    io::{Source, source::PathSource},
     pipeline::{
         self, Opened, Session,
         job::{self, Job},
@@ -178,17 +178,21 @@ fn each(files: &[PathBuf], action: impl Fn(&Path) -> Result<()>) -> usize {
 }
 
 fn open(path: &Path, data: &[PathBuf]) -> Result<Opened> {
-    let model: Rc<dyn waterfill::io::Source> = Rc::new(PathSource::open(path)?);
-    let mut sources = vec![model];
-    for path in data {
-        sources.push(Rc::new(PathSource::open(path)?));
+    let mut paths: Vec<PathBuf> = std::iter::once(path).chain(data.iter().map(PathBuf::as_path)).map(Path::to_path_buf).collect();
+    loop {
+        let source = |path| PathSource::open(path).map(|s| Rc::new(s) as Rc<dyn Source>);
+        match pipeline::open(paths.iter().map(source).collect::<Result<_>>()?) {
+            // External data usually lies next to the model.
+            Err(Error::Missing { file, needs }) => {
+                let next = path.with_file_name(&needs);
+                if paths.contains(&next) || !next.is_file() {
+                    return Err(Error::Missing { file, needs });
+                }
+                paths.push(next);
+            }
+            opened => return opened,
+        }
     }
-    let first = pipeline::open(sources);
-    let (Err(Error::Input { .. }), true) = (&first, data.is_empty()) else { return first };
-    // External data usually lies next to the model: the files it names are those that make it open.
-    let names = waterfill::io::external_data(&(Rc::new(PathSource::open(path)?) as Rc<dyn waterfill::io::Source>));
-    let found: Vec<PathBuf> = names.iter().map(|n| path.with_file_name(n)).filter(|p| p.is_file()).collect();
-    if found.is_empty() { first } else { open(path, &found) }
 }
 
 fn open_model(path: &Path, data: &[PathBuf]) -> Result<Box<Session>> {

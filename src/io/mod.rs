@@ -4,7 +4,11 @@
 //! the file that is not tensor data. Tensor data stays in the source and is read one tensor at a time ([`TensorReader::read`],
 //! [`Model::read_layer`]); [`skeleton::write`] puts tensors back into the skeleton, which gives a file of the same format.
 
+mod npy;
+mod npz;
 mod onnx;
+mod pickle;
+mod pth;
 mod recognise;
 mod safetensors;
 pub mod skeleton;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::source::read_vec;
 use super::zip::Archive;
-use super::{Format, Model, Source, TQ_MAGIC, onnx, safetensors};
+use super::{Format, Model, Source, TQ_MAGIC, npy, npz, onnx, pth, safetensors};
 use crate::error::{Error, FETCH_AGAIN, Result, bad};
 
 /// Reads the structure of a model: one file, or an ONNX model with the files of its external data, in any order.
@@ -42,7 +42,9 @@ pub fn open(sources: Vec<Rc<dyn Source>>) -> Result<Model> {
     let mut used = vec![false; others.len()];
     let mut model = match format {
         Format::Safetensors => safetensors::open(source),
-        Format::Npy | Format::Npz | Format::Pth => Err(bad(source.name(), "this format is not read yet", FORMATS)),
+        Format::Npy => npy::open(source),
+        Format::Npz => npz::open(source),
+        Format::Pth => pth::open(source),
         Format::Onnx => onnx::open(source, &others).map(|(model, files)| {
             used = files;
             model

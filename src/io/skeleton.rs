@@ -51,7 +51,7 @@ pub enum Skeleton {
     Zip(Vec<Member>),
 }
 
-/// PyTorch aligns the data of stored members to this many bytes, so that they can be mapped into memory; NumPy does not mind.
+/// PyTorch aligns the data of its members to this many bytes, so that they can be mapped into memory. NumPy's are not aligned.
 const ALIGNMENT: u16 = 64;
 
 /// Writes the file: the skeleton with the data of `tensors` put back. One tensor is in memory at a time.
@@ -65,7 +65,7 @@ pub fn write(skeleton: &Skeleton, tensors: &dyn TensorReader, out: &mut dyn Writ
             for member in members {
                 let method = if member.deflated { zip::CompressionMethod::Deflated } else { zip::CompressionMethod::Stored };
                 let mut options = zip::write::SimpleFileOptions::default().compression_method(method);
-                if !member.deflated {
+                if !member.deflated && !member.name.ends_with(".npy") {
                     options = options.with_alignment(ALIGNMENT);
                 }
                 archive.start_file(&*member.name, options).map_err(zip_failed)?;

@@ -122,7 +122,7 @@ impl Source for BlobSource {
         // The browser answers with an exception when the file was changed or removed after it was chosen.
         let fail = |_| bad(&self.name, "the browser could not read it: it may have been moved or changed", "choose the file again");
         let slice = self.blob.slice_with_f64_and_f64(range.start as f64, range.end as f64).map_err(fail)?;
-        let bytes = js_sys::Uint8Array::new(&self.reader.read_as_array_buffer(&slice).map_err(fail)?);
+        let bytes = js_sys::Uint8Array::new(&self.reader.read_as_array_buffer(&slice).map_err(fail)?.into());
         if bytes.length() as usize != buf.len() {
             return Err(bad(&self.name, "the browser returned fewer bytes than the file had", "choose the file again"));
         }
@@ -139,7 +139,9 @@ pub(crate) struct Cached {
 }
 
 impl Cached {
-    /// A page holds most headers, and is read from a browser's `File` in well under a millisecond.
+    /// A page after a jump: the next header, and little of the weights that may follow it.
+    const SMALL: u64 = 4 << 10;
+    /// A page in the course of reading on; a browser's `File` gives it in well under a millisecond.
     const PAGE: u64 = 64 << 10;
 
     pub(crate) fn new(source: Rc<dyn Source>) -> Cached {
@@ -161,7 +163,10 @@ impl Source for Cached {
         }
         let mut page = self.page.borrow_mut();
         if range.start < page.0 || range.end > page.0 + page.1.len() as u64 {
-            let mut fresh = vec![0; Self::PAGE.min(self.len() - offset) as usize];
+            let held = page.1.len() as u64;
+            let reads_on = held > 0 && (page.0..=page.0 + held).contains(&offset);
+            let size = if reads_on { (2 * held).clamp(Self::SMALL, Self::PAGE) } else { Self::SMALL };
+            let mut fresh = vec![0; size.max(buf.len() as u64).min(self.len() - offset) as usize];
             self.source.read_at(offset, &mut fresh)?;
             *page = (offset, fresh);
         }

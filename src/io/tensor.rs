@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::{Dtype, LayerShape, Model, Order, Role};
+use super::{Dtype, Format, LayerShape, Model, Order, Role, TensorInfo};
 use crate::error::{Error, Result, bad};
 use crate::report::{LayerSummary, ModelSummary};
 
@@ -151,35 +151,40 @@ impl Model {
         Ok(canonical(&shape, &values))
     }
 
-    /// The table as it is shown: sizes per kind of tensor, the layers, and notes.
+    /// The table as it is shown.
     pub fn summary(&self) -> ModelSummary {
-        let mut summary = ModelSummary {
-            name: self.name.clone(),
-            format: self.format.name().into(),
-            bytes: self.file_bytes,
-            tensors: self.tensors.len(),
-            layer_weights: 0,
-            layer_bytes: 0,
-            small_values: 0,
-            exact_bytes: 0,
-            layers: Vec::new(),
-            notes: self.notes.clone(),
-        };
-        for info in &self.tensors {
-            match info.role {
-                Role::Layer(_) => {
-                    summary.layer_weights += info.elements() as u64;
-                    summary.layer_bytes += info.bytes() as u64;
-                    let index = summary.layers.len();
-                    let (name, shape, weights) = (info.name.clone(), info.shape.clone(), info.elements() as u64);
-                    summary.layers.push(LayerSummary { index, name, shape, weights });
-                }
-                Role::Small => summary.small_values += info.elements() as u64,
-                Role::Exact => summary.exact_bytes += info.bytes() as u64,
-            }
-        }
-        summary
+        summary(&self.name, self.format, self.file_bytes, &self.tensors, self.notes.clone())
     }
+}
+
+/// A table of tensors as it is shown: sizes per kind of tensor, the layers, and notes.
+pub fn summary(name: &str, format: Format, file_bytes: u64, tensors: &[TensorInfo], notes: Vec<String>) -> ModelSummary {
+    let mut summary = ModelSummary {
+        name: name.into(),
+        format: format.name().into(),
+        bytes: file_bytes,
+        tensors: tensors.len(),
+        layer_weights: 0,
+        layer_bytes: 0,
+        small_values: 0,
+        exact_bytes: 0,
+        layers: Vec::new(),
+        notes,
+    };
+    for info in tensors {
+        match info.role {
+            Role::Layer(_) => {
+                summary.layer_weights += info.elements() as u64;
+                summary.layer_bytes += info.bytes() as u64;
+                let index = summary.layers.len();
+                let (name, shape, weights) = (info.name.clone(), info.shape.clone(), info.elements() as u64);
+                summary.layers.push(LayerSummary { index, name, shape, weights });
+            }
+            Role::Small => summary.small_values += info.elements() as u64,
+            Role::Exact => summary.exact_bytes += info.bytes() as u64,
+        }
+    }
+    summary
 }
 
 #[cfg(test)]

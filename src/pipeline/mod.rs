@@ -218,7 +218,7 @@ impl Session {
 }
 
 /// Quotes a word for a POSIX shell, where it needs to be.
-fn quote(word: &str) -> String {
+pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     let quoted = if !word.is_empty() && word.chars().all(plain) { word.to_string() } else { format!("'{}'", word.replace('\'', "'\\''")) };
     // A word that starts with a dash would be read as an option.

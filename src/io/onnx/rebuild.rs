@@ -7,7 +7,7 @@ use std::rc::Rc;
 use rten_onnx::protobuf::{FieldValue, varint};
 
 use super::walk::{DOUBLE_DATA, FLOAT_DATA, Found, INT32_DATA, RAW_DATA, Tensor, Walk};
-use crate::error::{FETCH_AGAIN, Result, bad};
+use crate::error::{Error, FETCH_AGAIN, Result, bad};
 use crate::io::skeleton::{Piece, Skeleton};
 use crate::io::source::{inside, read_vec};
 use crate::io::table::{Place, Table, checked};
@@ -183,11 +183,7 @@ fn external(file: &str, tensor: &Tensor, bytes: u64, others: &[Rc<dyn Source>], 
     // Only the name counts: folders of the machine that exported the model mean nothing here.
     let base = location.rsplit(['/', '\\']).next().unwrap_or(location);
     let Some(position) = others.iter().position(|other| other.name() == base) else {
-        return Err(bad(
-            file,
-            format!("its weights are in another file, `{base}`, which is missing"),
-            format!("open {file} and {base} together"),
-        ));
+        return Err(Error::Missing { file: file.into(), needs: base.into() });
     };
     let number = |key: &str| match entry(key).map(str::trim) {
         None | Some("") => Ok(None),

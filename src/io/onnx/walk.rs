@@ -288,11 +288,10 @@ impl Walker<'_> {
                 DIMS => integers(self.source, &inner, limits::DIMENSIONS, &mut dims)?,
                 DATA_TYPE => tensor.data_type = inner.integer().unwrap_or_default(),
                 NAME if inner.is(NAME) => tensor.name = self.text(&inner)?,
-                RAW_DATA if inner.is(RAW_DATA) => {
-                    if tensor.raw.replace(inner.content).is_some() {
-                        return Err(bad(self.source.name(), "a tensor has its data twice", FETCH_AGAIN).tensor(&tensor.name));
-                    }
+                RAW_DATA if inner.is(RAW_DATA) && tensor.raw.is_some() => {
+                    return Err(bad(self.source.name(), "a tensor has its data twice", FETCH_AGAIN));
                 }
+                RAW_DATA if inner.is(RAW_DATA) => tensor.raw = Some(inner.content),
                 FLOAT_DATA | INT32_DATA | DOUBLE_DATA => match tensor.typed.last_mut() {
                     // Unpacked numbers are fields of their own, millions of them: one run.
                     Some(run) if run.number == inner.number && run.whole.end == inner.whole.start => {
