@@ -174,7 +174,14 @@ impl App {
             session: StoredValue::new_local(Session::default()),
         };
         app.spawn();
-        Effect::new(move |_| dom::remember(&app.settings.get()));
+        // Storage is written to when a slider rests, not at each of its steps.
+        Effect::new(move |waiting: Option<Option<TimeoutHandle>>| {
+            if let Some(waiting) = waiting.flatten() {
+                waiting.clear();
+            }
+            let settings = app.settings.get();
+            set_timeout_with_handle(move || dom::remember(&settings), DEBOUNCE).ok()
+        });
         app
     }
 

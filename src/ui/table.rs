@@ -141,7 +141,7 @@ pub fn LayerTable(app: App) -> impl IntoView {
         };
         let clicked = move |_| sort.update(|s| *s = (column, s.0 == column && !s.1));
         view! {
-            <th scope="col" class:number=column.is_number() aria-sort=state>
+            <th scope="col" role="columnheader" class:number=column.is_number() aria-sort=state>
                 <button type="button" on:click=clicked>{name}<span class="arrow" aria-hidden="true"></span></button>
             </th>
         }
@@ -153,9 +153,10 @@ pub fn LayerTable(app: App) -> impl IntoView {
                 <p class="hint">"Lock a layer to a depth in bits, or exclude it and it is kept as it is."</p>
             </div>
             <div class="scroll" tabindex="0" role="region" aria-labelledby="layers-title">
-                <table data-testid="layer-table">
-                    <thead><tr>{headers.collect_view()}</tr></thead>
-                    <tbody><For each=visible key=|key| *key children=move |(_, index)| view! { <Row app index/> }/></tbody>
+                // The style lays rows out by themselves, so that rows out of sight cost nothing; that takes the roles away.
+                <table data-testid="layer-table" class="layers" role="table" aria-labelledby="layers-title">
+                    <thead role="rowgroup"><tr role="row">{headers.collect_view()}</tr></thead>
+                    <tbody role="rowgroup"><For each=visible key=|key| *key children=move |(_, index)| view! { <Row app index/> }/></tbody>
                 </table>
             </div>
         </section>
@@ -177,22 +178,22 @@ fn Row(app: App, index: usize) -> impl IntoView {
     let (lock_name, exclude_name) = (format!("Lock {} to a depth", first.name), format!("Exclude {}", first.name));
     let chosen = first.locked;
     view! {
-        <tr class:excluded=move || now.get().excluded>
-            <td class="number">{index + 1}</td>
-            <th scope="row" title=first.name.clone()>{first.name.clone()}</th>
-            <td>{format::shape(&first.shape)}</td>
-            <td class="number">{format::grouped(first.weights)}</td>
-            <td><span class="transform" data-kind=move || format::transform(now.get().transform)>{move || format::transform(now.get().transform)}</span></td>
-            <td class="number">{move || format!("{:.2}", now.get().bits)}</td>
-            <td class="number">{move || format::grouped(now.get().bytes)}</td>
-            <td class="number">{move || if now.get().excluded { "exact".into() } else { format::error_db(now.get().error) }}</td>
-            <td>
+        <tr role="row" class:excluded=move || now.get().excluded>
+            <td role="cell" class="number">{index + 1}</td>
+            <th scope="row" role="rowheader" title=first.name.clone()>{first.name.clone()}</th>
+            <td role="cell">{format::shape(&first.shape)}</td>
+            <td role="cell" class="number">{format::grouped(first.weights)}</td>
+            <td role="cell"><span class="transform" data-kind=move || format::transform(now.get().transform)>{move || format::transform(now.get().transform)}</span></td>
+            <td role="cell" class="number">{move || format!("{:.2}", now.get().bits)}</td>
+            <td role="cell" class="number">{move || format::grouped(now.get().bytes)}</td>
+            <td role="cell" class="number">{move || if now.get().excluded { "exact".into() } else { format::error_db(now.get().error) }}</td>
+            <td role="cell">
                 <select aria-label=lock_name disabled=fixed on:change:target=move |e| app.lock(index, e.target().value().parse().ok())>
                     <option value="" selected=chosen.is_none()>"–"</option>
                     {(0..=MAX_DEPTH).map(|d| view! { <option value=d.to_string() selected=chosen == Some(d)>{d}</option> }).collect_view()}
                 </select>
             </td>
-            <td class="check">
+            <td role="cell" class="check">
                 <input type="checkbox" aria-label=exclude_name disabled=fixed checked=first.excluded
                     on:change:target=move |e| app.exclude(index, e.target().checked())/>
             </td>

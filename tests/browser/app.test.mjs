@@ -50,8 +50,37 @@ async function download(page, name) {
   await ready(page);
   return { name: file.suggestedFilename(), content };
 }
+/** Cancels, and returns the milliseconds from the click to the page saying that the job is cancelled, measured in the page. */
+const cancelled = (page) =>
+  page.evaluate(
+    () =>
+      new Promise((resolve) => {
+        const start = performance.now();
+        document.querySelector('[data-testid="cancel"]').click();
+        const look = () => (document.querySelector(".said").textContent.startsWith("Cancelled") ? resolve(performance.now() - start) : setTimeout(look, 5));
+        look();
+      }),
+  );
 /** A column of the table, top to bottom. */
 const column = (page, index) => hook(page, "layer-table").locator(`tbody tr > :nth-child(${index})`).allTextContents();
+
+/** Writes a safetensors file of square layers, with rows of different variance. */
+function squares(file, count, width) {
+  const length = width * width * 4;
+  const header = {};
+  for (let i = 0; i < count; i++) header[`block${i}.weight`] = { dtype: "F32", shape: [width, width], data_offsets: [i * length, (i + 1) * length] };
+  const json = Buffer.from(JSON.stringify(header));
+  const prefix = Buffer.alloc(8);
+  prefix.writeBigUInt64LE(BigInt(json.length));
+  const values = new Float32Array(count * width * width);
+  let seed = 1;
+  for (let i = 0; i < values.length; i++) {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    values[i] = (seed / 2 ** 32 - 0.5) * (1 + (i % width) / 64);
+  }
+  fs.writeFileSync(file, Buffer.concat([prefix, json, Buffer.from(values.buffer)]));
+  return file;
+}
 
 const browser = await launch();
 const server = await serve();
@@ -239,36 +268,14 @@ for (const [engine, url, options] of engines) {
     await hook(page, "budget-number").fill("2");
     check("which goes on working", (await changed(page, () => size(page), bytes)) < bytes);
 
-    // A network that takes seconds: 40 layers of 512×512.
-    const names = Array.from({ length: 40 }, (_, i) => `block${i}.weight`);
-    const length = 512 * 512 * 4;
-    const header = Object.fromEntries(names.map((n, i) => [n, { dtype: "F32", shape: [512, 512], data_offsets: [i * length, (i + 1) * length] }]));
-    const json = Buffer.from(JSON.stringify(header));
-    const prefix = Buffer.alloc(8);
-    prefix.writeBigUInt64LE(BigInt(json.length));
-    const values = new Float32Array(40 * 512 * 512);
-    let seed = 1;
-    for (let i = 0; i < values.length; i++) {
-      seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-      values[i] = (seed / 2 ** 32 - 0.5) * (1 + (i % 512) / 64);
-    }
-    const slow = path.join(shots, "slow.safetensors");
-    fs.writeFileSync(slow, Buffer.concat([prefix, json, Buffer.from(values.buffer)]));
+    // A network that takes seconds.
+    const slow = squares(path.join(shots, "slow.safetensors"), 40, 512);
     const kept = await size(page);
     await hook(page, "model-input").setInputFiles(slow);
     await page.locator(".doing", { hasText: /layer [1-9]\d* of 40/ }).waitFor({ timeout: 60000 });
     check("progress names the layer", /block\d+\.weight/.test(await page.locator(".doing").textContent()), await page.locator(".doing").textContent());
     await longestGap(page);
-    // Timed in the page: from the click to the first moment at which no job runs.
-    const took = await page.evaluate(
-      () =>
-        new Promise((resolve) => {
-          const start = performance.now();
-          document.querySelector('[data-testid="cancel"]').click();
-          const look = () => (document.querySelector(".said").textContent.startsWith("Cancelled") ? resolve(performance.now() - start) : setTimeout(look, 5));
-          look();
-        }),
-    );
+    const took = await cancelled(page);
     check("cancel takes effect within 200 ms", took < 200, `${took} ms`);
     await ready(page);
     check("what was open is open", (await size(page)) === kept && /alexnet-digits/.test(await page.textContent("main")));
@@ -278,12 +285,61 @@ for (const [engine, url, options] of engines) {
     await page.locator(".doing", { hasText: /layer [1-9]/ }).waitFor({ timeout: 60000 });
     const working = await longestGap(page);
     check("the page answers while the engine works", working < 250, `${working} ms`);
+    // An engine that does not listen is replaced.
+    await page.evaluate(() => {
+      const post = Worker.prototype.postMessage;
+      Worker.prototype.postMessage = function (message, ...rest) {
+        if (!message.Cancel) post.call(this, message, ...rest);
+      };
+    });
+    const deaf = await cancelled(page);
+    check("so does one that the engine does not answer", deaf < 200 + 50, `${deaf} ms`);
+    check("the page says that it restarts", /opens alexnet-digits\.onnx again/.test(await page.textContent(".said")), await page.textContent(".said"));
+    await page.waitForFunction(() => /is open/.test(document.querySelector(".said").textContent), null, { timeout: 60000 });
+    await ready(page);
+    check("the new engine has the old model", /alexnet-digits/.test(await page.textContent(".model-name")));
+    const again = await size(page);
+    await hook(page, "budget-number").fill("2");
+    check("and works", (await changed(page, () => size(page), again)) < again);
+    await hook(page, "model-input").setInputFiles(slow);
+    await page.locator(".doing", { hasText: /layer [1-9]/ }).waitFor({ timeout: 60000 });
     await sample(page, "sample-densenet");
+    await page.waitForFunction(() => /densenet-digits/.test(document.querySelector(".model-name").textContent), null, { timeout: 60000 });
     check("a new model ends the job that runs", /densenet-digits/.test(await page.textContent(".model-name")));
     check("no errors", page.errors.length === 0, page.errors);
     await page.context().close();
   });
 }
+
+await group("two hundred layers, dropped", async () => {
+  const page = await open(browser, `${server.url}?threads=2`);
+  const content = fs.readFileSync(squares(path.join(shots, "many.safetensors"), 200, 24)).toString("base64");
+  await longestGap(page);
+  await page.evaluate((content) => {
+    const data = new DataTransfer();
+    data.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], "many.safetensors"));
+    for (const type of ["dragenter", "dragover", "drop"]) document.body.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
+  }, content);
+  await hook(page, "size-readout").waitFor({ timeout: 60000 });
+  await ready(page);
+  await page.waitForFunction(() => document.querySelectorAll('[data-testid="layer-table"] tbody tr').length === 200, null, { timeout: 5000 });
+  check("the table has them all", (await column(page, 1)).join() === Array.from({ length: 200 }, (_, i) => i + 1).join());
+  const opening = await longestGap(page);
+  check("opening did not hold up the page", opening < 250, `${opening} ms`);
+  const bounds = await hook(page, "budget-slider").boundingBox();
+  await page.mouse.move(bounds.x + bounds.width / 2, bounds.y + bounds.height / 2);
+  await page.mouse.down();
+  const start = Date.now();
+  for (let i = 0; i <= 40; i++) await page.mouse.move(bounds.x + bounds.width * (0.5 - i / 100), bounds.y + bounds.height / 2);
+  console.log(`     41 steps of the slider: ${Date.now() - start} ms`);
+  await page.mouse.up();
+  await ready(page);
+  const sliding = await longestGap(page);
+  check("nor did the slider", sliding < 150, `${sliding} ms`);
+  await page.screenshot({ path: path.join(shots, "many.png"), fullPage: true });
+  check("no errors", page.errors.length === 0, page.errors);
+  await page.context().close();
+});
 
 await group("by keyboard alone", async () => {
   const page = await open(browser, `${server.url}?threads=2`);
