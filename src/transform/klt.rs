@@ -17,10 +17,8 @@ pub struct Klts {
 pub fn klts(shape: &LayerShape, weights: &[f32]) -> Klts {
     let row = Geometry::new(shape, TransformKind::KltRow);
     let col = Geometry::new(shape, TransformKind::KltCol);
-    if shape.taps == 1 && shape.groups == 1 {
-        if let (Some(row), Some(col)) = (row, col) {
-            return dense(shape, weights, row, col);
-        }
+    if let (1, 1, Some(row), Some(col)) = (shape.taps, shape.groups, row, col) {
+        return dense(shape, weights, row, col);
     }
     let one = |kind, geometry: Option<Geometry>| geometry.map(|geometry| klt(&to_matrix(shape, kind, weights), geometry));
     Klts { row: one(TransformKind::KltRow, row), col: one(TransformKind::KltCol, col) }
