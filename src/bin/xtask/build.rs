@@ -20,8 +20,8 @@ pub struct Variant {
     bin: &'static str,
     /// The package's features.
     pub features: &'static str,
-    /// The profile.
-    profile: &'static str,
+    /// The profile, of the program and of its tests.
+    pub profile: &'static str,
     /// Where cargo builds it. Builds with different flags do not share a folder: they would rebuild each other's dependencies.
     target_dir: &'static str,
     /// Flags of the compiler, in place of any from the environment.
@@ -39,7 +39,7 @@ pub const ENGINE_ST: Variant = Variant {
     name: "engine-st",
     bin: "engine",
     features: "engine",
-    profile: "release",
+    profile: "engine",
     target_dir: "target/st",
     flags: &["-Ctarget-feature=+simd128", "-Clink-arg=-zstack-size=2097152"],
     build_std: false,
@@ -51,7 +51,7 @@ pub const ENGINE_MT: Variant = Variant {
     name: "engine-mt",
     bin: "engine",
     features: "threads",
-    profile: "release",
+    profile: "engine",
     target_dir: "target/mt",
     flags: &[
         "-Ctarget-feature=+atomics,+bulk-memory,+mutable-globals,+simd128",
@@ -75,8 +75,9 @@ impl Variant {
         command.args(["--no-default-features", "--features", self.features]);
         command.env("CARGO_ENCODED_RUSTFLAGS", self.flags.join("\x1f"));
         if self.build_std {
+            // `test` is for the tests only, but without it here they would compile every dependency a second time.
             // The stable compiler takes -Zbuild-std when told to act as if it were its own bootstrap; nothing else unstable is used.
-            command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
+            command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort,test");
         }
         command
     }

@@ -102,7 +102,7 @@ fn counts(line: &str) -> Option<(usize, usize)> {
 fn wasm(variant: &Variant, test: &str, browser: &Browser) -> Result<Command> {
     let mut command = variant.cargo("test");
     let runner = serde_json::json!([std::env::current_exe()?, "test-runner"]);
-    command.args(["--test", test, "--config", &format!("target.wasm32-unknown-unknown.runner={runner}")]);
+    command.args(["--profile", variant.profile, "--test", test, "--config", &format!("target.wasm32-unknown-unknown.runner={runner}")]);
     command.env("CHROMEDRIVER", &browser.driver).env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", webdriver(browser)?);
     Ok(command)
 }

@@ -1,0 +1,218 @@
+//! Runs in a browser: what needs JavaScript values, and what has to come out the same in Wasm as natively.
+#![cfg(target_arch = "wasm32")]
+
+#[path = "golden_file/mod.rs"]
+mod golden_file;
+
+use js_sys::{Array, Promise, Uint8Array};
+use serde::{Serialize, de::DeserializeOwned};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+use waterfill::{
+    report::{
+        AllocationReport, AllocationSettings, Budget, CurveSettings, LayerRow, LayerSummary, ModelSummary, RdCurves, RdLine, RdPoint,
+        Report, TransformChoice, TransformKind,
+    },
+    worker::messages::{FromEngine, ToEngine},
+};
+use web_sys::{File, MessageChannel, MessageEvent};
+
+wasm_bindgen_test_configure!(run_in_browser);
+
+/// Turns a message into the value that is posted, and that value into a message.
+fn there_and_back<T: Serialize + DeserializeOwned>(message: &T) -> T {
+    let value = message.serialize(&serde_wasm_bindgen::Serializer::new()).expect("serializes");
+    serde_wasm_bindgen::from_value(value).expect("deserializes")
+}
+
+/// Posts a value through a channel, as `postMessage` of page and worker do, and waits for it at the other end.
+async fn posted(value: &JsValue, transfer: &Array) -> JsValue {
+    let channel = MessageChannel::new().expect("a channel");
+    let arrival = Promise::new(&mut |resolve, _| channel.port2().set_onmessage(Some(&resolve)));
+    channel.port1().post_message_with_transferable(value, transfer).expect("posts");
+    JsFuture::from(arrival).await.expect("an event").unchecked_into::<MessageEvent>().data()
+}
+
+fn settings() -> AllocationSettings {
+    AllocationSettings {
+        budget: Budget::Size(3_000_000_000_000),
+        transform: TransformChoice::KltRow,
+        locks: vec![(2, 8)],
+        excludes: vec![0, 7],
+    }
+}
+
+fn model() -> ModelSummary {
+    ModelSummary {
+        name: "réseau.onnx".into(),
+        format: "onnx".into(),
+        bytes: (1 << 53) - 1,
+        tensors: 2,
+        layer_weights: 432,
+        layer_bytes: 1728,
+        small_values: 16,
+        exact_bytes: 8,
+        layers: vec![LayerSummary { index: 0, name: "conv1.weight".into(), shape: vec![16, 3, 3, 3], weights: 432 }],
+        notes: vec!["One sentence.".into()],
+    }
+}
+
+fn allocation() -> AllocationReport {
+    let row = |index, transform| LayerRow {
+        index,
+        name: format!("layer{index}"),
+        shape: vec![16, 27],
+        weights: 432,
+        transform,
+        bits: 1.0 / 3.0,
+        bytes: 18,
+        basis_bytes: 3,
+        error: f64::MIN_POSITIVE,
+        locked: Some(0),
+        excluded: transform.is_none(),
+        depths: vec![8, 3, 0],
+    };
+    AllocationReport {
+        rate: 0.1,
+        bytes: 1 << 40,
+        ratio: 7.5,
+        db: -31.4,
+        lambda: 1e-300,
+        measured: true,
+        other_bytes: 100,
+        not_reachable: Some("1 bit per weight is not reachable; the nearest is 2.".into()),
+        rate_range: (0.5, 8.25),
+        layers: vec![row(0, Some(TransformKind::KltCol)), row(1, Some(TransformKind::None)), row(2, None)],
+    }
+}
+
+fn curves() -> RdCurves {
+    let points = (0..50).map(|i| RdPoint { rate: f64::from(i) / 7.0, bytes: 1000 * i as u64, db: -f64::from(i) * 6.02 }).collect();
+    RdCurves { lines: vec![RdLine { label: "auto".into(), points }] }
+}
+
+#[wasm_bindgen_test]
+async fn a_file_is_posted_by_handle() {
+    let file = File::new_with_str_sequence(&Array::of1(&JsValue::from_str("weights")), "a.onnx").expect("a file");
+    let message = ToEngine::Open { job: 3, files: Array::of1(&file), curves: CurveSettings { blocks: 4 }, allocation: settings() };
+    let value = message.serialize(&serde_wasm_bindgen::Serializer::new()).expect("serializes");
+    let value = posted(&value, &Array::new()).await;
+    let ToEngine::Open { job, files, curves, allocation } = serde_wasm_bindgen::from_value(value).expect("deserializes") else {
+        panic!("another message")
+    };
+    let file: File = files.get(0).dyn_into().expect("a File");
+    assert_eq!((job, file.name(), curves.blocks, allocation), (3, "a.onnx".to_owned(), 4, settings()));
+    let text = JsFuture::from(file.slice_with_f64_and_f64(1.0, 4.0).expect("a slice").array_buffer()).await.expect("its bytes");
+    assert_eq!(Uint8Array::new(&text).to_vec(), b"eig");
+}
+
+#[wasm_bindgen_test]
+async fn results_are_transferred_not_copied() {
+    let sent = [Uint8Array::from(&[1u8, 2, 3][..]), Uint8Array::from(&[4u8][..])];
+    let message = FromEngine::Reconstructed { job: 9, file_name: "a.npz".into(), parts: Array::of2(&sent[0], &sent[1]) };
+    let value = message.serialize(&serde_wasm_bindgen::Serializer::new()).expect("serializes");
+    let value = posted(&value, &message.transfer()).await;
+    assert!(sent.iter().all(|part| part.length() == 0), "the sender keeps nothing");
+    let FromEngine::Reconstructed { job: 9, file_name, parts } = serde_wasm_bindgen::from_value(value).expect("deserializes") else {
+        panic!("another message")
+    };
+    let parts: Vec<Vec<u8>> = parts.iter().map(|part| part.unchecked_into::<Uint8Array>().to_vec()).collect();
+    assert_eq!((file_name.as_str(), parts), ("a.npz", vec![vec![1, 2, 3], vec![4]]));
+}
+
+#[wasm_bindgen_test]
+fn requests_survive_the_way() {
+    for allocation in [AllocationSettings::default(), settings(), AllocationSettings { budget: Budget::Ratio(7.5), ..settings() }] {
+        let message = ToEngine::Recompute { job: u32::MAX, curves: CurveSettings::default(), allocation: allocation.clone() };
+        let ToEngine::Recompute { job, allocation: same, .. } = there_and_back(&message) else { panic!("another message") };
+        assert_eq!((job, same), (u32::MAX, allocation));
+    }
+    assert!(matches!(there_and_back(&ToEngine::Encode { job: 1 }), ToEngine::Encode { job: 1 }));
+    assert!(matches!(there_and_back(&ToEngine::Reconstruct { job: 2 }), ToEngine::Reconstruct { job: 2 }));
+    assert!(matches!(there_and_back(&ToEngine::Cancel { job: 3 }), ToEngine::Cancel { job: 3 }));
+}
+
+#[wasm_bindgen_test]
+fn answers_survive_the_way() {
+    let FromEngine::Opened { model: same, .. } = there_and_back(&FromEngine::Opened { job: 1, model: model() }) else { panic!("another") };
+    assert_eq!(same, model());
+    let message = FromEngine::Curves { job: 1, curves: curves(), seconds: 0.25 };
+    let FromEngine::Curves { curves: same, seconds, .. } = there_and_back(&message) else { panic!("another") };
+    assert_eq!((same, seconds), (curves(), 0.25));
+    let message = FromEngine::Allocated { job: 1, allocation: allocation(), command: "waterfill compress".into() };
+    let FromEngine::Allocated { allocation: same, command, .. } = there_and_back(&message) else { panic!("another") };
+    assert_eq!((same, command.as_str()), (allocation(), "waterfill compress"));
+    for left in [None, Some(2.5)] {
+        let layer = "layer1".to_owned();
+        let message =
+            FromEngine::Progress { job: 1, stage: "curves".into(), layer, done: 3, total: 54, fraction: 1.0 / 3.0, seconds_left: left };
+        let FromEngine::Progress { done, total, fraction, seconds_left, .. } = there_and_back(&message) else { panic!("another") };
+        assert_eq!((done, total, fraction, seconds_left), (3, 54, 1.0 / 3.0, left));
+    }
+}
+
+#[wasm_bindgen_test]
+fn a_whole_report_survives_the_way_and_json() {
+    let report = Report {
+        program: "waterfill".into(),
+        command: "waterfill compress".into(),
+        model: model(),
+        curve_settings: CurveSettings::default(),
+        settings: settings(),
+        allocation: allocation(),
+        curves: curves(),
+    };
+    let parts = Array::of1(&Uint8Array::from(&[7u8][..]));
+    let message = FromEngine::Encoded { job: 1, file_name: "a.tq".into(), parts, report: Box::new(report.clone()), csv: "a,b\n".into() };
+    let FromEngine::Encoded { parts, report: same, csv, .. } = there_and_back(&message) else { panic!("another") };
+    assert_eq!((*same, csv.as_str()), (report.clone(), "a,b\n"));
+    assert_eq!(parts.get(0).unchecked_into::<Uint8Array>().to_vec(), [7]);
+    let json = serde_json::to_string(&report).expect("JSON");
+    assert_eq!(serde_json::from_str::<Report>(&json).expect("a report"), report);
+}
+
+#[wasm_bindgen_test]
+fn the_worker_can_say_that_nothing_starts() {
+    // www/worker.js makes this message by hand.
+    let value = js_sys::JSON::parse(r#"{"Failed":{"job":0,"error":"x"}}"#).expect("JSON");
+    let FromEngine::Failed { job: 0, error } = serde_wasm_bindgen::from_value(value).expect("a message") else { panic!("another message") };
+    assert_eq!(error, "x");
+}
+
+#[wasm_bindgen_test]
+fn decoded_bits_are_the_same_as_natively() {
+    golden_file::check();
+}
+
+#[wasm_bindgen_test]
+fn the_job_runs_in_wasm() {
+    use std::rc::Rc;
+
+    use waterfill::{
+        container::TqFile,
+        io::source::BytesSource,
+        pipeline::{self, Opened, job::Run},
+    };
+
+    fn all<T>(job: pipeline::job::Job<T>) -> Vec<T> {
+        let mut run = Run::new(job);
+        while let Some((index, task)) = run.next_task().expect("reads") {
+            run.finish(index, task().expect("runs"), 0.0);
+        }
+        run.results().expect("all items ran")
+    }
+    let model = include_bytes!("../www/samples/resnet-digits.onnx").to_vec();
+    let Opened::Model(mut session) = pipeline::open(vec![Rc::new(BytesSource::new("resnet-digits.onnx", model))]).expect("opens") else {
+        panic!("not a model")
+    };
+    let curves = all(session.curves_job(CurveSettings::default()));
+    session.set_curves(CurveSettings::default(), curves);
+    let (allocation, report) = session.allocate(&AllocationSettings::default()).expect("allocates");
+    let layers = all(session.encode_job(&allocation));
+    let mut file = Vec::new();
+    session.write(&layers, &mut file).expect("writes");
+    assert_eq!(file.len() as u64, report.bytes);
+    let tq = TqFile::open(Rc::new(BytesSource::new("resnet-digits.tq", file))).expect("opens");
+    assert_eq!(all(pipeline::decode_job(&tq)).len(), session.model.tensors.len());
+}
