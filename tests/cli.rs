@@ -69,7 +69,20 @@ fn budgets_locks_and_excludes() {
     let layers: serde_json::Value = serde_json::from_slice(&waterfill(&[&"inspect", &model, &"--json"]).stdout).unwrap();
     let name = |i: usize| layers["model"]["layers"][i]["name"].as_str().unwrap().to_string();
     let lock = format!("{}=8", name(0));
-    let out = waterfill(&[&"compress", &model, &"-o", &tq, &"--bits", &"3", &"--lock", &lock, &"--exclude", &name(1), &"--transform", &"klt-col"]);
+    let out = waterfill(&[
+        &"compress",
+        &model,
+        &"-o",
+        &tq,
+        &"--bits",
+        &"3",
+        &"--lock",
+        &lock,
+        &"--exclude",
+        &name(1),
+        &"--transform",
+        &"klt-col",
+    ]);
     assert!(out.status.success(), "{}", stderr(&out));
     let inspected: serde_json::Value = serde_json::from_slice(&waterfill(&[&"inspect", &tq, &"--json"]).stdout).unwrap();
     let layer = &inspected["allocation"]["layers"];
@@ -94,7 +107,8 @@ fn several_models_and_one_that_is_broken() {
     assert!(stderr(&out).starts_with("error: broken.onnx"), "{}", stderr(&out));
     assert!(folder.path().join("resnet-digits.tq").exists() && folder.path().join("densenet-digits.tq").exists());
     assert!(!folder.path().join("broken.tq").exists());
-    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "part")).collect();
+    let left: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "part")).collect();
     assert!(left.is_empty());
 }
 
