@@ -11,7 +11,9 @@ fn sample(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("www/samples").join(name)
 }
 
-fn waterfill(args: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
+type Word<'a> = &'a dyn AsRef<std::ffi::OsStr>;
+
+fn waterfill(args: &[Word]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_waterfill")).args(args.iter().map(|a| a.as_ref())).output().expect("the tool starts")
 }
 
@@ -125,15 +127,16 @@ fn curves() {
 #[test]
 fn usage_errors_exit_with_2() {
     let model = sample("resnet-digits.onnx");
-    for args in [
-        &[&"compress" as &dyn AsRef<std::ffi::OsStr>] as &[_],
+    let wrong: [&[Word]; 7] = [
+        &[&"compress"],
         &[&"compress", &model, &"--bits", &"0"],
         &[&"compress", &model, &"--bits", &"3", &"--ratio", &"4"],
         &[&"compress", &model, &"--lock", &"a=11"],
         &[&"compress", &model, &"--blocks", &"0"],
         &[&"frobnicate"],
         &[],
-    ] {
+    ];
+    for args in wrong {
         assert_eq!(waterfill(args).status.code(), Some(2));
     }
     let help = waterfill(&[&"--help"]);

@@ -122,7 +122,8 @@ impl Source for BlobSource {
         // The browser answers with an exception when the file was changed or removed after it was chosen.
         let fail = |_| bad(&self.name, "the browser could not read it: it may have been moved or changed", "choose the file again");
         let slice = self.blob.slice_with_f64_and_f64(range.start as f64, range.end as f64).map_err(fail)?;
-        let bytes = js_sys::Uint8Array::new(&self.reader.read_as_array_buffer(&slice).map_err(fail)?.into());
+        let buffer = self.reader.read_as_array_buffer(&slice).map_err(fail)?;
+        let bytes = js_sys::Uint8Array::new(&buffer);
         if bytes.length() as usize != buf.len() {
             return Err(bad(&self.name, "the browser returned fewer bytes than the file had", "choose the file again"));
         }
