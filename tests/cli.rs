@@ -116,6 +116,14 @@ fn several_models_and_one_that_is_broken() {
 
 #[test]
 fn curves() {
+    let folder = tempfile::tempdir().unwrap();
+    let (svg, png, bars) = (folder.path().join("c.svg"), folder.path().join("c.png"), folder.path().join("bars.svg"));
+    let drawn = waterfill(&[&"curve", &sample("alexnet-digits.onnx"), &"--plot", &svg, &"--plot", &png]);
+    assert!(drawn.status.success(), "{}", stderr(&drawn));
+    assert!(fs::read_to_string(&svg).unwrap().starts_with("<svg") && fs::read(&png).unwrap().starts_with(b"\x89PNG"));
+    let tq = folder.path().join("a.tq");
+    assert!(waterfill(&[&"compress", &sample("alexnet-digits.onnx"), &"-o", &tq, &"--report", &bars]).status.success());
+    assert!(fs::read_to_string(&bars).unwrap().starts_with("<svg"));
     let out = waterfill(&[&"curve", &sample("densenet-digits.onnx"), &"--json"]);
     let curves: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     let labels: Vec<_> = curves["curves"]["lines"].as_array().unwrap().iter().map(|l| l["label"].as_str().unwrap()).collect();

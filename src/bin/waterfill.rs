@@ -18,7 +18,11 @@ use waterfill::{
         self, Opened, Session,
         job::{self, Job},
     },
-    report::{AllocationSettings, Budget, CurveSettings, TransformChoice, table},
+    report::{
+        AllocationSettings, Budget, CurveSettings, TransformChoice,
+        plot::{self, Palette},
+        table,
+    },
 };
 
 const EXAMPLES: &str = "\
@@ -27,7 +31,7 @@ Examples:
   waterfill compress a.onnx b.safetensors --ratio 8          (writes a.tq and b.tq)
   waterfill compress resnet.pth -o resnet.tq --size 3000000 --lock conv1.weight=8 --exclude fc.weight --report resnet.json
   waterfill decompress resnet.tq -o resnet-small.onnx
-  waterfill curve resnet.onnx --json > curve.json
+  waterfill curve resnet.onnx --plot curve.svg --json > curve.json
   waterfill inspect resnet.tq";
 
 /// Compresses neural-network weights by transform quantization. Nothing leaves this machine.
@@ -89,8 +93,9 @@ struct Compress {
     /// Keep a layer as it is, bit for bit.
     #[arg(long, value_name = "LAYER")]
     exclude: Vec<String>,
-    /// Write a report: .json (everything) or .csv (a line a layer). For several models: a folder that gets both.
-    #[arg(long, value_name = "FILE")]
+    /// Write a report: .json (everything), .csv (a line a layer), .svg or .png (the bits of every layer). May be repeated. For
+    /// several models: a folder that gets them all.
+    #[arg(long, value_name = "FILE", value_parser = report)]
     report: Vec<PathBuf>,
     /// Print the layers' table.
     #[arg(long)]
@@ -115,6 +120,9 @@ struct Curve {
     /// Print JSON instead of CSV.
     #[arg(long)]
     json: bool,
+    /// Draw the curves: .svg or .png. For several models: a folder that gets both.
+    #[arg(long, value_name = "FILE", value_parser = drawing)]
+    plot: Vec<PathBuf>,
     #[command(flatten)]
     curve: CurveOptions,
 }
@@ -150,6 +158,24 @@ impl From<Transform> for TransformChoice {
 
 fn positive(s: &str) -> std::result::Result<f64, String> {
     s.parse().ok().filter(|v: &f64| v.is_finite() && *v > 0.0).ok_or_else(|| "must be a positive number".into())
+}
+
+/// A path with one of these extensions, or with none (a folder).
+fn path_with(s: &str, extensions: &[&str]) -> std::result::Result<PathBuf, String> {
+    let path = PathBuf::from(s);
+    let known = path.extension().is_none_or(|e| extensions.iter().any(|k| e.eq_ignore_ascii_case(k)));
+    if known || path.is_dir() { Ok(path) } else { Err(format!("must end in .{}", extensions.join(", ."))) }
+}
+
+const REPORTS: [&str; 4] = ["json", "csv", "svg", "png"];
+const DRAWINGS: [&str; 2] = ["svg", "png"];
+
+fn report(s: &str) -> std::result::Result<PathBuf, String> {
+    path_with(s, &REPORTS)
+}
+
+fn drawing(s: &str) -> std::result::Result<PathBuf, String> {
+    path_with(s, &DRAWINGS)
 }
 
 fn lock(s: &str) -> std::result::Result<(String, u8), String> {
@@ -283,20 +309,13 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
     let several = args.models.len() > 1;
     let path = output(args.output.as_deref(), several, model, &pipeline::tq_name(&session.model.name))?;
     write_file(&path, |out| session.write(&layers, out).map(drop))?;
-    for wanted in &args.report {
-        let paths = if several || wanted.is_dir() {
-            let name = |extension: &str| Path::new(&pipeline::tq_name(&session.model.name)).with_extension(extension);
-            fs::create_dir_all(wanted).map_err(unwritable(wanted))?;
-            vec![wanted.join(name("json")), wanted.join(name("csv"))]
-        } else {
-            vec![wanted.clone()]
-        };
-        for path in paths {
-            let csv = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
-            let text = if csv { table::report_csv(&report) } else { json(&report) };
-            write_file(&path, |out| out.write_all(text.as_bytes()).map_err(unwritable(&path)))?;
-        }
-    }
+    let name = &session.model.name;
+    write_each(&args.report, several, name, &REPORTS, |extension| match extension {
+        "csv" => table::report_csv(&report).into_bytes(),
+        "svg" => plot::allocation_svg(&report.allocation, PLOT, &Palette::LIGHT).into_bytes(),
+        "png" => plot::png::allocation_png(&report.allocation, PLOT, &Palette::LIGHT),
+        _ => json(&report).into_bytes(),
+    })?;
     let a = &report.allocation;
     if args.layers {
         print!("{}", table::allocation_text(a));
@@ -310,6 +329,27 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
         a.rate,
         a.db
     );
+    Ok(())
+}
+
+/// Size of drawings, in pixels.
+const PLOT: (u32, u32) = (960, 540);
+
+/// Writes one content in the formats that the extensions of `paths` ask for; into a folder, in all `extensions`.
+fn write_each(paths: &[PathBuf], several: bool, model: &str, extensions: &[&str], content: impl Fn(&str) -> Vec<u8>) -> Result<()> {
+    for path in paths {
+        let folder = several || path.is_dir() || path.extension().is_none();
+        let files: Vec<PathBuf> = if folder {
+            fs::create_dir_all(path).map_err(unwritable(path))?;
+            extensions.iter().map(|e| path.join(Path::new(&pipeline::tq_name(model)).with_extension(e))).collect()
+        } else {
+            vec![path.clone()]
+        };
+        for file in files {
+            let extension = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+            write_file(&file, |out| out.write_all(&content(&extension)).map_err(unwritable(&file)))?;
+        }
+    }
     Ok(())
 }
 
@@ -336,6 +376,10 @@ fn decompress(args: &Decompress, file: &Path) -> Result<()> {
 fn curve(args: &Curve, model: &Path) -> Result<()> {
     let session = with_curves(model, &args.curve)?;
     let curves = session.rd_curves(&AllocationSettings::default())?;
+    write_each(&args.plot, args.models.len() > 1, &session.model.name, &DRAWINGS, |extension| match extension {
+        "png" => plot::png::curve_png(&curves, None, PLOT, &Palette::LIGHT),
+        _ => plot::curve_svg(&curves, None, PLOT, &Palette::LIGHT).0.into_bytes(),
+    })?;
     if args.json {
         print!("{}", json(&serde_json::json!({ "model": session.summary(), "curves": curves })));
     } else {
