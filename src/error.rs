@@ -17,6 +17,13 @@ pub enum Error {
         /// What the user can do, as a clause: `download it again`.
         advice: String,
     },
+    /// A file that belongs to the model was not given.
+    Missing {
+        /// Name of the model file.
+        file: String,
+        /// Name of the file that is needed.
+        needs: String,
+    },
     /// A budget outside of what the curves reach.
     NotReachable {
         /// The budget asked for, in words with its unit.
@@ -44,6 +51,10 @@ impl fmt::Display for Error {
                     write!(f, ", `{}`", printable(tensor))?;
                 }
                 write!(f, ": {}; {}.", printable(reason), printable(advice))
+            }
+            Error::Missing { file, needs } => {
+                let (file, needs) = (printable(file), printable(needs));
+                write!(f, "{file}: its weights are in another file, `{needs}`, which is missing; open {file} and {needs} together.")
             }
             Error::NotReachable { asked, nearest } => write!(f, "{asked} is not reachable; the nearest is {nearest}."),
             Error::Setting(what) => write!(f, "{what}"),

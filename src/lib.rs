@@ -1,10 +1,61 @@
-//! Waterfill: compresses neural networks by transform quantization (Young, Zhe, Taubman, Girod, TPAMI 2021).
+//! Waterfill compresses neural networks by transform quantization (Young, Zhe, Taubman, Girod, "Transform Quantization for CNN
+//! Compression", TPAMI 2021): weights are decorrelated, bits are allocated by rate–distortion theory, coefficients are quantized.
+//! The name is the method's heart: reverse water-filling, every layer filled with bits up to one water level `λ`.
+//!
+//! # The data's way through the house
+//!
+//! ```text
+//! file ─ io ─→ Model ─ transform ─→ coefficients ─ quantize ─→ block curves ─ rate ─→ Allocation
+//!                                                                                        │
+//!          file ←─ io::skeleton ←─ tensors ←─────────── container (.tq) ←────────────────┘
+//! ```
+//!
+//! Every arrow is one module. [`pipeline`] strings them together for two programs: the command line (`src/bin/waterfill.rs`) and the
+//! browser's engine ([`worker`]), which answers the page ([`ui`]) in [`worker::messages`]. Data flow one way: the page draws
+//! and never computes, the engine computes and never draws.
+//!
+//! | module | what | compiled with |
+//! | --- | --- | --- |
+//! | [`io`] | formats, recognised by content; tensors read one at a time; files rebuilt | `core` |
+//! | [`transform`] | none, KLT across rows or columns; linear algebra | `core` |
+//! | [`quantize`] | the quantizer of eq. 5, steps, step search | `core` |
+//! | [`rate`] | curves of a layer, convex hulls, Lagrangian allocation | `core` |
+//! | [`container`] | the `.tq` file | `core` |
+//! | [`pipeline`] | sessions and jobs | `core` |
+//! | [`report`] | what is shown: tables, curves, charts | always; charts with `plots` |
+//! | [`worker`] | messages, and the engine's loop | `web` |
+//! | [`ui`] | the page | `ui` |
+//! | [`error`], [`limits`] | one sentence per fault; bounds on what files may ask for | always |
+//!
+//! # From the paper to the code
+//!
+//! | Young et al. 2021 | here |
+//! | --- | --- |
+//! | eq. 5, the quantizer | [`quantize::index`] |
+//! | Section 4.2, KLT | [`transform::klt`] |
+//! | Section 4.3, storing only what the rank needs | [`transform::Geometry`], and [`rate::hull`]: a pruned row stores no basis |
+//! | Section 5.1, step search, blocks of rows | [`quantize::search`], [`rate::curve`] |
+//! | eq. 8 and Algorithm 1, allocation | [`rate`] |
+
+#![cfg_attr(not(all(feature = "core", feature = "ui")), allow(rustdoc::broken_intra_doc_links))]
 
 pub mod error;
 pub mod limits;
 pub mod report;
 
 #[cfg(feature = "core")]
+pub mod container;
+#[cfg(feature = "core")]
 pub mod io;
+#[cfg(feature = "core")]
+pub mod pipeline;
+#[cfg(feature = "core")]
+pub mod quantize;
+#[cfg(feature = "core")]
+pub mod rate;
+#[cfg(feature = "core")]
+pub mod transform;
+#[cfg(feature = "ui")]
+pub mod ui;
 #[cfg(feature = "web")]
 pub mod worker;

@@ -12,6 +12,8 @@ pub const HEADER: u64 = 256 << 20;
 pub const WEIGHTS: u64 = 1 << 28;
 /// Largest ratio of inflated to deflated size believed of an archive member (deflate's own limit is 1032).
 pub const INFLATION: u64 = 1040;
+/// Most weights per byte of a `.tq` that are believed (a pruned layer takes a few bytes, however large it is).
+pub const EXPANSION: u64 = 1 << 16;
 /// Deepest nesting of pickled or protobuf values.
 pub const DEPTH: usize = 64;
 

@@ -1,6 +1,9 @@
 //! Runs in a browser: what needs JavaScript values, and what has to come out the same in Wasm as natively.
 #![cfg(target_arch = "wasm32")]
 
+#[path = "golden_file/mod.rs"]
+mod golden_file;
+
 use js_sys::{Array, Promise, Uint8Array};
 use serde::{Serialize, de::DeserializeOwned};
 use wasm_bindgen::{JsCast, JsValue};
@@ -175,4 +178,41 @@ fn the_worker_can_say_that_nothing_starts() {
     let value = js_sys::JSON::parse(r#"{"Failed":{"job":0,"error":"x"}}"#).expect("JSON");
     let FromEngine::Failed { job: 0, error } = serde_wasm_bindgen::from_value(value).expect("a message") else { panic!("another message") };
     assert_eq!(error, "x");
+}
+
+#[wasm_bindgen_test]
+fn decoded_bits_are_the_same_as_natively() {
+    golden_file::check();
+}
+
+#[wasm_bindgen_test]
+fn the_job_runs_in_wasm() {
+    use std::rc::Rc;
+
+    use waterfill::{
+        container::TqFile,
+        io::source::BytesSource,
+        pipeline::{self, Opened, job::Run},
+    };
+
+    fn all<T>(job: pipeline::job::Job<T>) -> Vec<T> {
+        let mut run = Run::new(job);
+        while let Some((index, task)) = run.next_task().expect("reads") {
+            run.finish(index, task().expect("runs"), 0.0);
+        }
+        run.results().expect("all items ran")
+    }
+    let model = include_bytes!("../www/samples/resnet-digits.onnx").to_vec();
+    let Opened::Model(mut session) = pipeline::open(vec![Rc::new(BytesSource::new("resnet-digits.onnx", model))]).expect("opens") else {
+        panic!("not a model")
+    };
+    let curves = all(session.curves_job(CurveSettings::default()));
+    session.set_curves(CurveSettings::default(), curves);
+    let (allocation, report) = session.allocate(&AllocationSettings::default()).expect("allocates");
+    let layers = all(session.encode_job(&allocation));
+    let mut file = Vec::new();
+    session.write(&layers, &mut file).expect("writes");
+    assert_eq!(file.len() as u64, report.bytes);
+    let tq = TqFile::open(Rc::new(BytesSource::new("resnet-digits.tq", file))).expect("opens");
+    assert_eq!(all(pipeline::decode_job(&tq)).len(), session.model.tensors.len());
 }

@@ -1,6 +1,9 @@
 //! Runs in a worker in a browser: the engine's build with threads.
 #![cfg(all(target_arch = "wasm32", feature = "threads"))]
 
+#[path = "golden_file/mod.rs"]
+mod golden_file;
+
 use std::{collections::BTreeSet, sync::Barrier};
 
 use rayon::prelude::*;
@@ -25,4 +28,9 @@ async fn the_pool_runs_in_a_worker() {
     assert_eq!(rayon::current_thread_index(), None);
     let squares: Vec<u64> = (0..100_000u64).into_par_iter().map(|x| x * x).collect();
     assert!(squares.into_iter().eq((0..100_000u64).map(|x| x * x)));
+}
+
+#[wasm_bindgen_test]
+fn decoded_bits_are_the_same_as_natively() {
+    golden_file::check();
 }

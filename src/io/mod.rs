@@ -1,10 +1,23 @@
 //! Files in, files out: one file per format, recognised by content, never by file name alone.
 //!
 //! [`open`] turns sources into a [`Model`]: a table of tensors, what each of them is for, and a [`Skeleton`]: everything of
-//! the file that is not tensor data. Tensor data stays in the source and is read one tensor at a time ([`Model::read`]);
-//! `skeleton::write` puts tensors back into the skeleton, which gives a file of the same format.
+//! the file that is not tensor data. Tensor data stays in the source and is read one tensor at a time ([`TensorReader::read`],
+//! [`Model::read_layer`]); [`skeleton::write`] puts tensors back into the skeleton, which gives a file of the same format.
 
+mod npy;
+mod npz;
+mod onnx;
+mod pickle;
+mod pth;
+mod recognise;
+mod safetensors;
 pub mod skeleton;
+pub mod source;
+mod table;
+pub mod tensor;
+mod zip;
+
+pub use recognise::open;
 
 use std::rc::Rc;
 
@@ -27,6 +40,9 @@ pub trait Source {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
 }
 
+/// The first bytes of a `.tq` file.
+pub const TQ_MAGIC: [u8; 7] = *b"\x89TQ\r\n\x1a\n";
+
 /// The container format of a model file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -41,6 +57,19 @@ pub enum Format {
     Npz,
     /// A PyTorch zip checkpoint.
     Pth,
+}
+
+impl Format {
+    /// The name in reports: `onnx`, `safetensors`, `npz`, `npy` or `pth`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Safetensors => "safetensors",
+            Format::Onnx => "onnx",
+            Format::Npy => "npy",
+            Format::Npz => "npz",
+            Format::Pth => "pth",
+        }
+    }
 }
 
 /// Element type of a stored tensor, little-endian.
@@ -163,4 +192,6 @@ pub struct Model {
     pub skeleton: Skeleton,
     /// Where the data is.
     pub reader: Rc<dyn TensorReader>,
+    /// What the user should know about this file, one sentence each.
+    pub notes: Vec<String>,
 }

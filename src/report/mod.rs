@@ -1,5 +1,9 @@
 //! What is shown: the same serde types on the page, in JSON and in CSV. Nothing here computes a rate or a distortion.
 
+#[cfg(feature = "plots")]
+pub mod plot;
+pub mod table;
+
 use serde::{Deserialize, Serialize};
 
 /// The transform of a layer (Young et al. 2021, Section 4.2).
@@ -172,9 +176,9 @@ pub struct AllocationReport {
     pub bytes: u64,
     /// Bytes of the original over bytes of the `.tq` file.
     pub ratio: f64,
-    /// Mean relative weight error of the quantized layers, in dB.
+    /// Mean relative weight error of the quantized layers, in dB; NaN (null in JSON) where it is not known, as for an opened `.tq`.
     pub db: f64,
-    /// The Lagrange multiplier: distortion one more bit per weight would buy (per-layer relative error per bit).
+    /// The Lagrange multiplier: relative error that one more bit would buy; NaN where it is not known.
     pub lambda: f64,
     /// Whether errors were measured on decoded weights (after encoding) or on the curves (before).
     pub measured: bool,
@@ -207,7 +211,7 @@ pub struct LayerRow {
     pub bytes: u64,
     /// Of these, bytes of the basis.
     pub basis_bytes: u64,
-    /// Relative weight error `‖dΘ‖²/‖Θ‖²`.
+    /// Relative weight error `‖dΘ‖²/‖Θ‖²`; NaN where it is not known.
     pub error: f64,
     /// The depth it is locked to.
     pub locked: Option<u8>,

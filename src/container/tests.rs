@@ -1,0 +1,221 @@
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::{layer, *};
+use crate::{
+    io::{
+        Dtype, LayerShape, Model, Order, Role, TensorReader,
+        skeleton::{Member, Piece, Skeleton},
+        source::BytesSource,
+    },
+    pipeline::{self, Session, job::run, relative_error},
+    report::{AllocationSettings, Budget, CurveSettings, TransformChoice},
+};
+
+struct Tensors(Vec<Vec<u8>>);
+impl TensorReader for Tensors {
+    fn read(&self, index: usize) -> crate::error::Result<Vec<u8>> {
+        Ok(self.0[index].clone())
+    }
+}
+
+fn noise(n: usize, seed: u64) -> Vec<f32> {
+    let mut s = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..n)
+        .map(|_| {
+            s ^= s << 13;
+            s ^= s >> 7;
+            s ^= s << 17;
+            ((s >> 40) as f32 / (1 << 24) as f32 - 0.5) * 0.1
+        })
+        .collect()
+}
+
+fn bytes(v: &[f32]) -> Vec<u8> {
+    v.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// A model of layers of these shapes, a bias, running statistics that no 16-bit float holds, and integers small and large.
+fn model(shapes: &[LayerShape], seed: u64) -> Model {
+    let mut tensors = Vec::new();
+    let mut data = Vec::new();
+    let mut add = |name: String, dtype, shape: Vec<usize>, role, bytes| {
+        tensors.push(crate::io::TensorInfo { name, dtype, shape, role });
+        data.push(bytes);
+    };
+    for (i, s) in shapes.iter().enumerate() {
+        let shape = match s.order {
+            Order::OutIn => vec![s.groups * s.outputs, s.inputs, s.taps],
+            Order::InOut => vec![s.groups * s.inputs, s.outputs, s.taps],
+        };
+        add(format!("layer{i}.weight"), Dtype::F32, shape, Role::Layer(*s), bytes(&noise(s.weights(), seed + i as u64)));
+    }
+    add("bias".into(), Dtype::F32, vec![10], Role::Small, bytes(&noise(10, 3)));
+    add("var".into(), Dtype::F32, vec![2], Role::Small, bytes(&[1e9, 1.0]));
+    add("steps".into(), Dtype::Other(8), vec![], Role::Exact, 12345u64.to_le_bytes().to_vec());
+    add("table".into(), Dtype::Other(1), vec![100_000], Role::Exact, (0..100_000u32).map(|i| (i.wrapping_mul(i) >> 3) as u8).collect());
+    let pieces = (0..tensors.len()).flat_map(|i| [Piece::Bytes(vec![i as u8; i]), Piece::Tensor(i)]).collect();
+    let skeleton = Skeleton::Zip(vec![Member { name: "a/b".into(), deflated: true, pieces }]);
+    let file_bytes = data.iter().map(|d| d.len() as u64).sum();
+    Model {
+        name: "test.npz".into(),
+        format: crate::io::Format::Npz,
+        file_bytes,
+        tensors,
+        skeleton,
+        reader: Rc::new(Tensors(data)),
+        notes: Vec::new(),
+    }
+}
+
+fn shapes() -> Vec<LayerShape> {
+    let s = |groups, outputs, inputs, taps, order| LayerShape { groups, outputs, inputs, taps, order };
+    vec![
+        s(1, 8, 3, 9, Order::OutIn),
+        s(8, 1, 1, 9, Order::OutIn),
+        s(1, 12, 8, 9, Order::InOut),
+        s(2, 6, 4, 3, Order::OutIn),
+        s(1, 10, 40, 1, Order::InOut),
+        s(1, 1, 1, 1, Order::OutIn),
+        s(1, 300, 2, 1, Order::OutIn),
+    ]
+}
+
+fn compress(model: Model, settings: &AllocationSettings, blocks: usize) -> (Session, Vec<u8>, Vec<f64>) {
+    let mut session = Session::new(model).unwrap();
+    let curve_settings = CurveSettings { blocks };
+    let curves = run(session.curves_job(curve_settings), &mut |_| Ok(())).unwrap();
+    session.set_curves(curve_settings, curves);
+    let (allocation, report) = session.allocate(settings).unwrap();
+    let layers = run(session.encode_job(&allocation), &mut |_| Ok(())).unwrap();
+    let mut file = Vec::new();
+    let written = session.write(&layers, &mut file).unwrap();
+    assert_eq!((written, file.len() as u64), (report.bytes, report.bytes), "the size shown is the size of the file");
+    for (row, layer) in report.layers.iter().zip(&layers) {
+        assert!(
+            (layer.error - row.error).abs() <= 0.12 * row.error + 1e-3,
+            "{}: predicted {} measured {}",
+            row.name,
+            row.error,
+            layer.error
+        );
+    }
+    (session, file, layers.iter().map(|l| l.error).collect())
+}
+
+fn open(file: &[u8]) -> crate::error::Result<TqFile> {
+    TqFile::open(Rc::new(BytesSource::new("test.tq", file.to_vec())))
+}
+
+#[test]
+fn everything_comes_back() {
+    let all = [TransformChoice::Auto, TransformChoice::None, TransformChoice::KltRow, TransformChoice::KltCol];
+    for (transform, rate) in all.iter().flat_map(|t| [1.0, 3.0, 7.0].map(|r| (*t, r))) {
+        let settings = AllocationSettings { budget: Budget::Bits(rate), transform, excludes: vec![2], ..Default::default() };
+        let (session, file, errors) = compress(model(&shapes(), 1), &settings, 8);
+        let tq = open(&file).unwrap();
+        assert_eq!(
+            (&tq.tensors, &tq.skeleton, tq.original_bytes),
+            (&session.model.tensors, &session.model.skeleton, session.model.file_bytes)
+        );
+        for (i, info) in tq.tensors.iter().enumerate() {
+            let (back, original) = (tq.read(i).unwrap(), session.model.reader.read(i).unwrap());
+            let floats = |b: &[u8]| crate::io::tensor::to_f32(b, Dtype::F32);
+            match info.role {
+                Role::Layer(_) => {
+                    let error = relative_error(&floats(&original), &floats(&back));
+                    assert!((error - errors[i]).abs() < 1e-6, "{}: {error} where {} was reported", info.name, errors[i]);
+                    assert!(i != 2 || back == original, "an excluded layer is kept bit for bit");
+                }
+                Role::Small if info.name == "bias" => assert!(relative_error(&floats(&original), &floats(&back)) < 1e-6),
+                _ => assert_eq!(back, original, "{}", info.name),
+            }
+        }
+        let decoded = run(pipeline::decode_job(&tq), &mut |_| Ok(())).unwrap();
+        assert!((0..decoded.len()).all(|i| decoded[i] == tq.read(i).unwrap()));
+        let (summary, allocation) = pipeline::describe(&tq).unwrap();
+        assert_eq!(summary.layers.len(), shapes().len());
+        assert!(allocation.rate <= rate + 0.2 || rate == 1.0);
+    }
+}
+
+#[test]
+fn damage_is_named_and_never_panics() {
+    let (_, file, _) = compress(model(&shapes()[..5], 1), &AllocationSettings::default(), 8);
+    let read_all = |file: &[u8]| -> crate::error::Result<()> {
+        let tq = open(file)?;
+        (0..tq.tensors.len()).try_for_each(|i| tq.read(i).map(drop))
+    };
+    read_all(&file).unwrap();
+    for cut in (0..file.len()).step_by(7) {
+        let error = read_all(&file[..cut]).expect_err("a cut file is an error").to_string();
+        assert!(error.starts_with("test.tq"), "{error}");
+    }
+    for at in (0..file.len()).step_by(3) {
+        let mut damaged = file.clone();
+        damaged[at] ^= 1 << (at % 8);
+        let result = read_all(&damaged);
+        // Every byte but those of the magic's version is under a checksum or a check of its own.
+        assert!(result.is_err(), "byte {at} is not protected");
+    }
+    let mut newer = file.clone();
+    newer[7] = 9;
+    assert!(read_all(&newer).unwrap_err().to_string().contains("version 9"));
+}
+
+/// With a right checksum but a wrong body the errors come from the layer decoder.
+#[test]
+fn forged_layer_bodies_are_refused() {
+    let shape = shapes()[0];
+    let (_, file, _) = compress(model(&[shape], 1), &AllocationSettings::default(), 8);
+    let tq = open(&file).unwrap();
+    let Body::Layer(body) = tq.body(0).unwrap() else { panic!("layer 0 is quantized") };
+    layer::decode(&body, &shape).unwrap();
+    for at in 0..body.len().min(40) {
+        for value in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut forged = body.clone();
+            forged[at] = value;
+            // A step or scale may be any byte; whatever it is, decoding ends with the right number of weights.
+            if let Ok(weights) = layer::decode(&forged, &shape) {
+                assert_eq!(weights.len(), shape.weights());
+            }
+        }
+    }
+    assert!(layer::decode(&body[..body.len() - 1], &shape).is_err());
+    assert!(layer::decode(&[&body[..], &[0]].concat(), &shape).is_err());
+    assert!(layer::decode(&[], &shape).is_err());
+}
+
+/// A known answer: the decoder's arithmetic must not change, or files change their meaning.
+#[test]
+fn decoder_golden() {
+    let shape = LayerShape { groups: 1, outputs: 3, inputs: 2, taps: 1, order: Order::OutIn };
+    let code = layer::LayerCode {
+        kind: crate::report::TransformKind::KltCol,
+        geometry: crate::transform::Geometry::new(&shape, crate::report::TransformKind::KltCol).unwrap(),
+        exponent: -1,
+        block_of_row: vec![0, 1],
+        scales: Some(vec![crate::quantize::RowScale(0), crate::quantize::RowScale(5)]),
+        blocks: vec![
+            layer::BlockCode { depth: 4, step: crate::quantize::Step(170), basis_depth: 5, basis_step: crate::quantize::Step(161) },
+            layer::BlockCode { depth: 3, step: crate::quantize::Step(175), basis_depth: 4, basis_step: crate::quantize::Step(166) },
+        ],
+    };
+    let body = layer::encode(&code, &[0.9, -0.6, 0.2, 0.1], &[0.8, 0.6, 0.0, -0.6, 0.8, 0.1]);
+    assert_eq!(layer::read_code(&body, &shape).unwrap(), code);
+    let bits: Vec<u32> = layer::decode(&body, &shape).unwrap().iter().map(|v| v.to_bits()).collect();
+    assert_eq!(bits, [1050386153, 3196849925, 1051745988, 3189141234, 1009123031, 1000734423], "decoded bits changed");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_layer(groups in 1usize..4, n in 1usize..20, m in 1usize..20, k in 1usize..10, out_in in any::<bool>(), blocks in 1usize..300, rate in 0.1f64..11.0, seed in 0u64..1000) {
+        let order = if out_in { Order::OutIn } else { Order::InOut };
+        let s = LayerShape { groups, outputs: n, inputs: m, taps: k, order };
+        let (_, file, _) = compress(model(&[s], seed), &AllocationSettings { budget: Budget::Bits(rate), ..Default::default() }, blocks);
+        let tq = open(&file).unwrap();
+        prop_assert_eq!(tq.read(0).unwrap().len(), 4 * s.weights());
+    }
+}

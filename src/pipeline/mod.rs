@@ -1,0 +1,360 @@
+//! The stages strung together, for the page's worker and for the command line alike:
+//!
+//! ```text
+//! open ─→ Session ─ curves_job ─→ set_curves ─ allocate ─→ encode_job ─→ write ─→ .tq ─ decode_job ─→ rebuild
+//! ```
+//!
+//! A [`Session`] keeps what did not change: moving the budget re-runs only [`Session::allocate`]. Heavy work is handed out as
+//! [`job::Job`]s, so that the worker can post progress and be cancelled between layers.
+
+pub mod job;
+
+use std::{io::Write, rc::Rc, sync::Arc};
+
+use crate::{
+    container::{self, Head, TqFile, layer},
+    error::{Error, Result, bad},
+    io::{self, LayerShape, Model, Role, Source, TensorReader, skeleton},
+    quantize,
+    rate::{Allocation, Layer, Plan, Problem, curve, curve::LayerCurves},
+    report::{
+        AllocationReport, AllocationSettings, Budget, CurveSettings, LayerRow, LayerSummary, ModelSummary, RdCurves, Report,
+        TransformChoice,
+    },
+    transform::Geometry,
+};
+use job::{Item, Job};
+
+/// What a file turned out to be.
+pub enum Opened {
+    /// A model to compress.
+    Model(Box<Session>),
+    /// A compressed model.
+    Tq(Box<TqFile>),
+}
+
+/// Recognises and opens a file (with its external data, if it is an ONNX that has some).
+pub fn open(sources: Vec<Rc<dyn Source>>) -> Result<Opened> {
+    if let [source] = &sources[..] {
+        let mut magic = [0; 7];
+        if source.len() >= 8 && source.read_at(0, &mut magic).is_ok() && magic == container::MAGIC {
+            return Ok(Opened::Tq(Box::new(TqFile::open(source.clone())?)));
+        }
+    }
+    Ok(Opened::Model(Box::new(Session::new(io::open(sources)?)?)))
+}
+
+/// An open model and what has been computed about it.
+pub struct Session {
+    /// The model.
+    pub model: Model,
+    head: Head,
+    /// Index in the table of tensors and shape of every layer.
+    layers: Vec<(usize, LayerShape)>,
+    curve_settings: CurveSettings,
+    curves: Vec<Arc<LayerCurves>>,
+}
+
+/// A layer's section body, and its relative weight error measured on the decoded weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncodedLayer {
+    /// The body; none for a layer that is kept bit for bit.
+    pub body: Option<Vec<u8>>,
+    /// `‖dΘ‖²/‖Θ‖²`.
+    pub error: f64,
+}
+
+impl Session {
+    /// Takes a model in. Reads its small tensors.
+    ///
+    /// # Errors
+    /// A model without a layer to compress.
+    pub fn new(model: Model) -> Result<Session> {
+        let layer = |(index, t): (usize, &io::TensorInfo)| if let Role::Layer(shape) = t.role { Some((index, shape)) } else { None };
+        let layers: Vec<_> = model.tensors.iter().enumerate().filter_map(layer).collect();
+        if layers.is_empty() {
+            let reason = "it has no weights of convolutions or dense layers";
+            return Err(bad(&model.name, reason, "choose a file with floating-point weight tensors of two or more dimensions"));
+        }
+        let head = Head::new(&model)?;
+        Ok(Session { model, head, layers, curve_settings: CurveSettings::default(), curves: Vec::new() })
+    }
+
+    /// Index of a layer by name.
+    ///
+    /// # Errors
+    /// No such layer; the sentence names the nearest ones.
+    pub fn layer_index(&self, name: &str) -> Result<usize> {
+        let names: Vec<&str> = self.layers.iter().map(|l| self.model.tensors[l.0].name.as_str()).collect();
+        names.iter().position(|n| *n == name).ok_or_else(|| {
+            let part = names.iter().filter(|n| n.contains(name) || name.contains(**n)).take(3).copied().collect::<Vec<_>>();
+            let hint = if part.is_empty() { names.iter().take(3).copied().collect() } else { part };
+            Error::Setting(format!(
+                "{} has no layer `{name}`; it has {}, … (`waterfill inspect` lists them).",
+                self.model.name,
+                hint.join(", ")
+            ))
+        })
+    }
+
+    /// The job that computes the curves of all layers.
+    pub fn curves_job(&self, settings: CurveSettings) -> Job<'_, LayerCurves> {
+        let items = self.layers.iter().map(|&(t, shape)| Item { name: self.model.tensors[t].name.clone(), cost: curve_cost(&shape) });
+        Job {
+            stage: "curves",
+            items: items.collect(),
+            prepare: Box::new(move |i| {
+                let (tensor, shape) = self.layers[i];
+                let weights = self.model.read_layer(tensor)?;
+                Ok(Box::new(move || Ok(curve::layer_curves(&shape, weights, settings.blocks))))
+            }),
+        }
+    }
+
+    /// Keeps the result of [`Session::curves_job`].
+    pub fn set_curves(&mut self, settings: CurveSettings, curves: Vec<LayerCurves>) {
+        self.curve_settings = settings;
+        self.curves = curves.into_iter().map(Arc::new).collect();
+    }
+
+    /// Whether there are curves.
+    pub fn has_curves(&self) -> bool {
+        !self.curves.is_empty()
+    }
+
+    fn problem(&self) -> Problem<'_> {
+        let layers = self.layers.iter().zip(&self.curves).map(|(&(tensor, _), curves)| {
+            let info = &self.model.tensors[tensor];
+            Layer { name: &info.name, shape: &info.shape, exact_bytes: info.bytes() as u64, curves }
+        });
+        Problem { layers: layers.collect(), other_bytes: self.head.other_bytes(), original_bytes: self.model.file_bytes }
+    }
+
+    /// Allocates bits; milliseconds at most.
+    ///
+    /// # Errors
+    /// Settings that mean nothing. A budget out of reach is not an error here: the allocation says so.
+    pub fn allocate(&self, settings: &AllocationSettings) -> Result<(Allocation, AllocationReport)> {
+        let problem = self.problem();
+        let allocation = problem.allocate(settings)?;
+        let report = problem.report(&allocation, settings, None);
+        Ok((allocation, report))
+    }
+
+    /// The lines of the rate–distortion plot.
+    pub fn rd_curves(&self, settings: &AllocationSettings) -> Result<RdCurves> {
+        self.problem().curves(settings)
+    }
+
+    /// The job that encodes an allocation.
+    pub fn encode_job<'a>(&'a self, allocation: &'a Allocation) -> Job<'a, EncodedLayer> {
+        let items = self.layers.iter().map(|&(t, shape)| Item { name: self.model.tensors[t].name.clone(), cost: code_cost(&shape) });
+        Job {
+            stage: "encoding",
+            items: items.collect(),
+            prepare: Box::new(move |i| {
+                let plan = allocation.plans[i].clone();
+                if plan == Plan::Exact {
+                    return Ok(Box::new(|| Ok(EncodedLayer { body: None, error: 0.0 })));
+                }
+                let (tensor, shape) = self.layers[i];
+                let (weights, curves) = (self.model.read_layer(tensor)?, self.curves[i].clone());
+                let file = self.model.name.clone();
+                Ok(Box::new(move || {
+                    encode_layer(&shape, weights, &curves, &plan).map_err(|reason| bad(file, reason, "report this as a bug"))
+                }))
+            }),
+        }
+    }
+
+    /// Writes the `.tq` of encoded layers; returns its length, which is the allocation's `file_bytes`.
+    pub fn write(&self, layers: &[EncodedLayer], out: &mut dyn Write) -> Result<u64> {
+        let body = |tensor: usize| {
+            let i = self.layers.iter().position(|l| l.0 == tensor)?;
+            layers[i].body.clone()
+        };
+        self.head.write(&self.model, &body, out)
+    }
+
+    /// The whole report, errors measured on the decoded weights.
+    pub fn report(&self, allocation: &Allocation, settings: &AllocationSettings, layers: &[EncodedLayer]) -> Result<Report> {
+        let errors: Vec<f64> = layers.iter().map(|l| l.error).collect();
+        let problem = self.problem();
+        Ok(Report {
+            program: format!("waterfill {}", env!("CARGO_PKG_VERSION")),
+            command: self.command(settings),
+            model: self.summary(),
+            curve_settings: self.curve_settings,
+            settings: settings.clone(),
+            allocation: problem.report(allocation, settings, Some(&errors)),
+            curves: problem.curves(settings)?,
+        })
+    }
+
+    /// The model's table.
+    pub fn summary(&self) -> ModelSummary {
+        self.model.summary()
+    }
+
+    /// The command line that does the same.
+    pub fn command(&self, settings: &AllocationSettings) -> String {
+        let mut words = vec!["waterfill compress".to_string(), quote(&self.model.name), "-o".into(), quote(&tq_name(&self.model.name))];
+        words.push(match settings.budget {
+            Budget::Bits(bits) => format!("--bits {bits}"),
+            Budget::Size(bytes) => format!("--size {bytes}"),
+            Budget::Ratio(ratio) => format!("--ratio {ratio}"),
+        });
+        if settings.transform != TransformChoice::Auto {
+            words.push(format!("--transform {}", settings.transform.name()));
+        }
+        if self.curve_settings != CurveSettings::default() {
+            words.push(format!("--blocks {}", self.curve_settings.blocks));
+        }
+        let name = |index: &usize| self.layers.get(*index).map(|l| self.model.tensors[l.0].name.as_str()).unwrap_or_default();
+        words.extend(settings.locks.iter().map(|(index, depth)| format!("--lock {}", quote(&format!("{}={depth}", name(index))))));
+        words.extend(settings.excludes.iter().map(|index| format!("--exclude {}", quote(name(index)))));
+        words.join(" ")
+    }
+}
+
+/// Quotes a word for a POSIX shell, where it needs to be.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    let quoted = if !word.is_empty() && word.chars().all(plain) { word.to_string() } else { format!("'{}'", word.replace('\'', "'\\''")) };
+    // A word that starts with a dash would be read as an option.
+    if quoted.starts_with('-') { format!("./{quoted}") } else { quoted }
+}
+
+/// The name of the `.tq` of a model: its extension replaced.
+pub fn tq_name(model: &str) -> String {
+    let stem = model.rsplit_once('.').map_or(model, |(stem, _)| if stem.is_empty() { model } else { stem });
+    format!("{stem}.tq")
+}
+
+/// Multiplications, roughly: Gram matrices, eigenproblems, coefficients, and histograms.
+fn curve_cost(shape: &LayerShape) -> f64 {
+    let transform = |kind| {
+        Geometry::new(shape, kind).map_or(0.0, |g| {
+            let (dim, width, rank) = (g.dim as f64, g.width as f64, g.rank as f64);
+            g.groups as f64 * (dim * width * rank * 2.0 + 40.0 * rank.powi(3))
+        })
+    };
+    transform(crate::report::TransformKind::KltRow) + transform(crate::report::TransformKind::KltCol) + 500.0 * shape.weights() as f64
+}
+
+fn code_cost(shape: &LayerShape) -> f64 {
+    let side = shape.outputs.min(shape.inputs * shape.taps) as f64;
+    shape.weights() as f64 * (side + 20.0)
+}
+
+/// Encodes a layer and measures its error on what a decoder makes of it. The error is a clause.
+fn encode_layer(shape: &LayerShape, weights: Vec<f32>, curves: &LayerCurves, plan: &Plan) -> std::result::Result<EncodedLayer, String> {
+    let Plan::Quantized { candidate, blocks } = plan else { return Ok(EncodedLayer { body: None, error: 0.0 }) };
+    let candidate = &curves.candidates[*candidate];
+    let mut normalized = weights.clone();
+    let exponent = quantize::normalize(&mut normalized);
+    let coefficients = curve::coefficients(candidate, shape, &normalized);
+    drop(normalized);
+    let codes = blocks.iter().zip(&candidate.blocks).map(|(vertex, block)| layer::BlockCode {
+        depth: vertex.depths.coefficient,
+        step: block.coefficients[usize::from(vertex.depths.coefficient)].step,
+        basis_depth: vertex.depths.basis,
+        basis_step: block.basis.get(usize::from(vertex.depths.basis)).map_or(quantize::Step(0), |c| c.step),
+    });
+    let code = layer::LayerCode {
+        kind: candidate.kind,
+        geometry: candidate.geometry,
+        exponent,
+        block_of_row: candidate.block_of_row.clone(),
+        scales: candidate.scales.clone(),
+        blocks: codes.collect(),
+    };
+    let body = layer::encode(&code, &coefficients, candidate.basis.as_ref().map_or(&[][..], |b| &b.rows));
+    drop(coefficients);
+    let decoded = layer::decode(&body, shape)?;
+    Ok(EncodedLayer { error: relative_error(&weights, &decoded), body: Some(body) })
+}
+
+/// `‖a − b‖²/‖a‖²`, in `f64`; 0 where `a` is zero.
+pub fn relative_error(a: &[f32], b: &[f32]) -> f64 {
+    let square = |v: f64| v * v;
+    let energy: f64 = a.iter().map(|&v| square(v.into())).sum();
+    let error: f64 = a.iter().zip(b).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
+    if energy > 0.0 { error / energy } else { 0.0 }
+}
+
+/// The job that decodes every tensor of a `.tq` to its bytes.
+pub fn decode_job(tq: &TqFile) -> Job<'_, Vec<u8>> {
+    let cost = |t: &io::TensorInfo| if let Role::Layer(shape) = t.role { code_cost(&shape) } else { t.elements() as f64 };
+    Job {
+        stage: "decoding",
+        items: tq.tensors.iter().map(|t| Item { name: t.name.clone(), cost: cost(t) }).collect(),
+        prepare: Box::new(move |i| {
+            let (body, info, file) = (tq.body(i)?, tq.tensors[i].clone(), tq.name().to_string());
+            Ok(Box::new(move || {
+                container::decode(body, &info).map_err(|reason| bad(file, reason, crate::error::FETCH_AGAIN).tensor(&info.name))
+            }))
+        }),
+    }
+}
+
+/// Writes the original's format again from a `.tq` and its decoded tensors.
+pub fn rebuild(tq: &TqFile, tensors: Vec<Vec<u8>>, out: &mut dyn Write) -> Result<()> {
+    struct Decoded(Vec<Vec<u8>>);
+    impl TensorReader for Decoded {
+        fn read(&self, index: usize) -> Result<Vec<u8>> {
+            Ok(self.0[index].clone())
+        }
+    }
+    skeleton::write(&tq.skeleton, &Decoded(tensors), out)
+}
+
+/// What a `.tq` says of itself: the original's table, and the allocation in the file.
+pub fn describe(tq: &TqFile) -> Result<(ModelSummary, AllocationReport)> {
+    let notes = vec![format!("{} holds {}, compressed.", tq.name(), tq.original_name)];
+    let summary = io::tensor::summary(&tq.original_name, tq.format, tq.original_bytes, &tq.tensors, notes);
+    let mut rows = Vec::new();
+    let (mut bytes, mut weights) = (0u64, 0u64);
+    let layers = tq.tensors.iter().enumerate().filter(|(_, t)| matches!(t.role, Role::Layer(_)));
+    for ((tensor, _), LayerSummary { index, name, shape, weights: count }) in layers.zip(&summary.layers) {
+        let code = tq.layer_code(tensor)?;
+        let mut row = LayerRow {
+            index: *index,
+            name: name.clone(),
+            shape: shape.clone(),
+            weights: *count,
+            transform: None,
+            bits: 8.0 * tq.tensors[tensor].dtype.size() as f64,
+            bytes: container::section_bytes(tq.tensors[tensor].bytes() as u64),
+            basis_bytes: 0,
+            error: f64::NAN,
+            locked: None,
+            excluded: code.is_none(),
+            depths: Vec::new(),
+        };
+        if let Some((code, section)) = code {
+            row.transform = Some(code.kind);
+            row.bytes = section;
+            row.bits = 8.0 * section as f64 / (*count).max(1) as f64;
+            row.basis_bytes = code.basis_bits() / 8;
+            row.depths = code.blocks.iter().map(|b| b.depth).collect();
+            bytes += section;
+            weights += count;
+        }
+        rows.push(row);
+    }
+    let rate = 8.0 * bytes as f64 / weights.max(1) as f64;
+    let report = AllocationReport {
+        rate,
+        bytes: tq.file_bytes(),
+        ratio: tq.original_bytes as f64 / tq.file_bytes().max(1) as f64,
+        db: f64::NAN,
+        lambda: f64::NAN,
+        measured: false,
+        other_bytes: tq.file_bytes() - rows.iter().map(|r| r.bytes).sum::<u64>(),
+        not_reachable: None,
+        rate_range: (rate, rate),
+        layers: rows,
+    };
+    Ok((summary, report))
+}

@@ -1,0 +1,149 @@
+//! The quantizer of the paper (Young et al. 2021, eq. 5; method.md, section 2): uniform, clipped, whole-bit depths.
+
+pub mod search;
+
+/// Greatest depth of a block of coefficients, in bits. The paper's range is 0 to 8; two more let an 8-bit budget be spent
+/// unevenly (with 8 as the ceiling every block would have to take it, and nothing would be left to allocate).
+pub const MAX_DEPTH: u8 = 10;
+/// Greatest depth of a block of basis rows, in bits. Basis errors are multiplied by a coefficient's whole energy, so a basis
+/// needs finer steps than the coefficients it carries.
+pub const MAX_BASIS_DEPTH: u8 = 14;
+
+/// A step size, coded in one byte: `2^((code − 192) / 8)`, rounded to `f32`, for weights scaled to a greatest magnitude
+/// in [0.5, 1). The table is of exact `f32` bits, so every decoder has the same steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Step(pub u8);
+
+/// `2^(i/8)` for `i` in 0..8, as `f32` bits.
+const EIGHTHS: [u32; 8] = [0x3f80_0000, 0x3f8b_95c2, 0x3f98_37f0, 0x3fa5_fed7, 0x3fb5_04f3, 0x3fc5_672a, 0x3fd7_44fd, 0x3fea_c0c7];
+
+impl Step {
+    /// The step size.
+    pub fn size(self) -> f32 {
+        f32::from_bits(EIGHTHS[usize::from(self.0 % 8)]) * power_of_two(i32::from(self.0 / 8) - 24)
+    }
+
+    /// The smallest coded step that is at least `size`, or the largest there is.
+    pub fn at_least(size: f32) -> Step {
+        (0..u8::MAX).map(Step).find(|s| s.size() >= size).unwrap_or(Step(u8::MAX))
+    }
+}
+
+/// The scale of a row of coefficients within its block, coded in [`ROW_SCALE_BITS`] bits: `2^(−code/4)`. The row's step is the
+/// block's step times this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowScale(pub u8);
+
+/// Bits of a coded [`RowScale`].
+pub const ROW_SCALE_BITS: u32 = 6;
+
+impl RowScale {
+    /// The scale.
+    pub fn size(self) -> f32 {
+        let (octaves, quarters) = (i32::from(self.0 / 4), usize::from(self.0 % 4));
+        if quarters == 0 { power_of_two(-octaves) } else { f32::from_bits(EIGHTHS[8 - 2 * quarters]) * power_of_two(-octaves - 1) }
+    }
+
+    /// The nearest coded scale, in the logarithm, of a ratio of at most 1.
+    pub fn nearest(ratio: f64) -> RowScale {
+        let code = (-4.0 * ratio.max(1e-9).log2()).round();
+        RowScale(code.clamp(0.0, f64::from((1u8 << ROW_SCALE_BITS) - 1)) as u8)
+    }
+}
+
+/// `2^e` exactly, for `e` in the range of normal `f32`s.
+pub fn power_of_two(e: i32) -> f32 {
+    f32::from_bits(((e.clamp(-126, 127) + 127) as u32) << 23)
+}
+
+/// The least index of a depth, `−2^{R−1}`; 0 for depth 0.
+pub fn least_index(depth: u8) -> i32 {
+    if depth == 0 { 0 } else { -(1 << (depth - 1)) }
+}
+
+/// Quantizes one value: `clip(round(θ/Δ), −2^{R−1}, 2^{R−1} − 1)`; ties round up.
+pub fn index(value: f32, inverse_step: f32, depth: u8) -> i32 {
+    if depth == 0 {
+        return 0;
+    }
+    let least = least_index(depth);
+    ((value * inverse_step + 0.5).floor() as i32).clamp(least, -least - 1)
+}
+
+/// Scales finite weights by a power of two so that the greatest magnitude is in [0.5, 1), exactly (denormal results excepted);
+/// returns the exponent `e` with `weight = scaled · 2^e`.
+pub fn normalize(weights: &mut [f32]) -> i16 {
+    let max = weights.iter().fold(0f32, |m, w| m.max(w.abs()));
+    if max == 0.0 {
+        return 0;
+    }
+    let bits = max.to_bits();
+    let e = if bits >> 23 == 0 { -126 - (bits << 9).leading_zeros() as i32 } else { (bits >> 23) as i32 - 126 };
+    scale(weights, -e);
+    e as i16
+}
+
+/// Multiplies by `2^e`, in two exact steps where one factor would leave the range of `f32`.
+pub fn scale(values: &mut [f32], e: i32) {
+    let half = e / 2;
+    let (a, b) = (power_of_two(half), power_of_two(e - half));
+    values.iter_mut().for_each(|v| *v = *v * a * b);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn steps_are_eighth_octaves() {
+        for code in 0..=255u8 {
+            let want = 2f64.powf((f64::from(code) - 192.0) / 8.0);
+            assert!((f64::from(Step(code).size()) / want - 1.0).abs() < 1e-7, "code {code}");
+        }
+        for code in 0..64u8 {
+            let want = 2f64.powf(-f64::from(code) / 4.0);
+            assert!((f64::from(RowScale(code).size()) / want - 1.0).abs() < 1e-7, "scale {code}");
+            assert_eq!(RowScale::nearest(want), RowScale(code));
+        }
+        assert_eq!(Step(192).size(), 1.0);
+        assert_eq!(Step::at_least(1.0), Step(192));
+        assert_eq!(Step::at_least(1e9), Step(255));
+        assert_eq!(Step::at_least(0.0), Step(0));
+    }
+
+    #[test]
+    fn equation_5() {
+        // R = 2, Δ = 1: levels −2 … 1.
+        let q: Vec<i32> = [-9.0, -1.6, -0.5, 0.49, 0.5, 7.0].iter().map(|&v| index(v, 1.0, 2)).collect();
+        assert_eq!(q, [-2, -2, 0, 0, 1, 1]);
+        assert_eq!(index(5.0, 1.0, 0), 0);
+        assert_eq!((index(-5.0, 1.0, 1), index(5.0, 1.0, 1)), (-1, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn scaling_is_exact(w in prop::collection::vec(any::<f32>().prop_filter("finite", |v| v.is_finite() && (*v == 0.0 || v.abs() > 1e-30)), 0..20)) {
+            let mut scaled = w.clone();
+            let e = normalize(&mut scaled);
+            let greatest = w.iter().fold(0f32, |m, v| m.max(v.abs()));
+            let max = scaled.iter().fold(0f32, |m, v| m.max(v.abs()));
+            prop_assert!(max == 0.0 || (0.5..1.0).contains(&max));
+            scale(&mut scaled, i32::from(e));
+            for (a, b) in scaled.iter().zip(&w) {
+                // values more than 2^100 below the greatest may have become denormal
+                prop_assert!(a == b || b.abs() < greatest * 1e-30, "{} {}", a, b);
+            }
+        }
+    }
+
+    #[test]
+    fn denormal_layers_scale_too() {
+        let mut w = [f32::from_bits(3), 0.0];
+        let e = normalize(&mut w);
+        assert_eq!(w[0], 0.75);
+        scale(&mut w, i32::from(e));
+        assert_eq!(w[0].to_bits(), 3);
+    }
+}

@@ -1,0 +1,412 @@
+//! Bit allocation by one Lagrange multiplier (Young et al. 2021, Algorithm 1 and eq. 8; method.md, section 6).
+//!
+//! For a multiplier `λ` every block takes the depths of least `D + λ·bits`, every layer the candidate (transform, basis and side
+//! information included) of least cost: equal slopes everywhere. A budget is met by bisection on `λ`, which costs
+//! microseconds a step on convex hulls; what is left of it then goes to the steepest upgrades that still fit.
+//!
+//! Without calibration data the distortion is a stand-in: the sum over layers of the relative weight error `‖dΘ‖²/‖Θ‖²`, in
+//! which every layer weighs the same, whatever its size and its effect on the output.
+
+pub mod curve;
+pub mod hull;
+
+use std::collections::BinaryHeap;
+
+use crate::{
+    container::{self, layer},
+    error::{Error, Result},
+    quantize::MAX_DEPTH,
+    report::{AllocationReport, AllocationSettings, Budget, LayerRow, RdCurves, RdLine, RdPoint, TransformChoice, TransformKind},
+};
+use curve::{Candidate, LayerCurves};
+use hull::Vertex;
+
+/// A layer as the allocator sees it.
+#[derive(Debug)]
+pub struct Layer<'a> {
+    /// Name of the weight tensor.
+    pub name: &'a str,
+    /// Shape as stored.
+    pub shape: &'a [usize],
+    /// Bytes of the tensor, which an excluded layer takes.
+    pub exact_bytes: u64,
+    /// The curves.
+    pub curves: &'a LayerCurves,
+}
+
+/// All that an allocation depends on besides its settings.
+#[derive(Debug)]
+pub struct Problem<'a> {
+    /// The layers.
+    pub layers: Vec<Layer<'a>>,
+    /// Bytes of the file that are not layer sections.
+    pub other_bytes: u64,
+    /// Bytes of the original file.
+    pub original_bytes: u64,
+}
+
+/// What a layer was given.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Plan {
+    /// Kept bit for bit.
+    Exact,
+    /// Quantized.
+    Quantized {
+        /// Index of the candidate.
+        candidate: usize,
+        /// Vertex of each of its blocks.
+        blocks: Vec<Vertex>,
+    },
+}
+
+/// An allocation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Allocation {
+    /// Per layer.
+    pub plans: Vec<Plan>,
+    /// The multiplier: relative error per bit.
+    pub lambda: f64,
+    /// Bytes of the layer sections of the quantized layers.
+    pub layer_bytes: u64,
+    /// Bytes of the whole file.
+    pub file_bytes: u64,
+    /// When the budget cannot be had, why; the allocation is then the nearest.
+    pub not_reachable: Option<Error>,
+    /// Least and greatest rate that can be had.
+    pub rate_range: (f64, f64),
+}
+
+impl Plan {
+    fn bits(&self, curves: &LayerCurves) -> u64 {
+        match self {
+            Plan::Exact => 0,
+            Plan::Quantized { candidate, blocks } => curves.candidates[*candidate].side_bits + blocks.iter().map(|b| b.bits).sum::<u64>(),
+        }
+    }
+
+    fn section_bytes(&self, layer: &Layer) -> u64 {
+        container::section_bytes(match self {
+            Plan::Exact => layer.exact_bytes,
+            Plan::Quantized { .. } => layer::body_bytes(self.bits(layer.curves)),
+        })
+    }
+
+    /// Relative weight error.
+    pub fn distortion(&self) -> f64 {
+        match self {
+            Plan::Exact => 0.0,
+            Plan::Quantized { blocks, .. } => blocks.iter().map(|b| b.distortion).sum(),
+        }
+    }
+}
+
+/// Which candidates a line or a choice of transform admits.
+fn admitted(candidates: &[Candidate], choice: Admit) -> impl Iterator<Item = (usize, &Candidate)> {
+    let wanted = move |c: &Candidate| match choice {
+        Admit::Any => true,
+        Admit::One(kind) => c.kind == kind,
+        Admit::Klt => c.kind != TransformKind::None,
+    };
+    // A layer that has no such transform (a depthwise one) goes without.
+    let exists = candidates.iter().any(wanted);
+    candidates.iter().enumerate().filter(move |(_, c)| if exists { wanted(c) } else { c.kind == TransformKind::None })
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Admit {
+    Any,
+    One(TransformKind),
+    Klt,
+}
+
+impl From<TransformChoice> for Admit {
+    fn from(choice: TransformChoice) -> Admit {
+        match choice {
+            TransformChoice::Auto => Admit::Any,
+            TransformChoice::None => Admit::One(TransformKind::None),
+            TransformChoice::KltRow => Admit::One(TransformKind::KltRow),
+            TransformChoice::KltCol => Admit::One(TransformKind::KltCol),
+        }
+    }
+}
+
+/// Per layer: excluded, locked to a depth, or free.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Freedom {
+    Free,
+    Locked(u8),
+    Excluded,
+}
+
+fn plan(layer: &Layer, freedom: Freedom, admit: Admit, lambda: f64) -> Plan {
+    let locked = match freedom {
+        Freedom::Excluded => return Plan::Exact,
+        Freedom::Locked(depth) => Some(depth),
+        Freedom::Free => None,
+    };
+    let options = admitted(&layer.curves.candidates, admit).map(|(candidate, c)| {
+        let blocks: Vec<Vertex> =
+            c.blocks.iter().map(|b| locked.map_or_else(|| b.at(lambda), |depth| b.at_locked(lambda, depth))).collect();
+        let bits = c.side_bits + blocks.iter().map(|b| b.bits).sum::<u64>();
+        let distortion: f64 = blocks.iter().map(|b| b.distortion).sum();
+        (distortion + lambda * bits as f64, bits, Plan::Quantized { candidate, blocks })
+    });
+    options.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map_or(Plan::Exact, |o| o.2)
+}
+
+struct Solver<'a> {
+    problem: &'a Problem<'a>,
+    freedom: Vec<Freedom>,
+    admit: Admit,
+}
+
+/// Above any slope: a relative error is at most about 1, a bit at least 1.
+const STEEPEST: f64 = 16.0;
+/// Below any slope that matters: one bit of a layer of 2^28 weights at −120 dB.
+const FLATTEST: f64 = 1e-22;
+
+impl Solver<'_> {
+    fn plans(&self, lambda: f64) -> Vec<Plan> {
+        self.problem.layers.iter().zip(&self.freedom).map(|(l, f)| plan(l, *f, self.admit, lambda)).collect()
+    }
+
+    fn layer_bytes(&self, plans: &[Plan]) -> u64 {
+        let quantized = plans.iter().zip(&self.problem.layers).filter(|(p, _)| **p != Plan::Exact);
+        quantized.map(|(p, l)| p.section_bytes(l)).sum()
+    }
+
+    fn excluded_bytes(&self) -> u64 {
+        let excluded = self.problem.layers.iter().zip(&self.freedom).filter(|(_, f)| **f == Freedom::Excluded);
+        excluded.map(|(l, _)| container::section_bytes(l.exact_bytes)).sum()
+    }
+
+    fn weights(&self) -> u64 {
+        self.problem.layers.iter().zip(&self.freedom).filter(|(_, f)| **f != Freedom::Excluded).map(|(l, _)| l.curves.weights).sum()
+    }
+
+    fn rate(&self, bytes: u64) -> f64 {
+        8.0 * bytes as f64 / self.weights().max(1) as f64
+    }
+
+    /// The smallest multiplier, to within a millionth, whose plans fit `limit` bytes; they must fit at [`STEEPEST`].
+    fn bisect(&self, limit: u64) -> (f64, Vec<Plan>) {
+        let (mut fits, mut too_much) = (STEEPEST, FLATTEST);
+        let mut plans = self.plans(fits);
+        while fits / too_much > 1.0 + 1e-6 {
+            let middle = (fits * too_much).sqrt();
+            let trial = self.plans(middle);
+            if self.layer_bytes(&trial) <= limit {
+                (fits, plans) = (middle, trial);
+            } else {
+                too_much = middle;
+            }
+        }
+        (fits, plans)
+    }
+
+    /// Spends what bisection left: the steepest upgrades along the hulls that still fit. Only free layers; slopes down to half of
+    /// `lambda`, so that slopes stay nearly equal.
+    fn fill(&self, plans: &mut [Plan], limit: u64, lambda: f64) {
+        let mut left = limit.saturating_sub(self.layer_bytes(plans));
+        let mut heap = BinaryHeap::new();
+        let upgrade = |plans: &[Plan], layer: usize, block: usize| -> Option<Upgrade> {
+            let Plan::Quantized { candidate, blocks } = &plans[layer] else { return None };
+            let next = self.problem.layers[layer].curves.candidates[*candidate].blocks[block].next(blocks[block].bits)?;
+            (next.slope > lambda / 2.0).then_some(Upgrade { slope: next.slope, layer, block, next })
+        };
+        for (layer, plan) in plans.iter().enumerate().filter(|(l, _)| self.freedom[*l] == Freedom::Free) {
+            if let Plan::Quantized { blocks, .. } = plan {
+                heap.extend((0..blocks.len()).filter_map(|block| upgrade(plans, layer, block)));
+            }
+        }
+        while let Some(Upgrade { layer, block, next, .. }) = heap.pop() {
+            let before = plans[layer].section_bytes(&self.problem.layers[layer]);
+            let Plan::Quantized { blocks, .. } = &mut plans[layer] else { continue };
+            let old = std::mem::replace(&mut blocks[block], next);
+            let more = plans[layer].section_bytes(&self.problem.layers[layer]) - before;
+            if more <= left {
+                left -= more;
+                heap.extend(upgrade(plans, layer, block));
+            } else if let Plan::Quantized { blocks, .. } = &mut plans[layer] {
+                blocks[block] = old;
+            }
+        }
+    }
+}
+
+struct Upgrade {
+    slope: f64,
+    layer: usize,
+    block: usize,
+    next: Vertex,
+}
+
+impl PartialEq for Upgrade {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+impl Eq for Upgrade {}
+impl PartialOrd for Upgrade {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Upgrade {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        // Ties by position, so that the result does not depend on the heap.
+        self.slope.total_cmp(&other.slope).then((other.layer, other.block).cmp(&(self.layer, self.block)))
+    }
+}
+
+impl Problem<'_> {
+    fn freedom(&self, settings: &AllocationSettings) -> Result<Vec<Freedom>> {
+        let mut freedom = vec![Freedom::Free; self.layers.len()];
+        let none_such = |index: usize| Error::Setting(format!("There is no layer {index}: the model has {}.", self.layers.len()));
+        for &(index, depth) in &settings.locks {
+            if depth > MAX_DEPTH {
+                return Err(Error::Setting(format!("A layer cannot be locked to {depth} bits: depths go from 0 to {MAX_DEPTH}.")));
+            }
+            *freedom.get_mut(index).ok_or_else(|| none_such(index))? = Freedom::Locked(depth);
+        }
+        for &index in &settings.excludes {
+            *freedom.get_mut(index).ok_or_else(|| none_such(index))? = Freedom::Excluded;
+        }
+        Ok(freedom)
+    }
+
+    /// Allocates for a budget. A budget out of reach gives the nearest allocation, and says so in it.
+    ///
+    /// # Errors
+    /// Settings that mean nothing: an unknown layer, a depth above 10, a budget that is not a positive number.
+    pub fn allocate(&self, settings: &AllocationSettings) -> Result<Allocation> {
+        let solver = Solver { problem: self, freedom: self.freedom(settings)?, admit: settings.transform.into() };
+        let excluded = solver.excluded_bytes();
+        let fixed = self.other_bytes + excluded;
+        let weights = solver.weights();
+        let positive = |v: f64, what: &str| -> Result<f64> {
+            let ok = v.is_finite() && v > 0.0;
+            ok.then_some(v).ok_or_else(|| Error::Setting(format!("A budget of {v} {what} is not a positive number.")))
+        };
+        let file_limit = |bytes: f64| if bytes >= fixed as f64 { Some((bytes - fixed as f64) as u64) } else { None };
+        let limit = match settings.budget {
+            Budget::Bits(bits) => Some((positive(bits, "bits per weight")? * weights as f64 / 8.0) as u64),
+            Budget::Size(bytes) => file_limit(bytes as f64),
+            Budget::Ratio(ratio) => file_limit(self.original_bytes as f64 / positive(ratio, "times")?),
+        };
+        let least = solver.plans(STEEPEST);
+        let most = solver.plans(0.0);
+        let (least_bytes, most_bytes) = (solver.layer_bytes(&least), solver.layer_bytes(&most));
+        let (lambda, plans, reached) = match limit {
+            Some(limit) if limit >= most_bytes => {
+                // More than the most is no budget at all; the last byte or two of rounding are.
+                (0.0, most, limit <= most_bytes + self.layers.len() as u64 || weights == 0)
+            }
+            Some(limit) if limit >= least_bytes => {
+                let (lambda, mut plans) = solver.bisect(limit);
+                solver.fill(&mut plans, limit, lambda);
+                (lambda, plans, true)
+            }
+            _ => (STEEPEST, least, false),
+        };
+        let layer_bytes = solver.layer_bytes(&plans);
+        let file_bytes = fixed + layer_bytes;
+        let ratio = |bytes: u64| self.original_bytes as f64 / bytes.max(1) as f64;
+        let not_reachable = (!reached).then(|| match settings.budget {
+            Budget::Bits(bits) => Error::NotReachable {
+                asked: format!("A rate of {bits} bits per weight"),
+                nearest: format!("{:.3} bits per weight", solver.rate(layer_bytes)),
+            },
+            Budget::Size(bytes) => {
+                Error::NotReachable { asked: format!("A file of {bytes} bytes"), nearest: format!("{file_bytes} bytes") }
+            }
+            Budget::Ratio(r) => Error::NotReachable { asked: format!("A ratio of {r}"), nearest: format!("{:.3}", ratio(file_bytes)) },
+        });
+        let rate_range = (solver.rate(least_bytes), solver.rate(most_bytes));
+        Ok(Allocation { plans, lambda, layer_bytes, file_bytes, not_reachable, rate_range })
+    }
+
+    /// The lines of the rate–distortion plot: `none`, `KLT` (the better of row and column, everywhere), and `auto`.
+    pub fn curves(&self, settings: &AllocationSettings) -> Result<RdCurves> {
+        const POINTS: i32 = 72;
+        let freedom = self.freedom(settings)?;
+        let line = |label: &str, admit: Admit| {
+            let solver = Solver { problem: self, freedom: freedom.clone(), admit };
+            let fixed = self.other_bytes + solver.excluded_bytes();
+            // From far below the flattest slope to far above the steepest, evenly in the logarithm; then ends that are exact.
+            let lambdas = std::iter::once(STEEPEST)
+                .chain((0..POINTS).map(|i| 10f64.powf(-2.0 - 14.0 * f64::from(i) / f64::from(POINTS - 1))))
+                .chain(std::iter::once(0.0));
+            let mut points: Vec<RdPoint> = Vec::new();
+            for lambda in lambdas {
+                let plans = solver.plans(lambda);
+                let bytes = solver.layer_bytes(&plans);
+                let point = RdPoint { rate: solver.rate(bytes), bytes: fixed + bytes, db: decibels(mean_distortion(&plans)) };
+                if points.last().is_none_or(|last| point.bytes > last.bytes) {
+                    points.push(point);
+                }
+            }
+            RdLine { label: label.into(), points }
+        };
+        let lines = vec![line("none", Admit::One(TransformKind::None)), line("KLT", Admit::Klt), line("auto", Admit::Any)];
+        Ok(RdCurves { lines })
+    }
+
+    /// The readouts of an allocation. `errors` are relative weight errors measured on decoded weights, if there are any yet.
+    pub fn report(&self, allocation: &Allocation, settings: &AllocationSettings, errors: Option<&[f64]>) -> AllocationReport {
+        let mut rows = Vec::new();
+        for (index, (layer, plan)) in self.layers.iter().zip(&allocation.plans).enumerate() {
+            let bytes = plan.section_bytes(layer);
+            let mut row = LayerRow {
+                index,
+                name: layer.name.to_string(),
+                shape: layer.shape.to_vec(),
+                weights: layer.curves.weights,
+                transform: None,
+                bits: 8.0 * bytes as f64 / layer.curves.weights.max(1) as f64,
+                bytes,
+                basis_bytes: 0,
+                error: errors.map_or_else(|| plan.distortion(), |e| e[index]),
+                locked: settings.locks.iter().rev().find(|l| l.0 == index).map(|l| l.1),
+                excluded: *plan == Plan::Exact,
+                depths: Vec::new(),
+            };
+            if let Plan::Quantized { candidate, blocks } = plan {
+                let candidate = &layer.curves.candidates[*candidate];
+                row.transform = Some(candidate.kind);
+                row.depths = blocks.iter().map(|b| b.depths.coefficient).collect();
+                let basis = blocks.iter().zip(&candidate.blocks).map(|(v, b)| u64::from(v.depths.basis) * b.basis_count);
+                row.basis_bytes = basis.sum::<u64>() / 8;
+            }
+            rows.push(row);
+        }
+        let quantized: Vec<&LayerRow> = rows.iter().filter(|r| !r.excluded).collect();
+        let weights: u64 = quantized.iter().map(|r| r.weights).sum();
+        let error: f64 = quantized.iter().map(|r| r.error).sum();
+        AllocationReport {
+            rate: 8.0 * allocation.layer_bytes as f64 / weights.max(1) as f64,
+            bytes: allocation.file_bytes,
+            ratio: self.original_bytes as f64 / allocation.file_bytes.max(1) as f64,
+            db: decibels(error / quantized.len().max(1) as f64),
+            lambda: allocation.lambda,
+            measured: errors.is_some(),
+            other_bytes: allocation.file_bytes - rows.iter().map(|r| r.bytes).sum::<u64>(),
+            not_reachable: allocation.not_reachable.as_ref().map(ToString::to_string),
+            rate_range: allocation.rate_range,
+            layers: rows,
+        }
+    }
+}
+
+fn mean_distortion(plans: &[Plan]) -> f64 {
+    let quantized: Vec<f64> = plans.iter().filter(|p| **p != Plan::Exact).map(Plan::distortion).collect();
+    quantized.iter().sum::<f64>() / quantized.len().max(1) as f64
+}
+
+/// A ratio in decibels, not below −200.
+fn decibels(ratio: f64) -> f64 {
+    10.0 * ratio.max(1e-20).log10()
+}
+
+#[cfg(test)]
+mod tests;

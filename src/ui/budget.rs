@@ -1,0 +1,137 @@
+//! How small it shall be: a slider in bits per weight, the same as a number in three units, and what may be chosen from.
+
+use leptos::{html, prelude::*};
+
+use super::{
+    format::{Unit, plain},
+    state::App,
+};
+use crate::report::{Budget, TransformChoice};
+
+const TRANSFORMS: [(TransformChoice, &str); 4] = [
+    (TransformChoice::Auto, "auto (best)"),
+    (TransformChoice::None, "none"),
+    (TransformChoice::KltRow, "klt-row"),
+    (TransformChoice::KltCol, "klt-col"),
+];
+const BLOCKS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+/// The budget.
+#[component]
+pub fn BudgetPanel(app: App) -> impl IntoView {
+    let slider: NodeRef<html::Input> = NodeRef::new();
+    let number: NodeRef<html::Input> = NodeRef::new();
+    let (wrong, set_wrong) = signal(None::<&'static str>);
+    let disabled = move || app.is_tq();
+
+    // The slider's bounds come before its value, or the browser cuts the value.
+    Effect::new(move |_| {
+        let (Some(slider), Some((range, rate))) = (slider.get(), app.allocation.with(|a| a.as_ref().map(|a| (a.rate_range, a.rate))))
+        else {
+            return;
+        };
+        let least = (range.0 * 100.0).floor() / 100.0;
+        let most = ((range.1 * 100.0).ceil() / 100.0).max(least + 0.01);
+        let asked = match app.settings.with(|s| s.budget) {
+            Budget::Bits(b) => b,
+            _ => rate,
+        };
+        slider.set_min(&plain(least, 2));
+        slider.set_max(&plain(most, 2));
+        let value = plain(asked.clamp(least, most), 2);
+        if slider.value() != value {
+            slider.set_value(&value);
+        }
+    });
+    // The number is what was asked for in its own unit, and what was reached in another.
+    Effect::new(move |_| {
+        let (Some(number), Some((rate, bytes, ratio))) =
+            (number.get(), app.allocation.with(|a| a.as_ref().map(|a| (a.rate, a.bytes, a.ratio))))
+        else {
+            return;
+        };
+        let settings = app.settings.get();
+        let value = match (settings.unit, settings.budget) {
+            (Unit::Bits, Budget::Bits(b)) => plain(b, 4),
+            (Unit::Bits, _) => plain(rate, 2),
+            (Unit::Size, Budget::Size(s)) => s.to_string(),
+            (Unit::Size, _) => bytes.to_string(),
+            (Unit::Ratio, Budget::Ratio(r)) => plain(r, 4),
+            (Unit::Ratio, _) => plain(ratio, 2),
+        };
+        // What is being typed stays as it was typed.
+        if number.value().parse::<f64>().ok() != value.parse().ok() && wrong.get_untracked().is_none() {
+            number.set_value(&value);
+        }
+    });
+
+    let slid = move |value: String| {
+        if let Ok(rate) = value.parse() {
+            set_wrong.set(None);
+            app.set(|s| s.budget = Budget::Bits(rate));
+        }
+    };
+    let typed = move |text: String| match app.settings.with_untracked(|s| s.unit).budget(&text) {
+        Ok(budget) => {
+            set_wrong.set(None);
+            app.set(|s| s.budget = budget);
+        }
+        Err(why) => set_wrong.set(Some(why)),
+    };
+    let unit_chosen = move |key: String| {
+        if let Some(unit) = Unit::ALL.into_iter().find(|u| u.key() == key) {
+            set_wrong.set(None);
+            app.set(|s| s.unit = unit);
+        }
+    };
+    let transform_chosen = move |name: String| {
+        if let Some((transform, _)) = TRANSFORMS.into_iter().find(|(t, _)| t.name() == name) {
+            app.set(|s| s.transform = transform);
+        }
+    };
+    let valuetext =
+        move || app.allocation.with(|a| a.as_ref().map(|a| format!("{:.2} bits per weight, {}", a.rate, super::format::bytes(a.bytes))));
+    let not_reachable = move || app.allocation.with(|a| a.as_ref().and_then(|a| a.not_reachable.clone()));
+
+    view! {
+        <section class="card budget" aria-labelledby="budget-title">
+            <h2 id="budget-title">"Budget"</h2>
+            <div class="field amount">
+                <input id="budget-number" data-testid="budget-number" type="number" inputmode="decimal" min="0" step="any"
+                    aria-label="Budget" aria-describedby="budget-wrong" node_ref=number
+                    aria-invalid=move || wrong.get().map(|_| "true") disabled=disabled
+                    on:input:target=move |e| typed(e.target().value())
+                    on:blur=move |_| set_wrong.set(None)/>
+                <select data-testid="budget-unit" aria-label="Unit of the budget" disabled=disabled
+                    on:change:target=move |e| unit_chosen(e.target().value())>
+                    {Unit::ALL.map(|u| view! {
+                        <option value=u.key() selected=move || app.settings.with(|s| s.unit == u)>{u.name()}</option>
+                    }).collect_view()}
+                </select>
+            </div>
+            <input class="slider" data-testid="budget-slider" type="range" step="0.01" aria-label="Budget in bits per weight"
+                aria-valuetext=valuetext node_ref=slider disabled=disabled on:input:target=move |e| slid(e.target().value())/>
+            <div class="ends" aria-hidden="true"><span>"smaller"</span><span>"closer to the original"</span></div>
+            <p id="budget-wrong" class="notice" role="status">{move || wrong.get().map(str::to_string).or_else(not_reachable)}</p>
+            <div class="pair">
+                <div class="field">
+                    <label for="transform">"Transform"</label>
+                    <select id="transform" data-testid="transform" disabled=disabled on:change:target=move |e| transform_chosen(e.target().value())>
+                        {TRANSFORMS.map(|(t, words)| view! {
+                            <option value=t.name() selected=move || app.settings.with(|s| s.transform == t)>{words}</option>
+                        }).collect_view()}
+                    </select>
+                </div>
+                <div class="field">
+                    <label for="blocks">"Blocks per layer"</label>
+                    <select id="blocks" data-testid="blocks" disabled=disabled
+                        on:change:target=move |e| if let Ok(blocks) = e.target().value().parse() { app.set_blocks(blocks) }>
+                        {BLOCKS.map(|b| view! {
+                            <option value=b.to_string() selected=move || app.settings.with(|s| s.blocks == b)>{b}</option>
+                        }).collect_view()}
+                    </select>
+                </div>
+            </div>
+        </section>
+    }
+}

@@ -1,0 +1,139 @@
+//! Small helpers around the browser.
+
+use leptos::prelude::*;
+use serde::{Serialize, de::DeserializeOwned};
+use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Blob, BlobPropertyBag, Element, File, HtmlAnchorElement, HtmlCanvasElement, HtmlElement, HtmlImageElement, Response, Url};
+
+use super::engine::in_words;
+
+const KEY: &str = "waterfill.settings";
+
+/// What was remembered, if it is there and still understood.
+pub fn recall<T: DeserializeOwned>() -> Option<T> {
+    let storage = window().local_storage().ok()??;
+    serde_json::from_str(&storage.get_item(KEY).ok()??).ok()
+}
+
+/// Remembers settings. A browser that keeps nothing is no error.
+pub fn remember<T: Serialize>(value: &T) {
+    if let (Ok(Some(storage)), Ok(text)) = (window().local_storage(), serde_json::to_string(value)) {
+        let _ = storage.set_item(KEY, &text);
+    }
+}
+
+/// Whether a media query holds, as it changes.
+pub fn media(query: &str) -> ReadSignal<bool> {
+    let list = window().match_media(query).ok().flatten();
+    let (get, set) = signal(list.as_ref().is_some_and(|l| l.matches()));
+    if let Some(list) = list {
+        let watched = list.clone();
+        let changed = Closure::<dyn FnMut()>::new(move || set.set(watched.matches()));
+        let _ = list.add_event_listener_with_callback("change", changed.as_ref().unchecked_ref());
+        // Watched as long as the page lives.
+        changed.forget();
+    }
+    get
+}
+
+/// Width and height of an element in whole CSS pixels, as they change; 0 before it is shown.
+pub fn size_of<E: leptos::html::ElementType>(node: NodeRef<E>) -> ReadSignal<(u32, u32)>
+where
+    E::Output: JsCast + AsRef<Element> + Clone + 'static,
+{
+    let (get, set) = signal((0, 0));
+    Effect::new(move |_| {
+        let Some(element) = node.get() else { return };
+        let element: Element = AsRef::<Element>::as_ref(&element).clone();
+        let watched = element.clone();
+        let measure = move || {
+            let size = (watched.client_width().max(0) as u32, watched.client_height().max(0) as u32);
+            if get.get_untracked() != size {
+                set.set(size);
+            }
+        };
+        measure();
+        let resized = Closure::<dyn FnMut()>::new(measure);
+        if let Ok(observer) = web_sys::ResizeObserver::new(resized.as_ref().unchecked_ref()) {
+            observer.observe(&element);
+            let observer = StoredValue::new_local((observer, resized));
+            on_cleanup(move || observer.with_value(|(o, _)| o.disconnect()));
+        }
+    });
+    get
+}
+
+/// A blob of one text.
+pub fn text_blob(text: &str, kind: &str) -> Result<Blob, String> {
+    blob(&js_sys::Array::of1(&text.into()), kind)
+}
+
+/// A blob of parts.
+pub fn blob(parts: &js_sys::Array, kind: &str) -> Result<Blob, String> {
+    let options = BlobPropertyBag::new();
+    options.set_type(kind);
+    Blob::new_with_u8_array_sequence_and_options(parts, &options).map_err(in_words)
+}
+
+/// Saves a blob under a name, as if the user had followed a download link.
+pub fn save(blob: &Blob, name: &str) -> Result<(), String> {
+    let url = Url::create_object_url_with_blob(blob).map_err(in_words)?;
+    let link: HtmlAnchorElement = document().create_element("a").map_err(in_words)?.unchecked_into();
+    link.set_href(&url);
+    link.set_download(name);
+    link.click();
+    // The browser reads the blob after the click has returned.
+    set_timeout(move || drop(Url::revoke_object_url(&url)), std::time::Duration::from_secs(60));
+    Ok(())
+}
+
+/// Fetches a file that lies beside the page.
+pub async fn fetch_file(path: &str, name: &str) -> Result<File, String> {
+    let response: Response = JsFuture::from(window().fetch_with_str(path)).await.map_err(in_words)?.unchecked_into();
+    if !response.ok() {
+        return Err(format!("the server answered {}", response.status()));
+    }
+    let content = JsFuture::from(response.blob().map_err(in_words)?).await.map_err(in_words)?;
+    File::new_with_blob_sequence(&js_sys::Array::of1(&content), name).map_err(in_words)
+}
+
+/// Puts text on the clipboard. Where that is denied, the text of `shown` is selected, for the user to copy.
+pub async fn copy(text: &str, shown: Option<HtmlElement>) -> bool {
+    let clipboard = js_sys::Reflect::get(&window().navigator(), &"clipboard".into()).unwrap_or(JsValue::UNDEFINED);
+    // Absent on pages that are not secure.
+    if !clipboard.is_undefined() && JsFuture::from(window().navigator().clipboard().write_text(text)).await.is_ok() {
+        return true;
+    }
+    if let (Some(shown), Ok(Some(selection))) = (shown, window().get_selection()) {
+        let _ = selection.select_all_children(&shown);
+    }
+    false
+}
+
+/// Draws an SVG on a canvas, twice its size, and returns it as PNG.
+pub async fn png_of(svg: &str, (width, height): (u32, u32)) -> Result<Blob, String> {
+    let url = Url::create_object_url_with_blob(&text_blob(svg, "image/svg+xml")?).map_err(in_words)?;
+    let image = HtmlImageElement::new().map_err(in_words)?;
+    image.set_src(&url);
+    let decoded = JsFuture::from(image.decode()).await;
+    let canvas: HtmlCanvasElement = document().create_element("canvas").map_err(in_words)?.unchecked_into();
+    canvas.set_width(width * 2);
+    canvas.set_height(height * 2);
+    let drawn = decoded.map_err(in_words).and_then(|_| {
+        let context: web_sys::CanvasRenderingContext2d =
+            canvas.get_context("2d").map_err(in_words)?.ok_or("this browser has no canvas")?.unchecked_into();
+        context
+            .draw_image_with_html_image_element_and_dw_and_dh(&image, 0.0, 0.0, width as f64 * 2.0, height as f64 * 2.0)
+            .map_err(in_words)
+    });
+    let _ = Url::revoke_object_url(&url);
+    drawn?;
+    let promise = js_sys::Promise::new(&mut |resolve, reject| {
+        let done = Closure::once_into_js(move |blob: JsValue| resolve.call1(&JsValue::NULL, &blob));
+        if let Err(e) = canvas.to_blob(done.unchecked_ref()) {
+            let _ = reject.call1(&JsValue::NULL, &e);
+        }
+    });
+    JsFuture::from(promise).await.map_err(in_words)?.dyn_into().map_err(|_| "the picture could not be encoded".to_string())
+}

@@ -1,0 +1,122 @@
+//! What the user takes away: files, report, pictures, and the command line that does the same.
+
+use leptos::{html, prelude::*, task::spawn_local};
+use wasm_bindgen::JsCast;
+
+use super::{dom, jobs::Then, state::App};
+use crate::report::plot::{Palette, allocation_svg, curve_svg};
+
+/// Size of saved pictures, in pixels.
+const PICTURE: (u32, u32) = (960, 540);
+
+/// A chart that can be saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chart {
+    /// The curve.
+    Curve,
+    /// The bars.
+    Allocation,
+}
+
+impl Chart {
+    fn key(self) -> &'static str {
+        match self {
+            Chart::Curve => "curve",
+            Chart::Allocation => "allocation",
+        }
+    }
+    fn svg(self, app: App) -> Option<String> {
+        let allocation = app.allocation.get_untracked()?;
+        Some(match self {
+            Chart::Curve => curve_svg(&*app.curves.get_untracked()?, Some((allocation.rate, allocation.db)), PICTURE, &Palette::LIGHT).0,
+            Chart::Allocation => allocation_svg(&allocation, PICTURE, &Palette::LIGHT),
+        })
+    }
+}
+
+/// Saves a chart as SVG or PNG.
+#[component]
+pub fn ChartButtons(app: App, chart: Chart) -> impl IntoView {
+    let absent = move || chart == Chart::Curve && app.curves.with(|c| c.is_none());
+    let name = move |kind: &str| {
+        let model = app.model.with_untracked(|m| m.as_ref().map_or(String::new(), |m| m.name.clone()));
+        let stem = model.rsplit_once('.').map_or(model.as_str(), |(stem, _)| stem);
+        format!("{stem}-{}.{kind}", chart.key())
+    };
+    let svg = move |_| {
+        if let Some(svg) = chart.svg(app) {
+            app.save(dom::text_blob(&svg, "image/svg+xml"), &name("svg"));
+        }
+    };
+    let png = move |_| {
+        if let Some(svg) = chart.svg(app) {
+            spawn_local(async move { app.save(dom::png_of(&svg, PICTURE).await, &name("png")) });
+        }
+    };
+    let label = move |kind: &str| format!("Save the {} as {kind}", if chart == Chart::Curve { "curve" } else { "bars" });
+    view! {
+        <div class="chart-buttons">
+            <button type="button" class="button small" data-testid=format!("{}-svg", chart.key()) aria-label=label("SVG") disabled=absent on:click=svg>"SVG"</button>
+            <button type="button" class="button small" data-testid=format!("{}-png", chart.key()) aria-label=label("PNG") disabled=absent on:click=png>"PNG"</button>
+        </div>
+    }
+}
+
+/// The downloads.
+#[component]
+pub fn Downloads(app: App) -> impl IntoView {
+    let busy = move || app.long_job.with(|j| j.is_some());
+    let not_now = move || busy() || app.is_tq();
+    let shown: NodeRef<html::Code> = NodeRef::new();
+    let (copied, set_copied) = signal(None::<bool>);
+    Effect::new(move |_| {
+        app.command.track();
+        set_copied.set(None);
+    });
+    let copy = move |_| {
+        let command = app.command.get_untracked();
+        let element = shown.get_untracked().and_then(|e| e.dyn_into::<web_sys::HtmlElement>().ok());
+        spawn_local(async move { set_copied.set(Some(dom::copy(&command, element).await)) });
+    };
+    view! {
+        <section class="card downloads" aria-labelledby="downloads-title">
+            <h2 id="downloads-title">"Take it with you"</h2>
+            <div class="buttons">
+                <div>
+                    <button type="button" class="button primary" data-testid="download-tq" disabled=not_now on:click=move |_| app.encode(Then::SaveTq)>
+                        "Compressed file (.tq)"</button>
+                    <p>{move || if app.is_tq() { "This file is already compressed." } else { "Exactly as large as shown." }}</p>
+                </div>
+                <div>
+                    <button type="button" class="button" data-testid="download-model" disabled=busy on:click=move |_| app.reconstruct()>
+                        "Decoded model"</button>
+                    <p>"The format it came in, with its new weights."</p>
+                </div>
+                <div>
+                    <span class="twins">
+                        <button type="button" class="button" data-testid="download-report" disabled=not_now on:click=move |_| app.encode(Then::SaveJson)>
+                            "Report (JSON)"</button>
+                        <button type="button" class="button" data-testid="download-report-csv" disabled=not_now on:click=move |_| app.encode(Then::SaveCsv)>
+                            "Report (CSV)"</button>
+                    </span>
+                    <p>"Errors measured on the decoded weights."</p>
+                </div>
+            </div>
+            <div class="command">
+                <h3 id="command-title">"The same on the command line"</h3>
+                <div class="row">
+                    <code node_ref=shown tabindex="0" aria-labelledby="command-title" role="textbox" aria-readonly="true">{app.command}</code>
+                    <button type="button" class="button" data-testid="copy-command" on:click=copy>
+                        {move || if copied.get() == Some(true) { "Copied" } else { "Copy" }}</button>
+                </div>
+                <p class="hint" role="status">
+                    {move || match copied.get() {
+                        Some(true) => "Copied to the clipboard.",
+                        Some(false) => "The browser denies the clipboard; the command is selected: press Ctrl+C (on a Mac, ⌘C).",
+                        None => "",
+                    }}
+                </p>
+            </div>
+        </section>
+    }
+}

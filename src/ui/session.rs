@@ -1,0 +1,417 @@
+//! The conversation with the engine: one job at a time, and what its answers change.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use js_sys::Array;
+use leptos::prelude::*;
+use web_sys::Blob;
+
+use super::{
+    dom,
+    engine::Engine,
+    format::{self, Unit},
+    jobs::{Job, Queue, Then},
+    state::{App, EngineInfo, Phase, Progress},
+};
+use crate::{
+    report::{AllocationReport, AllocationSettings, Budget, CurveSettings, ModelSummary, RdCurves, Report},
+    worker::messages::{FromEngine, ToEngine},
+};
+
+/// A cancel that is not answered within this time ends the worker: with its restart it takes effect within 200 ms.
+const CANCEL_PATIENCE: Duration = Duration::from_millis(150);
+/// While a slider is dragged, allocations follow each other: `ready` waits this long for the next one.
+const SETTLE: Duration = Duration::from_millis(60);
+/// What worker.js says first when the engine's code has crashed: that worker is of no use any more.
+const CRASHED: &str = "The engine stopped";
+
+/// The last encoding, until the allocation changes.
+pub(super) struct Encoded {
+    file_name: String,
+    file: Blob,
+    report: Box<Report>,
+    csv: String,
+}
+
+/// What belongs to the conversation with the engine and is not shown.
+#[derive(Default)]
+pub(super) struct Session {
+    pub(super) engine: Option<Engine>,
+    pub(super) queue: Queue,
+    /// Files that are being opened.
+    pub(super) opening: Option<Array>,
+    /// Files of the model that is shown.
+    pub(super) opened: Option<Array>,
+    /// Whether the engine holds the model that is shown.
+    pub(super) holds_model: bool,
+    /// Settings sent with the job that runs.
+    pub(super) sent: Option<(AllocationSettings, usize)>,
+    /// Settings of the allocation that is shown.
+    pub(super) applied: Option<(AllocationSettings, usize)>,
+    /// The table and the curves of a model that is being opened.
+    pub(super) incoming: Option<(ModelSummary, Option<RdCurves>, f64)>,
+    pub(super) encoded: Option<Encoded>,
+    pub(super) recompute: Option<TimeoutHandle>,
+}
+
+impl App {
+    /// Starts a worker; an old one ends.
+    pub(super) fn spawn(self) {
+        self.engine.set(EngineInfo::Starting);
+        // Dropping the old one first ends it.
+        self.session.update_value(|s| {
+            s.engine = None;
+            s.holds_model = false;
+        });
+        match Engine::spawn(move |m| self.receive(m), move |why| self.broken(why)) {
+            Ok(engine) => self.session.update_value(|s| s.engine = Some(engine)),
+            Err(why) => self.broken(why),
+        }
+    }
+
+    /// Asks for a job.
+    pub(super) fn ask(self, job: Job) {
+        if let Some(number) = self.session.try_update_value(|s| s.queue.ask(job)).flatten() {
+            self.post_cancel(number);
+        }
+        self.pump();
+    }
+
+    /// Cancels a job, if need be with its worker.
+    pub(super) fn post_cancel(self, number: u32) {
+        self.post(&ToEngine::Cancel { job: number });
+        set_timeout(
+            move || {
+                if self.session.with_value(|s| s.queue.active().is_some_and(|(n, _)| n == number)) {
+                    self.restart();
+                }
+            },
+            CANCEL_PATIENCE,
+        );
+    }
+
+    /// Ends the worker and its job, and starts a new one.
+    fn restart(self) {
+        let lost = self.session.try_update_value(|s| s.queue.lose()).flatten();
+        self.spawn();
+        if let Some(job) = lost {
+            self.cancelled(job);
+        }
+        self.pump();
+    }
+
+    fn post(self, message: &ToEngine) {
+        let posted = self.session.with_value(|s| s.engine.as_ref().map_or(Err("it is not running".into()), |e| e.post(message)));
+        if let Err(why) = posted {
+            self.broken(why);
+        }
+    }
+
+    /// What the settings ask for.
+    fn wanted(&self) -> (AllocationSettings, usize) {
+        let settings = self.settings.get_untracked();
+        let locks = self.locks.with_untracked(|l| l.iter().map(|(&i, &d)| (i, d)).collect());
+        let excludes = self.excludes.with_untracked(|e| e.iter().copied().collect());
+        (AllocationSettings { budget: settings.budget, transform: settings.transform, locks, excludes }, settings.blocks)
+    }
+
+    /// Posts the next job, when none runs.
+    pub(super) fn pump(self) {
+        let wanted = self.wanted();
+        let tq = untrack(|| self.is_tq());
+        let started = self.session.try_update_value(|s| {
+            // A new engine is given the old model, unless a new one waits.
+            if s.queue.is_idle() && !s.holds_model && s.opened.is_some() {
+                s.queue.ask(Job::Reopen);
+            }
+            let stale = s.holds_model && !tq && s.applied.as_ref().is_none_or(|a| a.0 != wanted.0);
+            s.queue.start(stale)
+        });
+        let Some((job, kind)) = started.flatten() else { return };
+        let (mut allocation, blocks) = wanted;
+        let curves = CurveSettings { blocks };
+        let message = match kind {
+            Job::Allocate => ToEngine::Allocate { job, allocation: allocation.clone() },
+            Job::Recompute => ToEngine::Recompute { job, curves, allocation: allocation.clone() },
+            Job::Encode(_) => ToEngine::Encode { job },
+            Job::Reconstruct => ToEngine::Reconstruct { job },
+            Job::Open | Job::Reopen => {
+                if kind == Job::Open {
+                    // Locks belong to a model, and so does a size in bytes.
+                    allocation.locks.clear();
+                    allocation.excludes.clear();
+                    if let Budget::Size(_) = allocation.budget {
+                        let rate = self.allocation.with_untracked(|a| a.as_ref().map(|a| a.rate));
+                        allocation.budget = rate.map_or(AllocationSettings::default().budget, Budget::Bits);
+                    }
+                }
+                let files = self.session.with_value(|s| if kind == Job::Open { s.opening.clone() } else { s.opened.clone() });
+                ToEngine::Open { job, files: files.unwrap_or_default(), curves, allocation: allocation.clone() }
+            }
+        };
+        if !matches!(kind, Job::Encode(_) | Job::Reconstruct) {
+            self.session.update_value(|s| s.sent = Some((allocation, blocks)));
+        }
+        if kind.is_long() {
+            self.progress.set(None);
+            self.said.set(match kind {
+                Job::Open => "Reading the file…".into(),
+                Job::Reopen => format!("Cancelled. The engine was restarted and opens {} again…", self.model_name()),
+                Job::Recompute => "Computing the curves again…".into(),
+                Job::Reconstruct => "Decoding the model…".into(),
+                _ => "Encoding…".into(),
+            });
+        }
+        self.long_job.set(kind.is_long().then_some(kind));
+        self.phase.set(if kind == Job::Open { Phase::Loading } else { Phase::Working });
+        self.post(&message);
+    }
+
+    fn active(&self, number: u32) -> Option<Job> {
+        self.session.with_value(|s| s.queue.active()).filter(|(n, _)| *n == number).map(|(_, job)| job)
+    }
+
+    fn end(&self, number: u32) -> Option<Job> {
+        let job = self.session.try_update_value(|s| s.queue.end(number)).flatten()?;
+        self.long_job.set(None);
+        self.progress.set(None);
+        Some(job)
+    }
+
+    fn receive(self, message: FromEngine) {
+        match message {
+            FromEngine::Ready { threads, shared, simd } => self.engine.set(EngineInfo::Running { threads, shared, simd }),
+            FromEngine::Progress { job, stage, layer, done, total, fraction, seconds_left } => {
+                if self.active(job).is_some() {
+                    self.progress.set(Some(Progress { stage, layer, done, total, fraction, seconds_left }));
+                }
+            }
+            FromEngine::Opened { job, model } => {
+                if self.active(job).is_some() {
+                    if self.active(job) == Some(Job::Open) {
+                        let (layers, weights) = (format::count(model.layers.len(), "layer"), format::grouped(model.layer_weights));
+                        self.said.set(format!("{}: {layers}, {weights} weights. Computing its curves…", model.name));
+                    }
+                    self.phase.set(Phase::Working);
+                    self.session.update_value(|s| s.incoming = Some((model, None, 0.0)));
+                }
+            }
+            FromEngine::Curves { job, curves, seconds } => match self.active(job) {
+                Some(Job::Open | Job::Reopen) => self.session.update_value(|s| {
+                    if let Some(incoming) = &mut s.incoming {
+                        (incoming.1, incoming.2) = (Some(curves), seconds);
+                    }
+                }),
+                Some(_) => self.curves.set(Some(Arc::new(curves))),
+                None => {}
+            },
+            FromEngine::Allocated { job, allocation, command } => {
+                if let Some(kind) = self.end(job) {
+                    self.allocated(kind, allocation, command);
+                }
+            }
+            FromEngine::Encoded { job, file_name, parts, report, csv } => {
+                if let Some(Job::Encode(then)) = self.end(job) {
+                    match dom::blob(&parts, "application/octet-stream") {
+                        Ok(file) => {
+                            self.allocation.set(Some(Arc::new(report.allocation.clone())));
+                            self.session.update_value(|s| s.encoded = Some(Encoded { file_name, file, report, csv }));
+                            self.settle();
+                            self.save_encoded(then);
+                        }
+                        Err(why) => self.fail(format!("The file cannot be put together: {why}.")),
+                    }
+                    self.pump();
+                }
+            }
+            FromEngine::Reconstructed { job, file_name, parts } => {
+                if self.end(job).is_some() {
+                    self.settle();
+                    self.save(dom::blob(&parts, "application/octet-stream"), &file_name);
+                    self.pump();
+                }
+            }
+            FromEngine::Failed { job: 0, error } => self.broken(error),
+            FromEngine::Failed { job, error } => {
+                if let Some(kind) = self.end(job) {
+                    self.failed(kind, error);
+                }
+            }
+            FromEngine::Cancelled { job } => {
+                if let Some(kind) = self.end(job) {
+                    self.cancelled(kind);
+                    self.pump();
+                }
+            }
+        }
+    }
+
+    fn allocated(self, kind: Job, allocation: AllocationReport, command: String) {
+        let (incoming, sent) = self
+            .session
+            .try_update_value(|s| {
+                s.encoded = None;
+                s.applied = s.sent.take();
+                if matches!(kind, Job::Open | Job::Reopen) {
+                    s.holds_model = true;
+                    if kind == Job::Open {
+                        s.opened = s.opening.take();
+                    }
+                }
+                (s.incoming.take(), s.applied.clone())
+            })
+            .unwrap_or_default();
+        if let (Job::Open, Some((sent, _))) = (kind, sent) {
+            self.locks.set(BTreeMap::new());
+            self.excludes.set(BTreeSet::new());
+            // The budget may have been moved meanwhile; only one that was replaced is taken over.
+            if let Budget::Size(_) = self.settings.with_untracked(|s| s.budget) {
+                self.settings.update(|s| (s.budget, s.unit) = (sent.budget, Unit::Bits));
+            }
+        }
+        if let Some((model, curves, seconds)) = incoming {
+            self.said.set(match (kind, &curves) {
+                (Job::Reopen, _) => format!("Cancelled; {} is open.", model.name),
+                (_, Some(_)) => {
+                    let layers = format::count(model.layers.len(), "layer");
+                    format!("{} is open: {layers}, curves computed in {}.", model.name, format::seconds(seconds))
+                }
+                (_, None) => format!("{} is open: a compressed model that decodes to its original format.", model.name),
+            });
+            if kind == Job::Open {
+                self.generation.update(|g| *g += 1);
+            }
+            self.model.set(Some(Arc::new(model)));
+            self.curves.set(curves.map(Arc::new));
+        } else if kind == Job::Recompute {
+            self.said.set("The curves were computed again.".into());
+        }
+        self.allocation.set(Some(Arc::new(allocation)));
+        self.command.set(command);
+        self.pump();
+        if kind == Job::Allocate {
+            set_timeout(
+                move || {
+                    if self.phase.get_untracked() == Phase::Working && self.session.with_value(|s| s.queue.is_idle()) {
+                        self.settle();
+                    }
+                },
+                SETTLE,
+            );
+        } else if self.session.with_value(|s| s.queue.is_idle()) {
+            self.settle();
+        }
+    }
+
+    /// What a job that did not come to its end leaves behind.
+    fn undo(self, kind: Job) {
+        let applied = self.session.try_update_value(|s| {
+            s.incoming = None;
+            match kind {
+                // A job that waits opens files of its own.
+                Job::Open if s.queue.is_idle() => s.opening = None,
+                // The old model is gone with the old engine.
+                Job::Reopen => s.opened = None,
+                // Not tried again and again.
+                Job::Allocate => s.applied = s.sent.take(),
+                _ => {}
+            }
+            s.applied.as_ref().map(|a| a.1)
+        });
+        match (kind, applied.flatten()) {
+            (Job::Recompute, Some(blocks)) if self.session.with_value(|s| s.queue.is_idle()) => self.settings.update(|s| s.blocks = blocks),
+            (Job::Reopen, _) => {
+                self.model.set(None);
+                self.curves.set(None);
+                self.allocation.set(None);
+            }
+            _ => {}
+        }
+    }
+
+    fn cancelled(self, kind: Job) {
+        self.undo(kind);
+        self.long_job.set(None);
+        self.progress.set(None);
+        self.settle();
+        self.said.set(format!("Cancelled. {}", self.still_open()));
+    }
+
+    fn failed(self, kind: Job, error: String) {
+        self.undo(kind);
+        if error.starts_with(CRASHED) {
+            self.spawn();
+        }
+        self.fail(error.clone());
+        self.pump();
+        // The next job's words must not hide the reason.
+        if self.phase.get_untracked() != Phase::Failed(error.clone()) {
+            self.said.set(error);
+        }
+    }
+
+    /// The worker itself does not run: there is nobody to ask any more.
+    fn broken(self, why: String) {
+        let lost = self.session.try_update_value(|s| {
+            s.engine = None;
+            s.opened = None;
+            s.holds_model = false;
+            s.queue.cancel();
+            s.queue.lose()
+        });
+        if let Some(job) = lost.flatten() {
+            self.undo(job);
+        }
+        self.long_job.set(None);
+        self.engine.set(EngineInfo::Broken);
+        self.phase.set(Phase::Failed(why));
+        self.said.set("Load the page again; if that does not help, use a current version of the browser.".into());
+    }
+
+    fn settle(self) {
+        self.phase.set(if self.model.with_untracked(|m| m.is_some()) { Phase::Ready } else { Phase::Idle });
+    }
+
+    fn model_name(&self) -> String {
+        self.model.with_untracked(|m| m.as_ref().map_or(String::new(), |m| m.name.clone()))
+    }
+
+    /// What is open all the same.
+    pub(super) fn still_open(&self) -> String {
+        match self.model_name() {
+            name if name.is_empty() => "Open another file to go on.".into(),
+            name => format!("{name} is still open."),
+        }
+    }
+
+    // Files out.
+
+    /// Saves a blob, and says so.
+    pub fn save(self, blob: Result<Blob, String>, name: &str) {
+        match blob.and_then(|b| dom::save(&b, name).map(|_| b)) {
+            Ok(blob) => self.said.set(format!("Saved {name}, {}.", format::bytes(blob.size() as u64))),
+            Err(why) => self.fail(format!("{name} cannot be saved: {why}.")),
+        }
+    }
+
+    /// Saves the last encoding, or its report.
+    pub(super) fn save_encoded(self, then: Then) {
+        let what = self.session.with_value(|s| {
+            s.encoded.as_ref().map(|e| match then {
+                Then::SaveTq => (Ok(e.file.clone()), e.file_name.clone()),
+                Then::SaveJson => {
+                    let json = serde_json::to_string_pretty(&e.report).map_err(|e| e.to_string());
+                    (json.and_then(|j| dom::text_blob(&j, "application/json")), format!("{}.json", e.file_name))
+                }
+                Then::SaveCsv => (dom::text_blob(&e.csv, "text/csv"), format!("{}.csv", e.file_name)),
+            })
+        });
+        if let Some((blob, name)) = what {
+            self.save(blob, &name);
+        }
+    }
+}

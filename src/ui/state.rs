@@ -1,0 +1,285 @@
+//! What the page shows, and how it changes: requests go out, answers come in, signals change, components follow.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use js_sys::Array;
+use leptos::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    dom,
+    format::{self, Unit},
+    jobs::{Job, Then},
+    session::Session,
+};
+use crate::report::{AllocationReport, AllocationSettings, Budget, CurveSettings, ModelSummary, RdCurves, TransformChoice};
+
+/// Wait for the next change of a setting that means seconds of work.
+const DEBOUNCE: Duration = Duration::from_millis(150);
+
+/// What the page is doing; its words are the `status` hook's text.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Phase {
+    /// No model.
+    Idle,
+    /// A file is being read.
+    Loading,
+    /// The engine computes.
+    Working,
+    /// A model is open.
+    Ready,
+    /// The last request failed: one sentence.
+    Failed(String),
+}
+
+impl Phase {
+    /// The text of the `status` hook.
+    pub fn words(&self) -> String {
+        match self {
+            Phase::Idle => "idle".into(),
+            Phase::Loading => "loading".into(),
+            Phase::Working => "working".into(),
+            Phase::Ready => "ready".into(),
+            Phase::Failed(error) => format!("error: {error}"),
+        }
+    }
+}
+
+/// Which engine runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EngineInfo {
+    /// Not up yet.
+    Starting,
+    /// Up.
+    Running {
+        /// Threads of its pool.
+        threads: u32,
+        /// Whether it is the build with threads.
+        shared: bool,
+        /// Whether it uses SIMD.
+        simd: bool,
+    },
+    /// It does not start.
+    Broken,
+}
+
+impl EngineInfo {
+    /// In words.
+    pub fn words(&self) -> String {
+        match self {
+            EngineInfo::Starting => "The engine is starting…".into(),
+            EngineInfo::Broken => "The engine does not run in this browser.".into(),
+            EngineInfo::Running { threads, shared, simd } => {
+                let build = if *shared { "threaded build" } else { "single-thread build" };
+                let threads = format::count(*threads as usize, "thread");
+                format!("WebAssembly engine: {build}, {threads}{}", if *simd { ", SIMD" } else { "" })
+            }
+        }
+    }
+}
+
+/// How far a long job is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: String,
+    /// The layer finished last.
+    pub layer: String,
+    /// Layers done.
+    pub done: u32,
+    /// Layers in all.
+    pub total: u32,
+    /// 0 to 1.
+    pub fraction: f64,
+    /// Estimated seconds left.
+    pub seconds_left: Option<f64>,
+}
+
+/// Settings that are remembered from visit to visit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// What is asked for.
+    pub budget: Budget,
+    /// The unit the number field shows.
+    pub unit: Unit,
+    /// Allowed transforms.
+    pub transform: TransformChoice,
+    /// Blocks per layer.
+    pub blocks: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let (curves, allocation) = (CurveSettings::default(), AllocationSettings::default());
+        Settings { budget: allocation.budget, unit: Unit::Bits, transform: allocation.transform, blocks: curves.blocks }
+    }
+}
+
+/// The page's state. Copied freely: all of it are handles.
+#[derive(Clone, Copy)]
+pub struct App {
+    /// What the page is doing.
+    pub phase: RwSignal<Phase>,
+    /// A sentence beside it.
+    pub said: RwSignal<String>,
+    /// Which engine runs.
+    pub engine: RwSignal<EngineInfo>,
+    /// The long job that runs, if any.
+    pub long_job: RwSignal<Option<Job>>,
+    /// How far it is.
+    pub progress: RwSignal<Option<Progress>>,
+    /// The model that is open.
+    pub model: RwSignal<Option<Arc<ModelSummary>>>,
+    /// Counts models: rows of one are not rows of the next.
+    pub generation: RwSignal<u32>,
+    /// Its curves; none for a `.tq`.
+    pub curves: RwSignal<Option<Arc<RdCurves>>>,
+    /// Its allocation.
+    pub allocation: RwSignal<Option<Arc<AllocationReport>>>,
+    /// The equivalent command line.
+    pub command: RwSignal<String>,
+    /// Settings.
+    pub settings: RwSignal<Settings>,
+    /// Layers locked to a depth.
+    pub locks: RwSignal<BTreeMap<usize, u8>>,
+    /// Layers kept as they are.
+    pub excludes: RwSignal<BTreeSet<usize>>,
+    /// Whether the browser prefers a dark page.
+    pub dark: ReadSignal<bool>,
+    pub(super) session: StoredValue<Session, LocalStorage>,
+}
+
+impl App {
+    /// Starts the engine and remembers the last visit's settings.
+    pub fn new() -> App {
+        let app = App {
+            phase: RwSignal::new(Phase::Idle),
+            said: RwSignal::new("Drop a model file anywhere on this page, or try a sample.".into()),
+            engine: RwSignal::new(EngineInfo::Starting),
+            long_job: RwSignal::new(None),
+            progress: RwSignal::new(None),
+            model: RwSignal::new(None),
+            generation: RwSignal::new(0),
+            curves: RwSignal::new(None),
+            allocation: RwSignal::new(None),
+            command: RwSignal::new(String::new()),
+            settings: RwSignal::new(dom::recall().unwrap_or_default()),
+            locks: RwSignal::new(BTreeMap::new()),
+            excludes: RwSignal::new(BTreeSet::new()),
+            dark: dom::media("(prefers-color-scheme: dark)"),
+            session: StoredValue::new_local(Session::default()),
+        };
+        app.spawn();
+        // Storage is written to when a slider rests, not at each of its steps.
+        Effect::new(move |waiting: Option<Option<TimeoutHandle>>| {
+            if let Some(waiting) = waiting.flatten() {
+                waiting.clear();
+            }
+            let settings = app.settings.get();
+            set_timeout_with_handle(move || dom::remember(&settings), DEBOUNCE).ok()
+        });
+        app
+    }
+
+    /// Whether the open file is a `.tq`, which is shown but not compressed again.
+    pub fn is_tq(&self) -> bool {
+        self.model.with(|m| m.as_ref().is_some_and(|m| m.format == "tq"))
+    }
+
+    // Requests.
+
+    /// Opens files: a model, and external data that belong to it.
+    pub fn open(self, files: Array) {
+        if files.length() == 0 {
+            return;
+        }
+        self.session.update_value(|s| s.opening = Some(files));
+        self.ask(Job::Open);
+    }
+
+    /// Changes settings; the engine follows.
+    pub fn set(self, change: impl FnOnce(&mut Settings)) {
+        self.settings.update(change);
+        self.pump();
+    }
+
+    /// Changes the number of blocks; the curves follow when it has not changed for a while.
+    pub fn set_blocks(self, blocks: usize) {
+        self.settings.update(|s| s.blocks = blocks);
+        self.session.update_value(|s| {
+            if let Some(waiting) = s.recompute.take() {
+                waiting.clear();
+            }
+            s.recompute = set_timeout_with_handle(move || self.recompute(), DEBOUNCE).ok();
+        });
+    }
+
+    fn recompute(self) {
+        let blocks = self.settings.with_untracked(|s| s.blocks);
+        let needed = self.session.with_value(|s| s.holds_model && s.applied.as_ref().is_none_or(|a| a.1 != blocks));
+        if needed && !untrack(|| self.is_tq()) {
+            self.ask(Job::Recompute);
+        }
+    }
+
+    /// Locks a layer to a depth, or unlocks it.
+    pub fn lock(self, layer: usize, depth: Option<u8>) {
+        self.locks.update(|l| {
+            match depth {
+                Some(depth) => l.insert(layer, depth),
+                None => l.remove(&layer),
+            };
+        });
+        self.pump();
+    }
+
+    /// Keeps a layer as it is, or not.
+    pub fn exclude(self, layer: usize, excluded: bool) {
+        self.excludes.update(|e| {
+            if excluded {
+                e.insert(layer)
+            } else {
+                e.remove(&layer)
+            };
+        });
+        self.pump();
+    }
+
+    /// Saves something that needs the encoded file.
+    pub fn encode(self, then: Then) {
+        if self.session.with_value(|s| s.encoded.is_some() && s.queue.is_idle()) {
+            self.save_encoded(then);
+        } else {
+            self.ask(Job::Encode(then));
+        }
+    }
+
+    /// Saves the reconstructed model.
+    pub fn reconstruct(self) {
+        self.ask(Job::Reconstruct);
+    }
+
+    /// Cancels the long job that runs.
+    pub fn cancel(self) {
+        if let Some(number) = self.session.try_update_value(|s| s.queue.cancel()).flatten() {
+            self.said.set("Cancelling…".into());
+            self.post_cancel(number);
+        }
+    }
+
+    /// Says that something went wrong on the page itself.
+    pub fn fail(self, sentence: String) {
+        self.phase.set(Phase::Failed(sentence));
+        self.said.set(self.still_open());
+    }
+}
+
+impl Default for App {
+    fn default() -> Self {
+        App::new()
+    }
+}

@@ -1,0 +1,38 @@
+//! What came of it: sizes before and after, ratio, rate, distortion, and what the user should know.
+
+use leptos::prelude::*;
+
+use super::{format, state::App};
+use crate::report::AllocationReport;
+
+/// The result in numbers.
+#[component]
+pub fn Summary(app: App) -> impl IntoView {
+    let with = move |f: fn(&AllocationReport) -> String| app.allocation.with(|a| a.as_ref().map(|a| f(a)));
+    let before = move || app.model.with(|m| m.as_ref().map(|m| m.bytes));
+    let part = move || app.allocation.with(|a| a.as_ref().map(|a| if a.ratio > 0.0 { (100.0 / a.ratio).min(100.0) } else { 100.0 }));
+    let notes = move || app.model.with(|m| m.as_ref().map(|m| m.notes.clone())).unwrap_or_default();
+    view! {
+        <section class="card result" aria-labelledby="result-title">
+            <h2 id="result-title">"Result"</h2>
+            <p class="ratio"><strong>{move || with(|a| format!("{}×", format::plain(a.ratio, if a.ratio < 100.0 { 1 } else { 0 })))}</strong>" smaller"</p>
+            <div class="gauge" aria-hidden="true"><div style:width=move || format!("{}%", part().unwrap_or(100.0))></div></div>
+            <dl>
+                <div><dt>"Before"</dt><dd>{move || before().map(format::bytes)}</dd></div>
+                <div><dt>"After"</dt>
+                    <dd class="main" data-testid="size-readout" data-bytes=move || with(|a| a.bytes.to_string())>{move || with(|a| format::bytes(a.bytes))}</dd></div>
+                <div><dt>"Rate"</dt>
+                    <dd data-testid="rate-readout" data-rate=move || with(|a| a.rate.to_string())>{move || with(|a| format!("{:.2} bits per weight", a.rate))}</dd></div>
+                <div><dt>"Distortion"</dt>
+                    <dd data-testid="distortion-readout" data-db=move || with(|a| a.db.to_string())>{move || with(|a| format::db(a.db))}</dd></div>
+                <div><dt>"Besides layers"</dt><dd>{move || with(|a| format::bytes(a.other_bytes))}</dd></div>
+            </dl>
+            <p class="fine">
+                {move || with(|a| if a.measured { "Errors are measured on decoded weights.".into() } else {
+                    "Distortion is the mean relative weight error of the layers: a stand-in until data are given.".into()
+                })}
+            </p>
+            <ul class="notes">{move || notes().into_iter().map(|n| view! { <li>{n}</li> }).collect_view()}</ul>
+        </section>
+    }
+}

@@ -1,0 +1,237 @@
+//! Every layer as a row: what it is, what it was given, and what the user decides about it.
+
+use std::cmp::Ordering;
+
+use leptos::prelude::*;
+
+use super::{format, state::App};
+use crate::report::{LayerRow, TransformKind};
+
+/// Rows made per frame: a table of hundreds must not hold up the page.
+const CHUNK: usize = 40;
+/// Wait for the last change before rows change places: they do not jump while a slider is dragged.
+const RESORT: std::time::Duration = std::time::Duration::from_millis(250);
+/// Deepest lock.
+const MAX_DEPTH: u8 = 8;
+
+/// A column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Number,
+    Name,
+    Shape,
+    Weights,
+    Transform,
+    Bits,
+    Bytes,
+    Error,
+    Lock,
+    Exclude,
+}
+
+impl Column {
+    const ALL: [(Column, &'static str); 10] = [
+        (Column::Number, "#"),
+        (Column::Name, "Layer"),
+        (Column::Shape, "Shape"),
+        (Column::Weights, "Weights"),
+        (Column::Transform, "Transform"),
+        (Column::Bits, "Bits"),
+        (Column::Bytes, "Bytes"),
+        (Column::Error, "Error"),
+        (Column::Lock, "Lock"),
+        (Column::Exclude, "Exclude"),
+    ];
+    fn is_number(self) -> bool {
+        matches!(self, Column::Number | Column::Weights | Column::Bits | Column::Bytes | Column::Error)
+    }
+    fn compare(self, a: &LayerRow, b: &LayerRow) -> Ordering {
+        match self {
+            Column::Number => a.index.cmp(&b.index),
+            Column::Name => a.name.cmp(&b.name),
+            Column::Shape => a.shape.cmp(&b.shape),
+            Column::Weights => a.weights.cmp(&b.weights),
+            Column::Transform => a.transform.cmp(&b.transform),
+            Column::Bits => a.bits.total_cmp(&b.bits),
+            Column::Bytes => a.bytes.cmp(&b.bytes),
+            Column::Error => a.error.total_cmp(&b.error),
+            Column::Lock => a.locked.cmp(&b.locked),
+            Column::Exclude => a.excluded.cmp(&b.excluded),
+        }
+    }
+}
+
+/// Positions of the rows, sorted; equal rows stay in the model's order.
+fn order(rows: &[LayerRow], (column, descending): (Column, bool)) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by(|&a, &b| {
+        let compared = column.compare(&rows[a], &rows[b]);
+        if descending { compared.reverse() } else { compared }
+    });
+    order
+}
+
+/// What of a row changes with the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Changing {
+    transform: Option<TransformKind>,
+    bits: f64,
+    bytes: u64,
+    error: f64,
+    excluded: bool,
+}
+
+/// The table.
+#[component]
+pub fn LayerTable(app: App) -> impl IntoView {
+    let sort = RwSignal::new((Column::Number, false));
+    let rows = RwSignal::new(Vec::<(u32, usize)>::new());
+    let shown = RwSignal::new(CHUNK);
+
+    let arrange = move || {
+        let generation = app.generation.get_untracked();
+        let sorted = app.allocation.with_untracked(|a| a.as_ref().map(|a| order(&a.layers, sort.get_untracked()))).unwrap_or_default();
+        let sorted: Vec<_> = sorted.into_iter().map(|i| (generation, i)).collect();
+        if rows.with_untracked(|r| *r != sorted) {
+            rows.set(sorted);
+        }
+    };
+    // At once for a new model or a new order …
+    Effect::new(move |_| {
+        app.generation.track();
+        sort.track();
+        arrange();
+    });
+    Effect::new(move |last: Option<u32>| {
+        let generation = app.generation.get();
+        if last.is_some_and(|l| l != generation) {
+            shown.set(CHUNK);
+        }
+        generation
+    });
+    // … and after a while for new values. While they stream in, rows out of sight are not laid out.
+    let streaming = RwSignal::new(false);
+    let waiting = StoredValue::new_local(None::<TimeoutHandle>);
+    let rested = move || {
+        waiting.update_value(|w| *w = None);
+        streaming.set(false);
+        arrange();
+    };
+    Effect::new(move |_| {
+        app.allocation.track();
+        let interrupted = waiting.try_update_value(|w| {
+            let before = w.take();
+            if let Some(before) = &before {
+                before.clear();
+            }
+            *w = set_timeout_with_handle(rested, RESORT).ok();
+            before.is_some()
+        });
+        if interrupted == Some(true) {
+            streaming.set(true);
+        }
+    });
+    on_cleanup(move || {
+        waiting.try_update_value(|w| w.take().map(|w| w.clear()));
+    });
+    // Long tables grow, a chunk per frame.
+    Effect::new(move |_| {
+        if shown.get() < rows.with(|r| r.len()) {
+            request_animation_frame(move || {
+                let _ = shown.try_update(|s| *s += CHUNK);
+            });
+        }
+    });
+    let visible = move || rows.with(|r| r.iter().take(shown.get()).copied().collect::<Vec<_>>());
+
+    let headers = Column::ALL.map(|(column, name)| {
+        let state = move || match sort.get() {
+            (c, true) if c == column => "descending",
+            (c, false) if c == column => "ascending",
+            _ => "none",
+        };
+        let clicked = move |_| sort.update(|s| *s = (column, s.0 == column && !s.1));
+        view! {
+            <th scope="col" role="columnheader" class:number=column.is_number() aria-sort=state>
+                <button type="button" on:click=clicked>{name}<span class="arrow" aria-hidden="true"></span></button>
+            </th>
+        }
+    });
+    view! {
+        <section class="card" aria-labelledby="layers-title">
+            <div class="head">
+                <h2 id="layers-title">"Layers"</h2>
+                <p class="hint">"Lock a layer to a depth in bits, or exclude it and it is kept as it is."</p>
+            </div>
+            <div class="scroll" tabindex="0" role="region" aria-labelledby="layers-title">
+                // The style lays rows out by themselves, so that rows out of sight cost nothing; that takes the roles away.
+                <table data-testid="layer-table" class="layers" class:streaming=streaming role="table" aria-labelledby="layers-title">
+                    <thead role="rowgroup"><tr role="row">{headers.collect_view()}</tr></thead>
+                    <tbody role="rowgroup"><For each=visible key=|key| *key children=move |(_, index)| view! { <Row app index/> }/></tbody>
+                </table>
+            </div>
+        </section>
+    }
+}
+
+#[component]
+fn Row(app: App, index: usize) -> impl IntoView {
+    let first = app.allocation.with_untracked(|a| a.as_ref().and_then(|a| a.layers.get(index).cloned()));
+    let Some(first) = first else { return ().into_any() };
+    let now = Memo::new(move |_| {
+        app.allocation.with(|a| {
+            let row = a.as_ref().and_then(|a| a.layers.get(index));
+            row.map(|r| Changing { transform: r.transform, bits: r.bits, bytes: r.bytes, error: r.error, excluded: r.excluded })
+                .unwrap_or_default()
+        })
+    });
+    let fixed = app.is_tq();
+    let (lock_name, exclude_name) = (format!("Lock {} to a depth", first.name), format!("Exclude {}", first.name));
+    let chosen = first.locked;
+    view! {
+        <tr role="row" class:excluded=move || now.get().excluded>
+            <td role="cell" class="number">{index + 1}</td>
+            <th scope="row" role="rowheader" title=first.name.clone()>{first.name.clone()}</th>
+            <td role="cell">{format::shape(&first.shape)}</td>
+            <td role="cell" class="number">{format::grouped(first.weights)}</td>
+            <td role="cell"><span class="transform" data-kind=move || format::transform(now.get().transform)>{move || format::transform(now.get().transform)}</span></td>
+            <td role="cell" class="number">{move || format!("{:.2}", now.get().bits)}</td>
+            <td role="cell" class="number">{move || format::grouped(now.get().bytes)}</td>
+            <td role="cell" class="number">{move || if now.get().excluded { "exact".into() } else { format::error_db(now.get().error) }}</td>
+            <td role="cell">
+                <select aria-label=lock_name disabled=fixed on:change:target=move |e| app.lock(index, e.target().value().parse().ok())>
+                    <option value="" selected=chosen.is_none()>"–"</option>
+                    {(0..=MAX_DEPTH).map(|d| view! { <option value=d.to_string() selected=chosen == Some(d)>{d}</option> }).collect_view()}
+                </select>
+            </td>
+            <td role="cell" class="check">
+                <input type="checkbox" aria-label=exclude_name disabled=fixed checked=first.excluded
+                    on:change:target=move |e| app.exclude(index, e.target().checked())/>
+            </td>
+        </tr>
+    }
+    .into_any()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::plot::tests::report;
+
+    #[test]
+    fn rows_sort_by_every_column_and_stay_in_order_when_equal() {
+        let rows = report(9).layers;
+        for (column, _) in Column::ALL {
+            for descending in [false, true] {
+                let sorted = order(&rows, (column, descending));
+                assert_eq!(sorted.len(), 9);
+                for pair in sorted.windows(2) {
+                    let compared = column.compare(&rows[pair[0]], &rows[pair[1]]);
+                    let compared = if descending { compared.reverse() } else { compared };
+                    assert!(compared == Ordering::Less || compared == Ordering::Equal && pair[0] < pair[1], "{column:?}");
+                }
+            }
+        }
+        assert_eq!(order(&rows, (Column::Number, true)), [8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    }
+}

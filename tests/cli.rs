@@ -1,0 +1,160 @@
+//! The command line tool as a user runs it.
+#![cfg(all(feature = "cli", not(target_arch = "wasm32")))]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("www/samples").join(name)
+}
+
+type Word<'a> = &'a dyn AsRef<std::ffi::OsStr>;
+
+fn waterfill(args: &[Word]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_waterfill")).args(args.iter().map(|a| a.as_ref())).output().expect("the tool starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn compress_inspect_decompress() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tq, back, report) = (folder.path().join("a.tq"), folder.path().join("back.onnx"), folder.path().join("r.json"));
+    let model = sample("resnet-digits.onnx");
+    let out = waterfill(&[&"compress", &model, &"-o", &tq, &"--bits", &"4", &"--report", &report, &"--layers"]);
+    assert!(out.status.success(), "{}", stderr(&out));
+    let bytes = fs::metadata(&tq).unwrap().len();
+    assert!(stdout(&out).contains(&format!("{bytes} bytes")), "{}", stdout(&out));
+
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
+    assert_eq!(report["allocation"]["bytes"], bytes);
+    assert!(report["allocation"]["rate"].as_f64().unwrap() <= 4.0);
+    assert_eq!(report["allocation"]["measured"], true);
+    assert!(report["command"].as_str().unwrap().starts_with("waterfill compress resnet-digits.onnx -o resnet-digits.tq --bits 4"));
+
+    let inspected: serde_json::Value = serde_json::from_slice(&waterfill(&[&"inspect", &tq, &"--json"]).stdout).unwrap();
+    assert_eq!(inspected["allocation"]["bytes"], bytes);
+    assert_eq!(inspected["model"]["layers"], report["model"]["layers"]);
+
+    let out = waterfill(&[&"decompress", &tq, &"-o", &back]);
+    assert!(out.status.success(), "{}", stderr(&out));
+    let original: serde_json::Value = serde_json::from_slice(&waterfill(&[&"inspect", &model, &"--json"]).stdout).unwrap();
+    let rebuilt: serde_json::Value = serde_json::from_slice(&waterfill(&[&"inspect", &back, &"--json"]).stdout).unwrap();
+    assert_eq!(original["model"]["layers"], rebuilt["model"]["layers"]);
+    // Without -o an existing file is never overwritten.
+    fs::copy(&back, folder.path().join("resnet-digits.onnx")).unwrap();
+    let out = waterfill(&[&"decompress", &tq]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(stderr(&out).contains("exists; name the output with -o"));
+}
+
+#[test]
+fn budgets_locks_and_excludes() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = sample("alexnet-digits.onnx");
+    let tq = folder.path().join("a.tq");
+    assert!(waterfill(&[&"compress", &model, &"-o", &tq, &"--size", &"40000"]).status.success());
+    let bytes = fs::metadata(&tq).unwrap().len();
+    assert!((39_000..=40_000).contains(&bytes), "{bytes}");
+    assert!(waterfill(&[&"compress", &model, &"-o", &tq, &"--ratio", &"6"]).status.success());
+    assert!(fs::metadata(&tq).unwrap().len() * 6 <= fs::metadata(&model).unwrap().len());
+
+    let layers: serde_json::Value = serde_json::from_slice(&waterfill(&[&"inspect", &model, &"--json"]).stdout).unwrap();
+    let name = |i: usize| layers["model"]["layers"][i]["name"].as_str().unwrap().to_string();
+    let lock = format!("{}=8", name(0));
+    let out = waterfill(&[
+        &"compress",
+        &model,
+        &"-o",
+        &tq,
+        &"--bits",
+        &"3",
+        &"--lock",
+        &lock,
+        &"--exclude",
+        &name(1),
+        &"--transform",
+        &"klt-col",
+    ]);
+    assert!(out.status.success(), "{}", stderr(&out));
+    let inspected: serde_json::Value = serde_json::from_slice(&waterfill(&[&"inspect", &tq, &"--json"]).stdout).unwrap();
+    let layer = &inspected["allocation"]["layers"];
+    assert!(layer[0]["depths"].as_array().unwrap().iter().all(|d| *d == 8) && layer[0]["transform"] == "klt-col");
+    assert_eq!(layer[1]["excluded"], true);
+
+    let out = waterfill(&[&"compress", &model, &"-o", &tq, &"--bits", &"60"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(stderr(&out).contains("is not reachable; the nearest is"), "{}", stderr(&out));
+    let out = waterfill(&[&"compress", &model, &"-o", &tq, &"--exclude", &"nonsense"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(stderr(&out).contains("has no layer `nonsense`"), "{}", stderr(&out));
+}
+
+#[test]
+fn several_models_and_one_that_is_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.onnx");
+    fs::write(&broken, b"not a model").unwrap();
+    let out = waterfill(&[&"compress", &sample("resnet-digits.onnx"), &broken, &sample("densenet-digits.onnx"), &"-o", &folder.path()]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(stderr(&out).starts_with("error: broken.onnx"), "{}", stderr(&out));
+    assert!(folder.path().join("resnet-digits.tq").exists() && folder.path().join("densenet-digits.tq").exists());
+    assert!(!folder.path().join("broken.tq").exists());
+    let left: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "part")).collect();
+    assert!(left.is_empty());
+}
+
+#[test]
+fn curves() {
+    let folder = tempfile::tempdir().unwrap();
+    let (svg, png, bars) = (folder.path().join("c.svg"), folder.path().join("c.png"), folder.path().join("bars.svg"));
+    let drawn = waterfill(&[&"curve", &sample("alexnet-digits.onnx"), &"--plot", &svg, &"--plot", &png]);
+    assert!(drawn.status.success(), "{}", stderr(&drawn));
+    assert!(fs::read_to_string(&svg).unwrap().starts_with("<svg") && fs::read(&png).unwrap().starts_with(b"\x89PNG"));
+    let tq = folder.path().join("a.tq");
+    assert!(waterfill(&[&"compress", &sample("alexnet-digits.onnx"), &"-o", &tq, &"--report", &bars]).status.success());
+    assert!(fs::read_to_string(&bars).unwrap().starts_with("<svg"));
+    let out = waterfill(&[&"curve", &sample("densenet-digits.onnx"), &"--json"]);
+    let curves: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let labels: Vec<_> = curves["curves"]["lines"].as_array().unwrap().iter().map(|l| l["label"].as_str().unwrap()).collect();
+    assert_eq!(labels, ["none", "KLT", "auto"]);
+    let csv = stdout(&waterfill(&[&"curve", &sample("densenet-digits.onnx")]));
+    assert!(csv.starts_with("line,bits_per_weight,bytes,distortion_db\nnone,"));
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    let model = sample("resnet-digits.onnx");
+    let wrong: [&[Word]; 7] = [
+        &[&"compress"],
+        &[&"compress", &model, &"--bits", &"0"],
+        &[&"compress", &model, &"--bits", &"3", &"--ratio", &"4"],
+        &[&"compress", &model, &"--lock", &"a=11"],
+        &[&"compress", &model, &"--blocks", &"0"],
+        &[&"frobnicate"],
+        &[],
+    ];
+    for args in wrong {
+        assert_eq!(waterfill(args).status.code(), Some(2));
+    }
+    let help = waterfill(&[&"--help"]);
+    assert!(help.status.success() && stdout(&help).contains("Examples:"));
+}
+
+#[test]
+fn a_missing_file_is_one_sentence() {
+    let out = waterfill(&[&"inspect", &"/nonexistent/model.onnx"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert_eq!(stderr(&out).trim().lines().count(), 1);
+    assert!(stderr(&out).contains("model.onnx"));
+}
