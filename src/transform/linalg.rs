@@ -111,8 +111,40 @@ pub fn eigenvectors(c: DMatrix<f64>) -> Vec<f32> {
 
 /// Orthonormalises the rows of a `rows×width` matrix with `rows ≤ width`, in order; rows that depend on earlier ones are
 /// replaced by unit vectors orthogonal to all others.
+///
+/// The rows that come here are orthogonal up to rounding, unless some vanish: a few steps of Newton and Schulz's iteration
+/// `X ← X − ½(XXᵗ − I)X`, which are matrix products, then do at a fraction of the cost what else a QR decomposition does.
 pub fn orthonormal_rows(x: &[f32], rows: usize, width: usize) -> Vec<f32> {
     assert!(rows <= width && x.len() == rows * width);
+    const STEPS: usize = 4;
+    /// Within this the iteration converges quadratically.
+    const NEAR: f64 = 0.3;
+    /// Rounding of `f32` products.
+    const DONE: f64 = 2e-6;
+    let mut unit = x.to_vec();
+    for row in unit.chunks_mut(width.max(1)) {
+        let norm = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+        let factor = if norm > 0.0 { (1.0 / norm) as f32 } else { 0.0 };
+        row.iter_mut().for_each(|v| *v *= factor);
+    }
+    for _ in 0..STEPS {
+        let mut error = gram(&unit, rows, width);
+        (0..rows).for_each(|i| error[(i, i)] -= 1.0);
+        let (greatest, norm) = (error.amax(), error.norm());
+        if greatest <= DONE {
+            return unit;
+        }
+        // Also when a norm is not a number.
+        if norm.is_nan() || norm > NEAR {
+            break;
+        }
+        let half: Vec<f32> = error.iter().map(|&e| (0.5 * e) as f32).collect();
+        let correction = product(&half, &unit, rows, rows, width);
+        unit.iter_mut().zip(correction).for_each(|(v, c)| *v -= c);
+        if greatest <= DONE.sqrt() {
+            return unit;
+        }
+    }
     let q = MatRef::from_row_major_slice(x, rows, width).transpose().qr().compute_thin_Q();
     (0..rows).flat_map(|k| (0..width).map(move |i| (i, k))).map(|(i, k)| q[(i, k)]).collect()
 }
@@ -132,4 +164,45 @@ pub fn transpose(x: &[f32], rows: usize, cols: usize) -> Vec<f32> {
         }
     }
     t
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(n: usize) -> Vec<f32> {
+        let mut s = 1u64;
+        let mut next = || {
+            s = s.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (s >> 40) as f32 / (1 << 24) as f32 - 0.5
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    /// Rows that are orthogonal, nearly orthogonal, far from it, dependent, and zero.
+    #[test]
+    fn rows_become_orthonormal() {
+        let (rows, width) = (12, 40);
+        let random = noise(rows * width);
+        let orthogonal = orthonormal_rows(&random, rows, width);
+        let nearly: Vec<f32> = orthogonal.iter().zip(&random).map(|(a, b)| 3.0 * a + 0.02 * b).collect();
+        let mut dependent = random.clone();
+        dependent.copy_within(0..width, 5 * width);
+        let mut vanishing = nearly.clone();
+        vanishing[7 * width..9 * width].fill(0.0);
+        for (what, x) in
+            [("random", &random), ("orthogonal", &orthogonal), ("nearly", &nearly), ("dependent", &dependent), ("zero", &vanishing)]
+        {
+            let q = orthonormal_rows(x, rows, width);
+            let g = gram(&q, rows, width);
+            for i in 0..rows {
+                for j in 0..rows {
+                    assert!((g[(i, j)] - if i == j { 1.0 } else { 0.0 }).abs() < 1e-5, "{what}: {i} {j} {}", g[(i, j)]);
+                }
+            }
+        }
+        // The iteration stays next to where it began.
+        let kept = orthonormal_rows(&nearly, rows, width);
+        assert!(kept.iter().zip(&orthogonal).all(|(a, b)| (a - b).abs() < 0.02));
+    }
 }
