@@ -7,7 +7,10 @@ use super::hull::Block;
 use crate::{
     container::layer,
     io::LayerShape,
-    quantize::{self, MAX_BASIS_DEPTH, MAX_DEPTH, RowScale, search::best_steps},
+    quantize::{
+        self, MAX_BASIS_DEPTH, MAX_DEPTH, RowScale,
+        search::{Choice, best_steps},
+    },
     report::TransformKind,
     transform::{self, Basis, Coefficients, Geometry, klt},
 };
@@ -57,6 +60,7 @@ pub fn layer_curves(shape: &LayerShape, mut weights: Vec<f32>, blocks: usize) ->
     for (kind, part) in parts {
         let Some((basis, coefficients)) = part else { continue };
         let rows = Rows::new(kind, coefficients, blocks);
+        let basis = basis.map(|basis| (rows.basis_steps(&basis), basis));
         candidates.push(rows.candidate(kind, basis.clone(), None));
         if rows.count() > rows.blocks {
             candidates.push(rows.candidate(kind, basis, Some(rows.scales())));
@@ -111,9 +115,32 @@ impl Rows {
         norms.iter().map(|n| if max > 0.0 { RowScale::nearest(n / max) } else { RowScale(0) }).collect()
     }
 
-    fn candidate(&self, kind: TransformKind, basis: Option<Arc<Basis>>, scales: Option<Vec<RowScale>>) -> Candidate {
+    /// Rows of each block.
+    fn members(&self) -> Vec<Vec<usize>> {
+        let mut members = vec![Vec::new(); self.blocks];
+        for (row, block) in self.block_of_row.iter().enumerate() {
+            members[usize::from(*block)].push(row);
+        }
+        members
+    }
+
+    /// A factor that makes squared errors relative to the layer's energy.
+    fn relative(&self) -> f64 {
+        if self.energy > 0.0 { 1.0 / self.energy } else { 0.0 }
+    }
+
+    /// Per block, the best step of the basis for each depth. An error of a basis row weighs as much as the coefficients it carries.
+    fn basis_steps(&self, basis: &Basis) -> Vec<Vec<Choice>> {
+        let dim = basis.geometry.dim;
+        let steps = |rows: &Vec<usize>| {
+            let values = rows.iter().map(|&row| (&basis.rows[row * dim..(row + 1) * dim], self.energies[row] * self.relative()));
+            best_steps(values, MAX_BASIS_DEPTH)
+        };
+        self.members().iter().map(steps).collect()
+    }
+
+    fn candidate(&self, kind: TransformKind, basis: Option<(Vec<Vec<Choice>>, Arc<Basis>)>, scales: Option<Vec<RowScale>>) -> Candidate {
         let geometry = self.coefficients.geometry;
-        let relative = if self.energy > 0.0 { 1.0 / self.energy } else { 0.0 };
         let scaled = scales.as_ref().map(|scales| {
             let mut scaled = self.coefficients.rows.clone();
             for (row, scale) in scaled.chunks_mut(geometry.width.max(1)).zip(scales) {
@@ -123,24 +150,17 @@ impl Rows {
             scaled
         });
         let coefficients = scaled.as_deref().unwrap_or(&self.coefficients.rows);
-        let mut members = vec![Vec::new(); self.blocks];
-        for (row, block) in self.block_of_row.iter().enumerate() {
-            members[usize::from(*block)].push(row);
-        }
-        let blocks = members.iter().map(|rows| {
+        let (basis_steps, basis) = basis.unzip();
+        let mut basis_steps = basis_steps.unwrap_or_default().into_iter();
+        let mut blocks = Vec::with_capacity(self.blocks);
+        for rows in self.members() {
             let values = rows.iter().map(|&row| {
                 let weight = scales.as_ref().map_or(1.0, |s| f64::from(s[row].size()).powi(2));
-                (&coefficients[row * geometry.width..(row + 1) * geometry.width], weight * relative)
+                (&coefficients[row * geometry.width..(row + 1) * geometry.width], weight * self.relative())
             });
-            let basis_values = rows.iter().filter_map(|&row| {
-                let basis = basis.as_ref()?;
-                Some((&basis.rows[row * geometry.dim..(row + 1) * geometry.dim], self.energies[row] * relative))
-            });
-            let basis_steps = if basis.is_some() { best_steps(basis_values, MAX_BASIS_DEPTH) } else { Vec::new() };
-            let basis_width = geometry.basis_width(kind);
-            Block::new(best_steps(values, MAX_DEPTH), basis_steps, (rows.len() * geometry.width) as u64, (rows.len() * basis_width) as u64)
-        });
-        let blocks: Vec<Block> = blocks.collect();
+            let counts = [geometry.width, geometry.basis_width(kind)].map(|width| (rows.len() * width) as u64);
+            blocks.push(Block::new(best_steps(values, MAX_DEPTH), basis_steps.next().unwrap_or_default(), counts[0], counts[1]));
+        }
         let side_bits = layer::side_bits(kind, geometry, blocks.len(), scales.is_some());
         Candidate { kind, geometry, basis, scales, block_of_row: self.block_of_row.clone(), blocks, side_bits }
     }

@@ -1,7 +1,8 @@
 //! The dense linear algebra of the transforms: products, Gram matrices, symmetric eigenvectors, thin QR.
 //!
-//! Matrices are row-major `f32` slices outside; eigenproblems are solved in `f64`. nalgebra solves the small ones, faer the
-//! ones from [`FAER_FROM`] on, where it is several times faster (docs/benchmarks.md).
+//! Matrices are row-major `f32` slices outside. nalgebra solves small eigenproblems in `f64`, faer those from [`FAER_FROM`] on in
+//! `f32`, where that is several times faster (docs/benchmarks.md). A basis need not be the exact eigenvectors, only orthonormal:
+//! then nothing but a little coding gain depends on their last digits.
 
 use faer::{
     Accum, MatMut, MatRef, Par,
@@ -13,7 +14,7 @@ use faer::{
 use nalgebra::{DMatrix, SymmetricEigen};
 
 /// Order of a symmetric matrix from which faer's eigensolver is used instead of nalgebra's.
-pub const FAER_FROM: usize = 96;
+pub const FAER_FROM: usize = 200;
 
 /// Columns of a panel whose `f32` Gram matrix is summed in `f64`.
 const PANEL: usize = 1024;
@@ -93,11 +94,15 @@ pub fn eigenvectors(c: DMatrix<f64>) -> Vec<f32> {
             return order.iter().flat_map(|&k| eigen.eigenvectors.column(k).iter().map(|&v| v as f32).collect::<Vec<_>>()).collect();
         }
     }
-    let view = MatRef::from_column_major_slice(c.as_slice(), n, n);
+    // In units of the mean eigenvalue, so that nothing leaves the range of f32.
+    let unit = c.trace() / n as f64;
+    let unit = if unit > 0.0 { unit } else { 1.0 };
+    let single: Vec<f32> = c.iter().map(|v| (v / unit) as f32).collect();
+    let view = MatRef::from_column_major_slice(&single, n, n);
     match view.self_adjoint_eigen(faer::Side::Lower) {
         Ok(eigen) => {
             let u = eigen.U();
-            (0..n).rev().flat_map(|k| (0..n).map(move |i| u[(i, k)] as f32)).collect()
+            (0..n).rev().flat_map(|k| (0..n).map(move |i| u[(i, k)])).collect()
         }
         // No solver converged (never seen): the identity is a valid orthonormal basis, only without gain.
         Err(_) => (0..n * n).map(|i| if i / n == i % n { 1.0 } else { 0.0 }).collect(),
@@ -108,9 +113,8 @@ pub fn eigenvectors(c: DMatrix<f64>) -> Vec<f32> {
 /// replaced by unit vectors orthogonal to all others.
 pub fn orthonormal_rows(x: &[f32], rows: usize, width: usize) -> Vec<f32> {
     assert!(rows <= width && x.len() == rows * width);
-    let wide: Vec<f64> = x.iter().map(|&v| f64::from(v)).collect();
-    let q = MatRef::from_row_major_slice(&wide, rows, width).transpose().qr().compute_thin_Q();
-    (0..rows).flat_map(|k| (0..width).map(move |i| (i, k))).map(|(i, k)| q[(i, k)] as f32).collect()
+    let q = MatRef::from_row_major_slice(x, rows, width).transpose().qr().compute_thin_Q();
+    (0..rows).flat_map(|k| (0..width).map(move |i| (i, k))).map(|(i, k)| q[(i, k)]).collect()
 }
 
 /// The transpose of a `rows×cols` row-major matrix.

@@ -19,7 +19,7 @@ pub struct Variant {
     /// The program.
     bin: &'static str,
     /// The package's features.
-    pub features: &'static str,
+    features: &'static str,
     /// The profile, of the program and of its tests.
     pub profile: &'static str,
     /// Where cargo builds it. Builds with different flags do not share a folder: they would rebuild each other's dependencies.

@@ -44,6 +44,8 @@ enum Task {
         #[arg(long)]
         only: Option<test::Part>,
     },
+    /// Time the way from opening a large file to its curves, natively and in headless Chromium
+    Bench,
     /// Check formatting, lints and documentation
     Lint,
     /// Run lint, then test
@@ -86,6 +88,7 @@ fn run() -> Result<()> {
                 Task::Stamp => dist::stamp(&std::env::var_os("TRUNK_STAGING_DIR").map_or(PathBuf::from(dist::DIST), PathBuf::from)),
                 Task::Tools => setup::tools(),
                 Task::Test { only } => test::test(only),
+                Task::Bench => test::bench(),
                 Task::Lint => lint::lint(),
                 Task::Ci => lint::lint().and_then(|()| test::test(None)),
                 Task::TestRunner { .. } => unreachable!("handled above"),

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     build::{ENGINE_MT, ENGINE_ST, Variant},
-    command::{cargo, run_lines, say},
+    command::{cargo, run, run_lines, say},
     dist,
     setup::{self, BROWSER_TESTS, Browser},
 };
@@ -55,10 +55,7 @@ pub fn test(only: Option<Part>) -> Result<()> {
         }
         if wanted(Part::E2e) {
             dist::build()?;
-            let mut node = Command::new("node");
-            node.arg(Path::new(BROWSER_TESTS).join("run.mjs"));
-            node.env("XTASK_EXE", std::env::current_exe()?).env("CHROMIUM", &browser.chromium);
-            suites.push(suite("end to end", &mut node)?);
+            suites.push(suite("end to end", &mut node("run.mjs", &browser)?)?);
         }
     }
     let (passed, failed) = suites.iter().fold((0, 0), |(p, f), suite| (p + suite.passed, f + suite.failed));
@@ -96,6 +93,24 @@ fn counts(line: &str) -> Option<(usize, usize)> {
     let passed = parts.next()?.strip_suffix(" passed")?.parse().ok()?;
     let failed = parts.next()?.strip_suffix(" failed")?.parse().ok()?;
     Some((passed, failed))
+}
+
+/// Prints the times from opening a large file to its curves: natively, then in the browser.
+pub fn bench() -> Result<()> {
+    setup::toolchain()?;
+    let browser = setup::browser()?;
+    setup::node()?;
+    run("native benchmark", cargo().args(["bench", "--bench", "open_to_curve"]))?;
+    dist::build()?;
+    run("browser benchmark", &mut node("bench.mjs", &browser)?)
+}
+
+/// One of the scripts that drive the browser, with what it needs.
+fn node(script: &str, browser: &Browser) -> Result<Command> {
+    let mut node = Command::new("node");
+    node.arg(Path::new(BROWSER_TESTS).join(script));
+    node.env("XTASK_EXE", std::env::current_exe()?).env("CHROMIUM", &browser.chromium);
+    Ok(node)
 }
 
 /// `cargo test` of one Wasm build, with this program as the runner.
