@@ -58,13 +58,13 @@ pub type Drawn<T, B> = Result<T, DrawingAreaErrorKind<<B as DrawingBackend>::Err
 pub struct Palette {
     /// Behind everything; `None` leaves it transparent.
     pub background: Option<RGBColor>,
-    /// Axis titles and legend.
+    /// Axis titles, legend, and the line of no transform.
     pub text: RGBColor,
     /// Tick labels and axes.
     pub muted: RGBColor,
     /// Grid lines.
     pub grid: RGBColor,
-    /// No transform: its line and its bars.
+    /// Bars of no transform.
     pub none: RGBColor,
     /// The `KLT` line.
     pub klt: RGBColor,
@@ -298,9 +298,9 @@ impl<B: DrawingBackend> Pen<B> {
     /// A line of the curve chart, in its own dash.
     fn rd_line(&self, label: &str, points: &[(f64, f64)], palette: &Palette) -> Drawn<(), B> {
         match label {
-            "none" => self.dashed(points, 1.5, 3.5, palette.none, 1.75),
+            "none" => self.dashed(points, 1.75, 4.25, palette.text, 1.75),
             "KLT" => self.dashed(points, 7.0, 4.0, palette.klt, 1.75),
-            _ => self.path(points.iter().copied(), palette.auto, 2.25),
+            _ => self.path(points.iter().copied(), palette.auto, 3.0),
         }
     }
     fn finish(self) -> Drawn<(), B> {
@@ -336,11 +336,12 @@ pub fn curve<B: DrawingBackend>(
     pen.text("distortion (dB)", (4.0, 6.0), HPos::Left, VPos::Top, palette.text)?;
     pen.text("rate (bits per weight)", ((left + right) / 2.0, bottom + 23.0), HPos::Center, VPos::Top, palette.text)?;
 
-    for line in &curves.lines {
+    // The solid line, `auto`, first: where lines coincide, the dots and dashes of the others show on it.
+    for line in curves.lines.iter().rev() {
         let points: Vec<_> = finite(line).map(|(rate, db)| frame.to_px(rate, db)).collect();
         match points[..] {
             [] => {}
-            [one] => pen.disc(one, 2.5, if line.label == "none" { palette.none } else { palette.auto })?,
+            [one] => pen.disc(one, 2.5, if line.label == "none" { palette.text } else { palette.auto })?,
             _ => pen.rd_line(&line.label, &points, palette)?,
         }
     }
@@ -416,7 +417,7 @@ fn layer_labels<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, fram
         let step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000].into_iter().find(|s| slot * *s as f64 >= 22.0).unwrap_or(10000);
         for i in (0..n).filter(|i| i + 1 == 1 || (i + 1) % step == 0) {
             // 1 and the first multiple must not touch.
-            if i == 0 && step > 1 && slot * (step - 1) as f64 <= 16.0 {
+            if i == 0 && step > 1 && slot * (step - 1) as f64 <= 20.0 {
                 continue;
             }
             pen.text(&(i + 1).to_string(), (centre(i), y), HPos::Center, VPos::Top, palette.muted)?;
