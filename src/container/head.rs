@@ -135,7 +135,7 @@ impl Head {
 
     /// Writes the file. `layer` gives the encoded body of a layer by its tensor's index, or nothing for one that is kept bit
     /// for bit. Returns the number of bytes.
-    pub fn write(&self, model: &Model, layer: &dyn Fn(usize) -> Option<Vec<u8>>, out: &mut dyn Write) -> Result<u64> {
+    pub fn write<'a>(&self, model: &Model, layer: &dyn Fn(usize) -> Option<&'a [u8]>, out: &mut dyn Write) -> Result<u64> {
         let failed = |e: std::io::Error| crate::error::Error::Setting(format!("The file could not be written: {e}."));
         let mut bytes = MAGIC.len() as u64 + 1;
         out.write_all(&MAGIC).and_then(|()| out.write_all(&[VERSION])).map_err(failed)?;
@@ -152,7 +152,7 @@ impl Head {
         put(Kind::Pool, &self.pool)?;
         for &index in &self.sections {
             match layer(index) {
-                Some(body) => put(Kind::Layer, &body)?,
+                Some(body) => put(Kind::Layer, body)?,
                 None => put(Kind::Exact, &model.reader.read(index)?)?,
             }
         }

@@ -169,9 +169,10 @@ impl Session {
 
     /// Writes the `.tq` of encoded layers; returns its length, which is the allocation's `file_bytes`.
     pub fn write(&self, layers: &[EncodedLayer], out: &mut dyn Write) -> Result<u64> {
+        // Layers are in table order.
         let body = |tensor: usize| {
-            let i = self.layers.iter().position(|l| l.0 == tensor)?;
-            layers[i].body.clone()
+            let i = self.layers.binary_search_by_key(&tensor, |l| l.0).ok()?;
+            layers[i].body.as_deref()
         };
         self.head.write(&self.model, &body, out)
     }
