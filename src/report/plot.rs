@@ -1,10 +1,10 @@
 //! The two charts, drawn with plotters: the rate–distortion curve and the bits per layer.
 //!
 //! One drawing routine per chart, generic over plotters' backend: [`curve_svg`] and [`allocation_svg`] serve the page and the
-//! command line, [`png`] the command line. Text is placed at fixed positions and never measured, so an SVG does not depend on
+//! command line, `png` the command line. Text is placed at fixed positions and never measured, so an SVG does not depend on
 //! the fonts of the machine that draws it, and the page is not laid out once per label.
 //!
-//! plotters rounds to whole backend units: an SVG is drawn on a grid [`GRID`] times finer than its nominal size, and its
+//! plotters rounds to whole backend units: an SVG is drawn on a grid `GRID` times finer than its nominal size, and its
 //! `viewBox` scales it back.
 
 use plotters::{
