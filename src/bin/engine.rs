@@ -5,8 +5,9 @@ fn main() {}
 #[cfg(target_arch = "wasm32")]
 mod exports {
     use wasm_bindgen::prelude::*;
+    // Exports `init_thread_pool`.
     #[cfg(feature = "threads")]
-    pub use wasm_bindgen_rayon::init_thread_pool;
+    use wasm_bindgen_rayon as _;
     use waterfill::worker::{engine, messages::FromEngine};
 
     /// Called once by the worker, when the pool of `threads` threads is up.

@@ -67,7 +67,10 @@ pub fn index(value: f32, inverse_step: f32, depth: u8) -> i32 {
         return 0;
     }
     let least = least_index(depth);
-    ((value * inverse_step + 0.5).floor() as i32).clamp(least, -least - 1)
+    // The floor, without a call into a maths library where the processor has no instruction for it. The conversion saturates.
+    let shifted = value * inverse_step + 0.5;
+    let truncated = shifted as i32;
+    (truncated - i32::from(shifted < truncated as f32)).clamp(least, -least - 1)
 }
 
 /// Scales finite weights by a power of two so that the greatest magnitude is in [0.5, 1), exactly (denormal results excepted);
