@@ -5,7 +5,7 @@
 //! ```
 //!
 //! [`Head`] is everything that does not depend on the allocation; its size is known before any layer is coded, so that the
-//! size shown for a budget is the size of the file, byte for byte. [`TqFile`] reads: it is a [`TensorReader`], so a
+//! size shown for a budget is the size of the file, byte for byte. [`TqFile`] reads: it is a [`TensorReader`](crate::io::TensorReader), so a
 //! model is rebuilt from it as it would be from the original.
 
 pub mod bits;
@@ -29,7 +29,7 @@ pub const VERSION: u8 = 0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// The table of tensors and the layout of the skeleton: deflated JSON ([`Meta`]).
+    /// The table of tensors and the layout of the skeleton: deflated JSON (docs/format.md).
     Meta = b'M',
     /// The skeleton's bytes, deflated.
     Skeleton = b'S',

@@ -77,7 +77,7 @@ pub fn write(skeleton: &Skeleton, tensors: &dyn TensorReader, out: &mut dyn Writ
     Ok(())
 }
 
-/// Bytes of the file that [`write`] makes of a flat skeleton; `None` for a zip, whose members may be deflated.
+/// Bytes of the file that [`write()`] makes of a flat skeleton; `None` for a zip, whose members may be deflated.
 /// An index outside of the table counts as nothing.
 pub fn byte_len(skeleton: &Skeleton, tensors: &[TensorInfo]) -> Option<u64> {
     let Skeleton::Flat(pieces) = skeleton else { return None };

@@ -44,13 +44,14 @@ pub fn open(sources: Vec<Rc<dyn Source>>) -> Result<Opened> {
     Ok(Opened::Model(Box::new(Session::new(io::open(sources)?)?)))
 }
 
-/// An open model and what has been computed about it.
+/// An open model and what has been computed about it. A clone shares both.
+#[derive(Clone)]
 pub struct Session {
     /// The model.
-    pub model: Model,
-    head: Head,
+    pub model: Rc<Model>,
+    head: Rc<Head>,
     /// Index in the table of tensors and shape of every layer.
-    layers: Vec<(usize, LayerShape)>,
+    layers: Rc<[(usize, LayerShape)]>,
     curve_settings: CurveSettings,
     curves: Vec<Arc<LayerCurves>>,
 }
@@ -71,13 +72,13 @@ impl Session {
     /// A model without a layer to compress.
     pub fn new(model: Model) -> Result<Session> {
         let layer = |(index, t): (usize, &io::TensorInfo)| if let Role::Layer(shape) = t.role { Some((index, shape)) } else { None };
-        let layers: Vec<_> = model.tensors.iter().enumerate().filter_map(layer).collect();
+        let layers: Rc<[_]> = model.tensors.iter().enumerate().filter_map(layer).collect();
         if layers.is_empty() {
             let reason = "it has no weights of convolutions or dense layers";
             return Err(bad(&model.name, reason, "choose a file with floating-point weight tensors of two or more dimensions"));
         }
-        let head = Head::new(&model)?;
-        Ok(Session { model, head, layers, curve_settings: CurveSettings::default(), curves: Vec::new() })
+        let head = Rc::new(Head::new(&model)?);
+        Ok(Session { model: Rc::new(model), head, layers, curve_settings: CurveSettings::default(), curves: Vec::new() })
     }
 
     /// Index of a layer by name.

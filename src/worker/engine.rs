@@ -31,7 +31,7 @@ use crate::{
 /// What is open.
 #[derive(Default)]
 struct State {
-    session: Option<Rc<RefCell<Session>>>,
+    session: Option<Session>,
     tq: Option<Rc<TqFile>>,
     settings: AllocationSettings,
     allocation: Option<Allocation>,
@@ -185,7 +185,7 @@ fn nothing_open() -> Error {
     Error::Setting("No model is open; drop one on the page first.".into())
 }
 
-fn session() -> Result<Rc<RefCell<Session>>> {
+fn session() -> Result<Session> {
     STATE.with_borrow(|s| s.session.clone()).ok_or_else(nothing_open)
 }
 
@@ -200,7 +200,7 @@ async fn open(job: u32, files: Array, curves: CurveSettings, allocation: Allocat
             let settings = AllocationSettings { locks: Vec::new(), excludes: Vec::new(), ..allocation };
             let computed = run(job, session.curves_job(curves)).await?;
             session.set_curves(curves, computed);
-            STATE.with_borrow_mut(|s| *s = State { session: Some(Rc::new(RefCell::new(*session))), ..State::default() });
+            STATE.with_borrow_mut(|s| *s = State { session: Some(*session), ..State::default() });
             finish_curves(job, start, settings)
         }
         Opened::Tq(tq) => {
@@ -217,29 +217,22 @@ async fn open(job: u32, files: Array, curves: CurveSettings, allocation: Allocat
 
 async fn recompute(job: u32, curves: CurveSettings, allocation: AllocationSettings) -> Result<()> {
     let start = now();
-    let session = session()?;
+    let mut session = session()?;
     RUNNING.set(job);
-    let computed = {
-        let session = session.borrow();
-        run(job, session.curves_job(curves)).await?
-    };
-    session.try_borrow_mut().map_err(|_| busy())?.set_curves(curves, computed);
+    let computed = run(job, session.curves_job(curves)).await?;
+    session.set_curves(curves, computed);
+    STATE.with_borrow_mut(|s| s.session = Some(session));
     finish_curves(job, start, allocation)
 }
 
-fn busy() -> Error {
-    Error::Setting("The engine is still busy with this model; try again when it is done.".into())
-}
-
 fn finish_curves(job: u32, start: f64, settings: AllocationSettings) -> Result<()> {
-    let curves = session()?.borrow().rd_curves(&settings)?;
+    let curves = session()?.rd_curves(&settings)?;
     post(&FromEngine::Curves { job, curves, seconds: now() - start });
     allocate(job, settings)
 }
 
 fn allocate(job: u32, settings: AllocationSettings) -> Result<()> {
     let session = session()?;
-    let session = session.borrow();
     let (allocation, report) = session.allocate(&settings)?;
     let command = session.command(&settings);
     STATE.with_borrow_mut(|s| {
@@ -261,7 +254,6 @@ async fn encoded(job: u32, session: &Session) -> Result<(Allocation, AllocationS
 async fn encode(job: u32) -> Result<()> {
     let session = session()?;
     RUNNING.set(job);
-    let session = session.borrow();
     let (allocation, settings, layers) = encoded(job, &session).await?;
     let report = session.report(&allocation, &settings, &layers)?;
     let mut out = Parts::default();
@@ -280,7 +272,6 @@ async fn reconstruct(job: u32) -> Result<()> {
         // What a download would hold, decoded as a download would be.
         None => {
             let session = session()?;
-            let session = session.borrow();
             let (_, _, layers) = encoded(job, &session).await?;
             let mut file = Vec::new();
             session.write(&layers, &mut file)?;

@@ -63,7 +63,7 @@ pub fn stamp(dist: &Path) -> Result<()> {
     fs::write(dist.join(LIST), serde_json::to_string_pretty(&list)?).with_context(|| dist.join(LIST).display().to_string())
 }
 
-/// `index.html` is Trunk's input too: its `data-trunk` lines (what to build and copy) are done by [`build`].
+/// `index.html` is Trunk's input too: its `data-trunk` lines (what to build and copy) are done by [`build()`].
 fn without_trunk(html: &str) -> String {
     html.lines().filter(|line| !line.contains("data-trunk")).flat_map(|line| [line, "\n"]).collect()
 }

@@ -19,7 +19,7 @@ use crate::{
 /// A part of the tests.
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 pub enum Part {
-    /// `cargo test`
+    /// `cargo test`, the page's logic included
     Native,
     /// Both Wasm builds in headless Chromium
     Wasm,
@@ -46,7 +46,7 @@ pub fn test(only: Option<Part>) -> Result<()> {
     }
     let mut suites = Vec::new();
     if wanted(Part::Native) {
-        suites.push(suite("native", cargo().args(["test", "--no-fail-fast"]))?);
+        suites.push(suite("native", cargo().args(["test", "--no-fail-fast", "--features", "ui"]))?);
     }
     if let Some(browser) = browser {
         if wanted(Part::Wasm) {
