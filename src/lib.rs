@@ -53,6 +53,8 @@ pub mod pipeline;
 pub mod quantize;
 #[cfg(feature = "core")]
 pub mod rate;
+#[cfg(all(test, feature = "core"))]
+mod testing;
 #[cfg(feature = "core")]
 pub mod transform;
 #[cfg(feature = "ui")]

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::io::{Format, TensorInfo};
 
-/// The first bytes of every `.tq`, followed by the [`VERSION`] byte. Not text, and damaged by transfers that treat it as text.
-pub const MAGIC: [u8; 7] = *b"\x89TQ\r\n\x1a\n";
+pub use crate::io::TQ_MAGIC as MAGIC;
+
 /// Version of the format that this crate writes.
 pub const VERSION: u8 = 0;
 

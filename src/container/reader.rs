@@ -272,8 +272,11 @@ fn check_table(source: &dyn Source, meta: &Meta) -> Result<()> {
     Ok(())
 }
 
+/// The skeleton of a layout. Every tensor stands in it at most once: a small file must not ask for an endless one.
 fn skeleton(layout: &Layout, bytes: &[u8], tensors: usize) -> Option<Skeleton> {
     let mut at = 0usize;
+    let mut used = vec![false; tensors];
+    let mut once = |tensor: usize| used.get_mut(tensor).is_some_and(|used| !std::mem::replace(used, true));
     let mut pieces = |parts: &[Part]| -> Option<Vec<Piece>> {
         parts
             .iter()
@@ -283,13 +286,10 @@ fn skeleton(layout: &Layout, bytes: &[u8], tensors: usize) -> Option<Skeleton> {
                     at += piece.len();
                     Some(Piece::Bytes(piece.to_vec()))
                 }
-                Part::Tensor(index) => (*index < tensors).then_some(Piece::Tensor(*index)),
-                Part::Permuted { tensor, shape, element, axes } => (*tensor < tensors).then(|| Piece::Permuted {
-                    tensor: *tensor,
-                    shape: shape.clone(),
-                    element: *element,
-                    axes: axes.clone(),
-                }),
+                Part::Tensor(index) => once(*index).then_some(Piece::Tensor(*index)),
+                Part::Permuted { tensor, shape, element, axes } => {
+                    once(*tensor).then(|| Piece::Permuted { tensor: *tensor, shape: shape.clone(), element: *element, axes: axes.clone() })
+                }
             })
             .collect()
     };

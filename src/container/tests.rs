@@ -11,6 +11,7 @@ use crate::{
     },
     pipeline::{self, Session, job::run, relative_error},
     report::{AllocationSettings, Budget, CurveSettings, TransformChoice},
+    testing,
 };
 
 struct Tensors(Vec<Vec<u8>>);
@@ -21,15 +22,7 @@ impl TensorReader for Tensors {
 }
 
 fn noise(n: usize, seed: u64) -> Vec<f32> {
-    let mut s = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..n)
-        .map(|_| {
-            s ^= s << 13;
-            s ^= s >> 7;
-            s ^= s << 17;
-            ((s >> 40) as f32 / (1 << 24) as f32 - 0.5) * 0.1
-        })
-        .collect()
+    testing::noise(n, seed).iter().map(|v| v * 0.1).collect()
 }
 
 fn bytes(v: &[f32]) -> Vec<u8> {
@@ -162,6 +155,15 @@ fn damage_is_named_and_never_panics() {
     let mut newer = file.clone();
     newer[7] = 9;
     assert!(read_all(&newer).unwrap_err().to_string().contains("version 9"));
+}
+
+/// A file may not be told to repeat a tensor without end.
+#[test]
+fn a_tensor_stands_once_in_the_skeleton() {
+    let mut model = model(&shapes()[..1], 1);
+    model.skeleton = Skeleton::Flat(vec![Piece::Tensor(0), Piece::Tensor(0)]);
+    let (_, file, _) = compress(model, &AllocationSettings::default(), 8);
+    assert!(open(&file).err().is_some_and(|e| e.to_string().contains("its skeleton does not fit its layout")));
 }
 
 /// With a right checksum but a wrong body the errors come from the layer decoder.

@@ -40,7 +40,7 @@ pub trait Source {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
 }
 
-/// The first bytes of a `.tq` file.
+/// The first bytes of every `.tq`, followed by a version byte. Not text, and damaged by transfers that treat it as text.
 pub const TQ_MAGIC: [u8; 7] = *b"\x89TQ\r\n\x1a\n";
 
 /// The container format of a model file.

@@ -63,9 +63,13 @@ pub fn stored(shape: &LayerShape, data: &[f32]) -> Vec<f32> {
 }
 
 /// `… × rows × columns × taps` to `… × columns × rows × taps`.
-fn swap_channels(data: &[f32], rows: usize, columns: usize, taps: usize) -> Vec<f32> {
+pub fn swap_channels(data: &[f32], rows: usize, columns: usize, taps: usize) -> Vec<f32> {
     let mut out = Vec::with_capacity(data.len());
     for group in data.chunks_exact((rows * columns * taps).max(1)) {
+        if taps == 1 {
+            out.append(&mut transpose(group, rows, columns));
+            continue;
+        }
         for c in 0..columns {
             for r in 0..rows {
                 let at = (r * columns + c) * taps;
@@ -74,6 +78,23 @@ fn swap_channels(data: &[f32], rows: usize, columns: usize, taps: usize) -> Vec<
         }
     }
     out
+}
+
+/// The transpose of a `rows×cols` row-major matrix.
+pub fn transpose(x: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    assert_eq!(x.len(), rows * cols);
+    const TILE: usize = 32;
+    let mut t = vec![0.0; x.len()];
+    for i0 in (0..rows).step_by(TILE) {
+        for j0 in (0..cols).step_by(TILE) {
+            for i in i0..(i0 + TILE).min(rows) {
+                for j in j0..(j0 + TILE).min(cols) {
+                    t[j * rows + i] = x[i * cols + j];
+                }
+            }
+        }
+    }
+    t
 }
 
 /// Which way [`permute`] goes.

@@ -4,19 +4,12 @@ use super::*;
 use crate::{
     io::{LayerShape, Order},
     rate::curve::layer_curves,
+    testing,
 };
 
+/// Cubed noise: peaked at zero, as weights are.
 fn noise(n: usize, seed: u64) -> Vec<f32> {
-    let mut s = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..n)
-        .map(|_| {
-            s ^= s << 13;
-            s ^= s >> 7;
-            s ^= s << 17;
-            let u = (s >> 40) as f32 / (1 << 24) as f32 - 0.5;
-            u * u * u
-        })
-        .collect()
+    testing::noise(n, seed).iter().map(|v| v * v * v).collect()
 }
 
 /// A layer whose rows share one direction, so that the KLT has something to gain.

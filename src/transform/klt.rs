@@ -1,7 +1,10 @@
 //! The Karhunen–Loève transform: eigenvectors of the weights' own covariance (Young et al. 2021, Section 4.2).
 
 use super::{Basis, Coefficients, Geometry, linalg, to_matrix};
-use crate::{io::LayerShape, report::TransformKind};
+use crate::{
+    io::{LayerShape, tensor::transpose},
+    report::TransformKind,
+};
 
 /// Both cross-channel KLTs of a layer.
 #[derive(Debug, Default)]
@@ -33,7 +36,7 @@ pub fn klt(x: &[f32], geometry: Geometry) -> (Basis, Coefficients) {
             basis.rows.append(&mut linalg::eigenvectors(linalg::gram(x, dim, width)));
         } else {
             // X = U Σ Vᵗ: V from the small XᵗX, then U from the columns of X·V, which are orthogonal up to rounding.
-            let xt = linalg::transpose(x, dim, width);
+            let xt = transpose(x, dim, width);
             let v = linalg::eigenvectors(linalg::gram(&xt, width, dim));
             let scaled_u = linalg::product(&v, &xt, rank, width, dim);
             basis.rows.append(&mut linalg::orthonormal_rows(&scaled_u, rank, dim));
@@ -77,22 +80,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{io::Order, transform::reconstruct};
+    use crate::{io::Order, testing::noise, transform::reconstruct};
 
     fn layer(groups: usize, outputs: usize, inputs: usize, taps: usize) -> LayerShape {
         LayerShape { groups, outputs, inputs, taps, order: Order::OutIn }
-    }
-
-    fn noise(n: usize, seed: u64) -> Vec<f32> {
-        let mut s = seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        (0..n)
-            .map(|_| {
-                s ^= s << 13;
-                s ^= s >> 7;
-                s ^= s << 17;
-                ((s >> 40) as f32 / (1 << 24) as f32) - 0.5
-            })
-            .collect()
     }
 
     /// Orthonormal basis, exact reconstruction, decorrelated coefficients of falling variance, energy kept.

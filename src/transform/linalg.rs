@@ -149,41 +149,16 @@ pub fn orthonormal_rows(x: &[f32], rows: usize, width: usize) -> Vec<f32> {
     (0..rows).flat_map(|k| (0..width).map(move |i| (i, k))).map(|(i, k)| q[(i, k)]).collect()
 }
 
-/// The transpose of a `rows×cols` row-major matrix.
-pub fn transpose(x: &[f32], rows: usize, cols: usize) -> Vec<f32> {
-    assert_eq!(x.len(), rows * cols);
-    const TILE: usize = 32;
-    let mut t = vec![0.0; x.len()];
-    for i0 in (0..rows).step_by(TILE) {
-        for j0 in (0..cols).step_by(TILE) {
-            for i in i0..(i0 + TILE).min(rows) {
-                for j in j0..(j0 + TILE).min(cols) {
-                    t[j * rows + i] = x[i * cols + j];
-                }
-            }
-        }
-    }
-    t
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(n: usize) -> Vec<f32> {
-        let mut s = 1u64;
-        let mut next = || {
-            s = s.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (s >> 40) as f32 / (1 << 24) as f32 - 0.5
-        };
-        (0..n).map(|_| next()).collect()
-    }
+    use crate::testing::noise;
 
     /// Rows that are orthogonal, nearly orthogonal, far from it, dependent, and zero.
     #[test]
     fn rows_become_orthonormal() {
         let (rows, width) = (12, 40);
-        let random = noise(rows * width);
+        let random = noise(rows * width, 1);
         let orthogonal = orthonormal_rows(&random, rows, width);
         let nearly: Vec<f32> = orthogonal.iter().zip(&random).map(|(a, b)| 3.0 * a + 0.02 * b).collect();
         let mut dependent = random.clone();

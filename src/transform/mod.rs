@@ -7,7 +7,10 @@
 pub mod klt;
 pub mod linalg;
 
-use crate::{io::LayerShape, report::TransformKind};
+use crate::{
+    io::{LayerShape, tensor::swap_channels},
+    report::TransformKind,
+};
 
 /// Most weights of a layer for which a basis is computed (AlexNet's largest layer has 38 million). Above, only `none`.
 pub const KLT_WEIGHTS: usize = 1 << 26;
@@ -56,7 +59,7 @@ impl Geometry {
 pub fn to_matrix(shape: &LayerShape, kind: TransformKind, weights: &[f32]) -> Vec<f32> {
     match kind {
         TransformKind::None | TransformKind::KltCol => weights.to_vec(),
-        TransformKind::KltRow => swap_channels(weights, shape.groups, shape.outputs, shape.inputs, shape.taps),
+        TransformKind::KltRow => swap_channels(weights, shape.outputs, shape.inputs, shape.taps),
     }
 }
 
@@ -64,25 +67,8 @@ pub fn to_matrix(shape: &LayerShape, kind: TransformKind, weights: &[f32]) -> Ve
 pub fn from_matrix(shape: &LayerShape, kind: TransformKind, matrix: Vec<f32>) -> Vec<f32> {
     match kind {
         TransformKind::None | TransformKind::KltCol => matrix,
-        TransformKind::KltRow => swap_channels(&matrix, shape.groups, shape.inputs, shape.outputs, shape.taps),
+        TransformKind::KltRow => swap_channels(&matrix, shape.inputs, shape.outputs, shape.taps),
     }
-}
-
-/// `groups×a×b×taps` to `groups×b×a×taps`.
-fn swap_channels(x: &[f32], groups: usize, a: usize, b: usize, taps: usize) -> Vec<f32> {
-    if taps == 1 {
-        return x.chunks(a * b).take(groups).flat_map(|g| linalg::transpose(g, a, b)).collect();
-    }
-    let mut out = Vec::with_capacity(x.len());
-    for g in 0..groups {
-        for j in 0..b {
-            for i in 0..a {
-                let at = ((g * a + i) * b + j) * taps;
-                out.extend_from_slice(&x[at..at + taps]);
-            }
-        }
-    }
-    out
 }
 
 /// A basis: `groups × rank` rows of `dim` numbers, row `k` of a group being column `k` of its `S`.
