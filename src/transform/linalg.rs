@@ -1,7 +1,7 @@
 //! The dense linear algebra of the transforms: products, Gram matrices, symmetric eigenvectors, thin QR.
 //!
 //! Matrices are row-major `f32` slices outside. nalgebra solves small eigenproblems in `f64`, faer those from [`FAER_FROM`] on in
-//! `f32`, where that is several times faster (docs/benchmarks.md). A basis need not be the exact eigenvectors, only orthonormal:
+//! `f32`, which is faster by more and more (docs/benchmarks.md). A basis need not be the exact eigenvectors, only orthonormal:
 //! then nothing but a little coding gain depends on their last digits.
 
 use faer::{
