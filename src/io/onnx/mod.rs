@@ -14,7 +14,7 @@ mod wire;
 use std::ops::Range;
 use std::rc::Rc;
 
-use rten_onnx::protobuf::{FieldValue, varint};
+use wire::{FieldValue, varint};
 
 use super::source::{Cached, read_vec};
 use super::table::Table;

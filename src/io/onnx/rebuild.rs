@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
 
-use rten_onnx::protobuf::{FieldValue, varint};
+use super::wire::{FieldValue, varint};
 
 use super::walk::{DOUBLE_DATA, FLOAT_DATA, Found, INT32_DATA, RAW_DATA, Tensor, Walk};
 use crate::error::{Error, FETCH_AGAIN, Result, bad};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use rten_onnx::protobuf::FieldValue;
+use super::wire::FieldValue;
 
 use super::wire::{Field, fields, integers, text};
 use crate::error::{FETCH_AGAIN, Result, bad};

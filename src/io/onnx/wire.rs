@@ -7,7 +7,9 @@ use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 
-use rten_onnx::protobuf::{ErrorKind, FieldValue, Fields, OwnedValues, ProtobufError, ReadValue, varint};
+use rten_onnx::protobuf::{ErrorKind, Fields, OwnedValues, ProtobufError, ReadValue};
+// The only file that names rten-onnx, which breaks often: what the others need of it they take from here.
+pub(super) use rten_onnx::protobuf::{FieldValue, varint};
 
 use crate::error::{FETCH_AGAIN, Result, bad};
 use crate::io::Source;
