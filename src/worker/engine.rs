@@ -1,7 +1,7 @@
 //! The engine's loop: takes the page's messages, runs jobs of the pipeline, posts answers.
 //!
 //! Everything here runs on the worker's own thread. Between tasks it gives way to the worker's event loop, so that a `Cancel` (or a
-//! new request, which ends the running job of the same kind) is seen; with threads, tasks run on the pool and this thread only
+//! new long job, which ends the one that runs) is seen; with threads, tasks run on the pool and this thread only
 //! waits, so that it sees them at once. A task of an ended job may still run to its end on the pool; its result is dropped.
 
 use std::{
