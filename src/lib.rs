@@ -8,6 +8,10 @@
 //! file ─ io ─→ Model ─ transform ─→ coefficients ─ quantize ─→ block curves ─ rate ─→ Allocation
 //!                                                                                        │
 //!          file ←─ io::skeleton ←─ tensors ←─────────── container (.tq) ←────────────────┘
+//!
+//! Model ─ graph ─→ Runnable ─ graph::lower ─→ nn::Network ─┐
+//!                                                          ├─→ outputs ─ evaluate ─→ Evaluation
+//! images ─ data ─→ inputs ─────────────────────────────────┘
 //! ```
 //!
 //! Every arrow is one module. [`pipeline`] strings them together for two programs: the command line (`src/bin/waterfill.rs`) and the
@@ -21,6 +25,10 @@
 //! | [`quantize`] | the quantizer of eq. 5, steps, step search | `core` |
 //! | [`rate`] | curves of a layer, convex hulls, Lagrangian allocation | `core` |
 //! | [`container`] | the `.tq` file | `core` |
+//! | [`graph`] | the network: from ONNX or a template to operators; batch norms folded | `core` |
+//! | [`nn`] | running and differentiating it, one file per family of operators | `core` |
+//! | [`data`] | images and labels, and how they become inputs | `core` |
+//! | [`evaluate`] | accuracy, agreement, output distortion | `core` |
 //! | [`pipeline`] | sessions and jobs | `core` |
 //! | [`report`] | what is shown: tables, curves, charts | always; charts with `plots` |
 //! | [`worker`] | messages, and the engine's loop | `web` |
@@ -36,6 +44,8 @@
 //! | Section 4.3, storing only what the rank needs | [`transform::Geometry`], and [`rate::hull`]: a pruned row stores no basis |
 //! | Section 5.1, step search, blocks of rows | [`quantize::search`], [`rate::curve`] |
 //! | eq. 8 and Algorithm 1, allocation | [`rate`] |
+//! | Section 3, output distortion `E‖ŷ − y‖²` | [`evaluate`] |
+//! | Section 4.2, gradients of `vᵗy` by weights | [`nn::Network::gradient`] |
 
 #![cfg_attr(not(all(feature = "core", feature = "ui")), allow(rustdoc::broken_intra_doc_links))]
 
@@ -46,7 +56,15 @@ pub mod report;
 #[cfg(feature = "core")]
 pub mod container;
 #[cfg(feature = "core")]
+pub mod data;
+#[cfg(feature = "core")]
+pub mod evaluate;
+#[cfg(feature = "core")]
+pub mod graph;
+#[cfg(feature = "core")]
 pub mod io;
+#[cfg(feature = "core")]
+pub mod nn;
 #[cfg(feature = "core")]
 pub mod pipeline;
 #[cfg(feature = "core")]

@@ -14,8 +14,23 @@ pub const WEIGHTS: u64 = 1 << 28;
 pub const INFLATION: u64 = 1040;
 /// Most weights per byte of a `.tq` that are believed (a pruned layer takes a few bytes, however large it is).
 pub const EXPANSION: u64 = 1 << 16;
+/// Most bytes of constants that are computed while a graph is read.
+pub const COMPUTED: u64 = 1 << 30;
+/// Most bytes of weights held in memory to run a network: beside files, activations and code in the 4 GiB of Wasm, or natively.
+pub const RUN_WEIGHTS: u64 = if usize::BITS == 32 { 3 << 29 } else { 16 << 30 };
+/// Most bytes of activations of one run of a network.
+pub const ACTIVATIONS: u64 = 2 << 30;
 /// Deepest nesting of pickled or protobuf values.
 pub const DEPTH: usize = 64;
+
+/// Most images of a dataset.
+pub const IMAGES: usize = 1 << 22;
+/// Most bytes of images that are inflated at once, because they cannot be inflated one by one.
+pub const INFLATED: u64 = 1 << 30;
+/// Longest side of an encoded image, in pixels.
+pub const SIDE: u32 = 1 << 15;
+/// Most bytes of an encoded image once decoded.
+pub const DECODED: u64 = 512 << 20;
 
 /// Product of a shape, or `None` when it overflows or exceeds [`WEIGHTS`] or [`DIMENSIONS`].
 pub fn element_count(shape: &[usize]) -> Option<usize> {

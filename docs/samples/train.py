@@ -12,6 +12,7 @@ number of epochs, learning rate, augmentation and weight decay were checked with
 """
 
 import argparse
+import json
 import os
 import time
 
@@ -264,6 +265,19 @@ def export(name, network, path):
         "labels": "0 1 2 3 4 5 6 7 8 9",
         "data": "UCI Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, 1998, doi:10.24432/C50P49, CC BY 4.0",
         "seed": str(SEED),
+        # What Waterfill reads (src/report/evaluation.rs, `Preprocessing`).
+        "preprocessing": json.dumps(
+            {
+                "resize": None,
+                "crop": None,
+                "channels": "grey",
+                "scale": 0.003921569,
+                "mean": [MEAN],
+                "std": [STD],
+                "channels_last": False,
+                "origin": "written in the model",
+            }
+        ),
     }
     for key, value in facts.items():
         entry = model.metadata_props.add()

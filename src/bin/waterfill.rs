@@ -12,14 +12,21 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use waterfill::{
     container::TqFile,
+    data::{self, Dataset, Entry, preprocess},
     error::{Error, Result, bad},
-    io::{Source, source::PathSource},
+    graph::Runnable,
+    io::{
+        Source,
+        source::{FolderSource, PathSource},
+    },
+    limits,
     pipeline::{
         self, Opened, Session,
+        evaluate::{self, Decoded, Evaluator, Reference},
         job::{self, Job},
     },
     report::{
-        AllocationSettings, Budget, CurveSettings, TransformChoice,
+        AllocationSettings, Budget, Channels, CurveSettings, Evaluation, EvaluationReport, Preprocessing, TransformChoice,
         plot::{self, Palette},
         table,
     },
@@ -32,7 +39,19 @@ Examples:
   waterfill compress resnet.pth -o resnet.tq --size 3000000 --lock conv1.weight=8 --exclude fc.weight --report resnet.json
   waterfill decompress resnet.tq -o resnet-small.onnx
   waterfill curve resnet.onnx --plot curve.svg --json > curve.json
-  waterfill inspect resnet.tq";
+  waterfill inspect resnet.tq
+  waterfill eval resnet.tq --data test.npz --reference resnet.onnx";
+
+const EVAL_EXAMPLES: &str = "\
+Examples:
+  waterfill eval resnet20.onnx --data cifar10-test.npz                    (accuracy of a model)
+  waterfill eval resnet20.tq --data cifar-10-batches-bin --reference resnet20.onnx
+  waterfill eval resnet50.tq --data imagenet/val --limit 1000 --reference resnet50.onnx --layers --report eval.json
+  waterfill eval lenet.onnx --data t10k-images-idx3-ubyte.gz t10k-labels-idx1-ubyte.gz
+  waterfill eval net.onnx --data photos.zip --labels val.txt --resize 256 --crop 224 --mean 0.5 --std 0.5
+
+Data: .npz with images and labels, .npy, CIFAR-10 and CIFAR-100 batches (binary), MNIST files, a zip or a folder of PNG, JPEG or WebP
+images (a folder per class). How images become inputs is what the model says, or else guessed; see `inputs:` in the output.";
 
 /// Compresses neural-network weights by transform quantization. Nothing leaves this machine.
 #[derive(Parser)]
@@ -52,6 +71,8 @@ enum Command {
     Curve(Curve),
     /// Show what a model or a .tq file holds.
     Inspect(Inspect),
+    /// Run a model or a .tq file on images: accuracy, agreement with a reference, output error.
+    Eval(Eval),
 }
 
 #[derive(Args)]
@@ -100,6 +121,74 @@ struct Compress {
     /// Print the layers' table.
     #[arg(long)]
     layers: bool,
+    /// Run what was written on these images: a file, several, or a folder. See `waterfill eval --help`.
+    #[arg(long, id = "test", value_name = "DATA", num_args = 1..)]
+    test: Vec<PathBuf>,
+    #[command(flatten)]
+    data: DataOptions,
+}
+
+#[derive(Args)]
+#[command(after_help = EVAL_EXAMPLES)]
+struct Eval {
+    /// A model or a .tq file.
+    #[arg(value_name = "MODEL_OR_TQ")]
+    model: PathBuf,
+    /// Images: a file, several, or a folder.
+    #[arg(long = "data", id = "test", value_name = "DATA", num_args = 1.., required = true)]
+    test: Vec<PathBuf>,
+    #[command(flatten)]
+    data: DataOptions,
+    /// The full-precision model to compare with.
+    #[arg(long, value_name = "MODEL")]
+    reference: Option<PathBuf>,
+    /// Find the damage that each layer does alone.
+    #[arg(long, requires = "reference")]
+    layers: bool,
+    /// Write a report: .json (everything) or .csv. May be repeated.
+    #[arg(long, value_name = "FILE", value_parser = evaluation_report)]
+    report: Vec<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct DataOptions {
+    /// Labels in a file of their own: .npy, .npz, or text with one label, or `file,label`, per line.
+    #[arg(long, value_name = "FILE", requires = "test")]
+    labels: Option<PathBuf>,
+    /// Run at most so many images, evenly spaced.
+    #[arg(long, value_name = "N", requires = "test", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Length of the shorter side after resizing; 0 for none.
+    #[arg(long, value_name = "PIXELS", requires = "test")]
+    resize: Option<usize>,
+    /// Size cut from the centre: one number, or HEIGHTxWIDTH; 0 for none.
+    #[arg(long, value_name = "PIXELS", requires = "test", value_parser = crop)]
+    crop: Option<[usize; 2]>,
+    /// Subtracted from each channel, after scaling: one number, or one per channel.
+    #[arg(long, value_name = "M,…", requires = "test", value_delimiter = ',', allow_hyphen_values = true)]
+    mean: Vec<f32>,
+    /// Divides each channel after that: one number, or one per channel.
+    #[arg(long, value_name = "S,…", requires = "test", value_delimiter = ',')]
+    std: Vec<f32>,
+    /// Pixels are multiplied by this first: 1/255 for values from 0 to 1.
+    #[arg(long, value_name = "X", requires = "test", value_parser = ratio)]
+    scale: Option<f32>,
+    /// Order of channels.
+    #[arg(long, value_enum, requires = "test")]
+    channels: Option<ChannelOrder>,
+    /// All of these in a JSON file, as reports have it.
+    #[arg(long, value_name = "FILE", requires = "test")]
+    preprocessing: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ChannelOrder {
+    Rgb,
+    Bgr,
+    Grey,
 }
 
 #[derive(Args)]
@@ -169,9 +258,30 @@ fn path_with(s: &str, extensions: &[&str]) -> std::result::Result<PathBuf, Strin
 
 const REPORTS: [&str; 4] = ["json", "csv", "svg", "png"];
 const DRAWINGS: [&str; 2] = ["svg", "png"];
+const EVALUATIONS: [&str; 2] = ["json", "csv"];
 
 fn report(s: &str) -> std::result::Result<PathBuf, String> {
     path_with(s, &REPORTS)
+}
+
+fn evaluation_report(s: &str) -> std::result::Result<PathBuf, String> {
+    path_with(s, &EVALUATIONS)
+}
+
+/// `224` or `224x160`, height first.
+fn crop(s: &str) -> std::result::Result<[usize; 2], String> {
+    let (h, w) = s.split_once(['x', '×']).unwrap_or((s, s));
+    match (h.parse(), w.parse()) {
+        (Ok(h), Ok(w)) => Ok([h, w]),
+        _ => Err("must be a number of pixels, or HEIGHTxWIDTH".into()),
+    }
+}
+
+/// `0.0039` or `1/255`.
+fn ratio(s: &str) -> std::result::Result<f32, String> {
+    let (a, b) = s.split_once('/').unwrap_or((s, "1"));
+    let value = a.trim().parse::<f64>().ok().zip(b.trim().parse::<f64>().ok()).map(|(a, b)| (a / b) as f32);
+    value.filter(|v| v.is_finite()).ok_or_else(|| "must be a number, or one over another".into())
 }
 
 fn drawing(s: &str) -> std::result::Result<PathBuf, String> {
@@ -194,6 +304,7 @@ fn main() -> ExitCode {
         Command::Decompress(d) => each(&d.files, |file| decompress(&d, file)),
         Command::Curve(c) => each(&c.models, |model| curve(&c, model)),
         Command::Inspect(i) => each(&i.files, |file| inspect(&i, file)),
+        Command::Eval(e) => each(std::slice::from_ref(&e.model), |model| eval(&e, model)),
     };
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
@@ -247,7 +358,10 @@ fn run<T: Send + 'static>(job: Job<T>) -> Result<Vec<T>> {
 }
 
 fn with_curves(path: &Path, options: &CurveOptions) -> Result<Box<Session>> {
-    let mut session = open_model(path, &options.data)?;
+    curves_of(open_model(path, &options.data)?, options)
+}
+
+fn curves_of(mut session: Box<Session>, options: &CurveOptions) -> Result<Box<Session>> {
     session.model.notes.iter().for_each(|note| eprintln!("note: {note}"));
     let settings = CurveSettings { blocks: options.blocks.into() };
     let curves = run(session.curves_job(settings))?;
@@ -291,7 +405,13 @@ fn output(asked: Option<&Path>, several: bool, input: &Path, name: &str) -> Resu
 }
 
 fn compress(args: &Compress, model: &Path) -> Result<()> {
-    let session = with_curves(model, &args.curve)?;
+    let session = open_model(model, &args.curve.data)?;
+    // What cannot be run says so before the work is done.
+    let evaluator = match &args.test[..] {
+        [] => None,
+        paths => Some(evaluator(&*session.runnable()?, &dataset(paths, &args.data)?, &args.data)?),
+    };
+    let session = curves_of(session, &args.curve)?;
     let budget = match (args.size, args.ratio) {
         (Some(size), _) => Budget::Size(size),
         (_, Some(ratio)) => Budget::Ratio(ratio),
@@ -305,11 +425,21 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
         return Err(error);
     }
     let layers = run(session.encode_job(&allocation))?;
-    let report = session.report(&allocation, &settings, &layers)?;
+    let mut report = session.report(&allocation, &settings, &layers)?;
     let several = args.models.len() > 1;
     let path = output(args.output.as_deref(), several, model, &pipeline::tq_name(&session.model.name))?;
     write_file(&path, |out| session.write(&layers, out).map(drop))?;
     let name = &session.model.name;
+    if let Some(evaluator) = evaluator {
+        let tq = TqFile::open(Rc::new(PathSource::open(&path)?))?;
+        let decoded = evaluate::decoded(&tq, &run(pipeline::decode_job(&tq))?);
+        let (reference, full) = run_reference(&evaluator)?;
+        let what = evaluate::what(&report.allocation);
+        let compressed = session.runnable()?.with_tensors(&decoded.tensors)?;
+        let (results, seconds) = timed(|| run(evaluator.compressed_job(&compressed, &reference)?))?;
+        let compressed = evaluator.finish(what, seconds, &results);
+        report.evaluation = Some(evaluator.report(Some(full), Some(compressed), Vec::new()));
+    }
     write_each(&args.report, several, name, &REPORTS, |extension| match extension {
         "csv" => table::report_csv(&report).into_bytes(),
         "svg" => plot::allocation_svg(&report.allocation, PLOT, &Palette::LIGHT).into_bytes(),
@@ -329,6 +459,175 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
         a.rate,
         a.db
     );
+    if let Some(evaluation) = &report.evaluation {
+        print_evaluation(evaluation);
+    }
+    Ok(())
+}
+
+/// Images, from files and folders.
+fn dataset(paths: &[PathBuf], options: &DataOptions) -> Result<Dataset> {
+    let mut entries = Vec::new();
+    for path in paths {
+        let name = path.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned())).unwrap_or_default();
+        if path.is_dir() {
+            let prefix = if paths.len() > 1 { format!("{name}/") } else { String::new() };
+            walk(path, &prefix, 0, &mut entries)?;
+        } else {
+            entries.push(Entry { path: name, source: Rc::new(PathSource::open(path)?) });
+        }
+    }
+    let mut data = data::open(entries)?;
+    if let [folder] = paths
+        && folder.is_dir()
+        && let Some(name) = folder.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()))
+    {
+        data.summary.name = name;
+    }
+    match &options.labels {
+        Some(labels) => data::with_labels(data, Rc::new(PathSource::open(labels)?)),
+        None => Ok(data),
+    }
+}
+
+/// The files below a folder.
+fn walk(folder: &Path, prefix: &str, depth: usize, entries: &mut Vec<Entry>) -> Result<()> {
+    let unreadable = |e| Error::Setting(format!("{} cannot be read: {e}.", folder.display()));
+    for file in fs::read_dir(folder).map_err(unreadable)? {
+        let file = file.map_err(unreadable)?;
+        let (name, path) = (file.file_name().to_string_lossy().into_owned(), file.path());
+        if name.starts_with('.') {
+            continue;
+        }
+        match fs::metadata(&path) {
+            // Links may lead in circles.
+            Ok(meta) if meta.is_dir() && depth < 16 => walk(&path, &format!("{prefix}{name}/"), depth + 1, entries)?,
+            Ok(meta) if meta.is_file() => {
+                entries.push(Entry { path: format!("{prefix}{name}"), source: Rc::new(FolderSource::new(&path)?) });
+            }
+            _ => {}
+        }
+        if entries.len() > limits::IMAGES {
+            return Err(Error::Setting(format!("{} has more than {} files.", folder.display(), limits::IMAGES)));
+        }
+    }
+    Ok(())
+}
+
+/// How images become inputs, with what the command line says of it.
+fn preprocessing(runnable: &Runnable, data: &Dataset, options: &DataOptions) -> Result<Preprocessing> {
+    if let Some(path) = &options.preprocessing {
+        let text = fs::read_to_string(path).map_err(|e| Error::Setting(format!("{} cannot be read: {e}.", path.display())))?;
+        return preprocess::parse(&text).map_err(Error::Setting).map(|p| edited(p, options));
+    }
+    evaluate::preprocessing(runnable, data).map(|p| edited(p, options))
+}
+
+fn edited(mut p: Preprocessing, options: &DataOptions) -> Preprocessing {
+    let before = p.clone();
+    if let Some(side) = options.resize {
+        p.resize = Some(side).filter(|&s| s > 0);
+    }
+    if let Some(crop) = options.crop {
+        p.crop = Some(crop).filter(|c| *c != [0, 0]);
+    }
+    if !options.mean.is_empty() {
+        p.mean = options.mean.clone();
+    }
+    if !options.std.is_empty() {
+        p.std = options.std.clone();
+    }
+    p.scale = options.scale.unwrap_or(p.scale);
+    p.channels = match options.channels {
+        Some(ChannelOrder::Rgb) => Channels::Rgb,
+        Some(ChannelOrder::Bgr) => Channels::Bgr,
+        Some(ChannelOrder::Grey) => Channels::Grey,
+        None => p.channels,
+    };
+    if p != before {
+        p.origin = "edited".into();
+    }
+    p
+}
+
+fn evaluator(runnable: &Runnable, data: &Dataset, options: &DataOptions) -> Result<Evaluator> {
+    let limits = evaluate::Options { limit: options.limit.map(|n| n as usize), memory: 256 << 20, work: 2_000_000_000 };
+    Evaluator::new(runnable, data, preprocessing(runnable, data, options)?, limits)
+}
+
+/// What a function gives, and the seconds it took.
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
+    let start = std::time::Instant::now();
+    work().map(|result| (result, start.elapsed().as_secs_f64()))
+}
+
+fn run_reference(evaluator: &Evaluator) -> Result<(Reference, Evaluation)> {
+    let (results, seconds) = timed(|| run(evaluator.reference_job()))?;
+    let reference = evaluator.reference(results);
+    let evaluation = evaluator.finish_reference(evaluate::FULL, seconds, &reference);
+    Ok((reference, evaluation))
+}
+
+fn print_evaluation(report: &EvaluationReport) {
+    print!("{}", table::evaluation_text(report));
+    report.data.notes.iter().chain(&report.notes).for_each(|note| eprintln!("note: {note}"));
+}
+
+fn eval(args: &Eval, path: &Path) -> Result<()> {
+    let data = dataset(&args.test, &args.data)?;
+    let opened = open(path, &[])?;
+    let reference = args.reference.as_deref().map(|path| open_model(path, &[])).transpose()?;
+    let report = match (opened, reference) {
+        (Opened::Model(session), None) => {
+            let evaluator = evaluator(&*session.runnable()?, &data, &args.data)?;
+            let (_, full) = run_reference(&evaluator)?;
+            evaluator.report(Some(full), None, Vec::new())
+        }
+        (Opened::Tq(tq), None) => {
+            let runnable = evaluate::tq_runnable(&tq, run(pipeline::decode_job(&tq))?)?;
+            let evaluator = evaluator(&runnable, &data, &args.data)?;
+            let (_, evaluation) = run_reference(&evaluator)?;
+            let what = evaluate::what(&pipeline::describe(&tq)?.1);
+            evaluator.report(None, Some(Evaluation { what, ..evaluation }), Vec::new())
+        }
+        (opened, Some(original)) => {
+            let (compressed, what, decoded) = match &opened {
+                Opened::Model(session) => {
+                    let decoded = if args.layers { evaluate::decoded_model(&session.model)? } else { Decoded::default() };
+                    ((*session.runnable()?).clone(), session.model.name.clone(), decoded)
+                }
+                Opened::Tq(tq) => {
+                    let tensors = run(pipeline::decode_job(tq))?;
+                    let decoded = if args.layers { evaluate::decoded(tq, &tensors) } else { Decoded::default() };
+                    (evaluate::tq_runnable(tq, tensors)?, evaluate::what(&pipeline::describe(tq)?.1), decoded)
+                }
+            };
+            if args.layers {
+                match &opened {
+                    Opened::Model(session) => evaluate::same_tensors(&session.model.name, &session.model.tensors, &original.model)?,
+                    Opened::Tq(tq) => evaluate::same_tensors(tq.name(), &tq.tensors, &original.model)?,
+                }
+            }
+            let evaluator = evaluator(&*original.runnable()?, &data, &args.data)?;
+            let (reference, full) = run_reference(&evaluator)?;
+            let (results, seconds) = timed(|| run(evaluator.compressed_job(&compressed, &reference)?))?;
+            let compressed = evaluator.finish(what, seconds, &results);
+            let damage = match args.layers {
+                true => evaluator.damage(&decoded, &run(evaluator.damage_job(&decoded, &reference))?),
+                false => Vec::new(),
+            };
+            evaluator.report(Some(full), Some(compressed), damage)
+        }
+    };
+    write_each(&args.report, false, &data.summary.name, &EVALUATIONS, |extension| match extension {
+        "csv" => table::evaluation_csv(&report).into_bytes(),
+        _ => json(&report).into_bytes(),
+    })?;
+    if args.json {
+        print!("{}", json(&report));
+    } else {
+        print_evaluation(&report);
+    }
     Ok(())
 }
 

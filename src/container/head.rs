@@ -1,11 +1,11 @@
 //! Writing: the parts of a `.tq` that no allocation changes, and the whole file.
 
-use std::io::Write;
+use std::{collections::HashMap, io::Write, ops::Range, sync::Arc};
 
 use flate2::{Compression, write::DeflateEncoder};
 use half::f16;
 
-use super::{Entry, Kind, Layout, MAGIC, MemberLayout, Meta, Part, Place, VERSION, frame, section_bytes};
+use super::{Entry, Fold, Kind, Layout, MAGIC, MemberLayout, Meta, Part, Place, VERSION, fold, frame, section_bytes, unpooled};
 use crate::{
     error::Result,
     io::{
@@ -30,6 +30,8 @@ pub struct Head {
     other_bytes: u64,
     /// Tensors kept as 16-bit floats.
     half_tensors: usize,
+    /// Factors of the output channels of folded layers, by tensor.
+    factors: HashMap<usize, Arc<[f32]>>,
 }
 
 fn deflate(bytes: &[u8]) -> Vec<u8> {
@@ -61,15 +63,19 @@ fn to_half(info: &TensorInfo, bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Head {
-    /// Reads the small tensors of a model and encodes all that is not a layer.
-    pub fn new(model: &Model) -> Result<Head> {
+    /// Reads the small tensors of a model and encodes all that is not a layer. `folds` are the batch norms after layers, by the index
+    /// of the layer's tensor; those that cannot be divided by again are left out ([`Head::factors`]).
+    pub fn new(model: &Model, folds: &[(usize, Fold)]) -> Result<Head> {
         let mut pool = Vec::new();
         let mut sections = Vec::new();
         let mut entries = Vec::new();
+        // Where tensors are in the pool.
+        let mut pooled: Vec<Range<usize>> = Vec::new();
         let mut exact_bytes = 0;
         let mut half_tensors = 0;
         for (index, info) in model.tensors.iter().enumerate() {
             let is_layer = matches!(info.role, Role::Layer(_));
+            let start = pool.len();
             let place = if is_layer || info.bytes() > POOLED && info.role == Role::Exact {
                 sections.push(index);
                 if !is_layer {
@@ -90,7 +96,23 @@ impl Head {
                     }
                 }
             };
-            entries.push(Entry { info: info.clone(), place });
+            pooled.push(start..pool.len());
+            entries.push(Entry { info: info.clone(), place, fold: None });
+        }
+        let mut factors = HashMap::new();
+        for &(index, fold) in folds {
+            if !entries.get(index).is_some_and(|entry| entry.fold_fits(&fold, &entries)) {
+                continue;
+            }
+            // As a decoder will have them.
+            let [gamma, variance] = [fold.scale, fold.variance].map(|i| {
+                let Entry { info, place, .. } = &entries[i];
+                tensor::to_f32(&unpooled(*place, &pool[pooled[i].clone()], info.dtype), info.dtype)
+            });
+            if let Some(s) = fold::factors(&gamma, &variance, fold.epsilon) {
+                entries[index].fold = Some(fold);
+                factors.insert(index, s.into());
+            }
         }
         let mut bytes = Vec::new();
         let mut parts = |pieces: &[Piece]| -> Vec<Part> {
@@ -120,7 +142,7 @@ impl Head {
         let skeleton = deflate(&bytes);
         let framed = [meta.len(), skeleton.len(), pool.len(), 4].iter().map(|&n| section_bytes(n as u64)).sum::<u64>();
         let other_bytes = MAGIC.len() as u64 + 1 + framed + exact_bytes;
-        Ok(Head { meta, skeleton, pool, sections, other_bytes, half_tensors })
+        Ok(Head { meta, skeleton, pool, sections, other_bytes, half_tensors, factors })
     }
 
     /// Bytes of the file that are not layer sections.
@@ -131,6 +153,11 @@ impl Head {
     /// How many small tensors are kept as 16-bit floats.
     pub fn half_tensors(&self) -> usize {
         self.half_tensors
+    }
+
+    /// The factor of each output channel of a layer that is folded, by its tensor: what is coded is [`fold::fold`] of the weights.
+    pub fn factors(&self, tensor: usize) -> Option<&Arc<[f32]>> {
+        self.factors.get(&tensor)
     }
 
     /// Writes the file. `layer` gives the encoded body of a layer by its tensor's index, or nothing for one that is kept bit

@@ -20,6 +20,8 @@ const FIXED_BYTES: usize = 5;
 const FIXED_LENGTH: u8 = 0;
 /// Flag in the first byte: rows have scales of their own.
 const SCALED: u8 = 0x10;
+/// Flag in the first byte: the batch norm after the layer is folded in. Readers that cannot take it out again refuse the flag.
+const FOLDED: u8 = 0x20;
 
 /// How a block of rows is quantized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct LayerCode {
     pub scales: Option<Vec<RowScale>>,
     /// The blocks.
     pub blocks: Vec<BlockCode>,
+    /// Whether the weights are those of the layer with the batch norm after it folded in ([`super::fold`]).
+    pub folded: bool,
 }
 
 /// Whether rows of coefficients come by falling variance, so that their blocks need not be stored.
@@ -86,7 +90,8 @@ pub fn encode(code: &LayerCode, coefficients: &[f32], basis: &[f32]) -> Vec<u8> 
     let transformed = code.kind != TransformKind::None;
     let mut w = BitWriter::default();
     let kind = TransformKind::ALL.iter().position(|k| *k == code.kind).expect("every transform has a code") as u32;
-    w.put(kind | if code.scales.is_some() { u32::from(SCALED) } else { 0 }, 8);
+    let flag = |on: bool, flag: u8| if on { u32::from(flag) } else { 0 };
+    w.put(kind | flag(code.scales.is_some(), SCALED) | flag(code.folded, FOLDED), 8);
     w.put(FIXED_LENGTH.into(), 8);
     w.put(u32::from(code.exponent as u16), 16);
     w.put(code.blocks.len() as u32 - 1, 8);
@@ -141,7 +146,7 @@ fn read<'a>(body: &'a [u8], shape: &LayerShape) -> Result<(LayerCode, BitReader<
     let mut get = |bits: u32| r.get(bits).ok_or(SHORT);
     let first = get(8)? as u8;
     let kind = *TransformKind::ALL.get(usize::from(first & 0x0f)).ok_or("its transform is unknown to this version")?;
-    if first & !(SCALED | 0x0f) != 0 {
+    if first & !(FOLDED | SCALED | 0x0f) != 0 {
         return Err("it has flags that this version does not know".into());
     }
     if get(8)? != u32::from(FIXED_LENGTH) {
@@ -181,7 +186,7 @@ fn read<'a>(body: &'a [u8], shape: &LayerShape) -> Result<(LayerCode, BitReader<
     if first & SCALED != 0 {
         scales = Some((0..rows).map(|_| get(ROW_SCALE_BITS).map(|c| RowScale(c as u8))).collect::<Result<Vec<_>, _>>()?);
     }
-    let code = LayerCode { kind, geometry, exponent, block_of_row, scales, blocks: table };
+    let code = LayerCode { kind, geometry, exponent, block_of_row, scales, blocks: table, folded: first & FOLDED != 0 };
     let want = body_bytes(code.bits());
     if want != body.len() as u64 {
         return Err(format!("its section has {} bytes where its depths need {want}", body.len()));
@@ -205,7 +210,12 @@ impl LayerCode {
     }
 }
 
-/// Decodes a body to the layer's weights in canonical order. The error is a clause that says what is wrong.
+/// Whether a body says that it is folded.
+pub fn is_folded(body: &[u8]) -> bool {
+    body.first().is_some_and(|first| first & FOLDED != 0)
+}
+
+/// Decodes a body to the layer's weights in canonical order, folded if they are ([`is_folded`]). The error is a clause that says what is wrong.
 pub fn decode(body: &[u8], shape: &LayerShape) -> Result<Vec<f32>, String> {
     let (code, mut r) = read(body, shape)?;
     let geometry = code.geometry;

@@ -9,16 +9,18 @@
 //! model is rebuilt from it as it would be from the original.
 
 pub mod bits;
+pub mod fold;
 mod head;
 pub mod layer;
 mod reader;
 
+pub use fold::Fold;
 pub use head::Head;
 pub use reader::{Body, TqFile, decode};
 
 use serde::{Deserialize, Serialize};
 
-use crate::io::{Format, TensorInfo};
+use crate::io::{Dtype, Format, Role, TensorInfo, tensor};
 
 pub use crate::io::TQ_MAGIC as MAGIC;
 
@@ -79,6 +81,30 @@ struct Entry {
     #[serde(flatten)]
     info: TensorInfo,
     place: Place,
+    /// The batch norm that is folded into the layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fold: Option<Fold>,
+}
+
+impl Entry {
+    /// Whether both tensors of its fold are there: in the pool, with one value per output channel of the layer.
+    fn fold_fits(&self, fold: &Fold, table: &[Entry]) -> bool {
+        let Role::Layer(shape) = self.info.role else { return false };
+        let fits = |index: usize| {
+            table.get(index).is_some_and(|Entry { info, place, .. }| {
+                *place != Place::Section && info.dtype.is_float() && info.elements() == shape.groups * shape.outputs
+            })
+        };
+        fits(fold.scale) && fits(fold.variance) && fold.epsilon.is_finite() && fold.epsilon >= 0.0
+    }
+}
+
+/// A tensor's bytes in its own element type, from its bytes in the pool.
+fn unpooled(place: Place, bytes: &[u8], dtype: Dtype) -> Vec<u8> {
+    match place {
+        Place::Half => tensor::from_f32(&tensor::to_f32(bytes, Dtype::F16), dtype),
+        _ => bytes.to_vec(),
+    }
 }
 
 /// A piece of the skeleton ([`crate::io::skeleton::Piece`]): so many of its bytes, or a tensor of the table.

@@ -1,14 +1,14 @@
 //! Reading a `.tq`: untrusted, so everything is checked before it is believed, and allocated after it is checked.
 
-use std::{cell::RefCell, io::Read, rc::Rc};
+use std::{cell::RefCell, io::Read, rc::Rc, sync::Arc};
 
 use flate2::read::DeflateDecoder;
 
-use super::{Entry, Kind, Layout, MAGIC, Meta, Part, Place, VERSION, layer};
+use super::{Entry, Fold, Kind, Layout, MAGIC, Meta, Part, Place, VERSION, fold, layer, unpooled};
 use crate::{
     error::{Error, FETCH_AGAIN, Result, bad},
     io::{
-        Dtype, Format, Role, Source, TensorInfo, TensorReader,
+        Format, Role, Source, TensorInfo, TensorReader,
         skeleton::{Member, Piece, Skeleton},
         tensor,
     },
@@ -29,6 +29,7 @@ pub struct TqFile {
     pub skeleton: Skeleton,
     source: Rc<dyn Source>,
     places: Vec<Place>,
+    folds: Vec<Option<Fold>>,
     /// For each tensor: its section (kind, offset and length of the body), or offset and length within the pool.
     ranges: Vec<(Kind, u64, u64)>,
     pool: RefCell<Option<Rc<Vec<u8>>>>,
@@ -39,6 +40,8 @@ pub struct TqFile {
 pub enum Body {
     /// A quantized layer.
     Layer(Vec<u8>),
+    /// A quantized layer with the batch norm after it folded in, and the factor of each output channel.
+    Folded(Vec<u8>, Arc<[f32]>),
     /// The tensor's bytes.
     Exact(Vec<u8>),
 }
@@ -76,7 +79,7 @@ impl TqFile {
         let mut rest = rest.iter();
         let mut pooled = 0u64;
         let mut ranges = Vec::with_capacity(meta.tensors.len());
-        for Entry { info, place } in &meta.tensors {
+        for Entry { info, place, .. } in &meta.tensors {
             let elements = info.elements() as u64;
             let range = match place {
                 Place::Section => *rest.next().ok_or_else(|| wrong("its section is missing").tensor(&info.name))?,
@@ -97,6 +100,7 @@ impl TqFile {
         let bytes = inflate(&*source, "skeleton", read_section(&*source, Kind::Skeleton, *skeleton_at, *skeleton_len)?)?;
         let skeleton = skeleton(&meta.skeleton, &bytes, meta.tensors.len()).ok_or_else(|| wrong("its skeleton does not fit its layout"))?;
         let places = meta.tensors.iter().map(|e| e.place).collect();
+        let folds = meta.tensors.iter().map(|e| e.fold).collect();
         Ok(TqFile {
             original_name: meta.name,
             format: meta.format,
@@ -104,6 +108,7 @@ impl TqFile {
             tensors: meta.tensors.into_iter().map(|e| e.info).collect(),
             skeleton,
             places,
+            folds,
             ranges,
             pool: RefCell::new(None),
             pool_range: (*pool_at, *pool_len),
@@ -117,25 +122,51 @@ impl TqFile {
         let (kind, at, len) = self.ranges[index];
         let section = |kind| read_section(&*self.source, kind, at, len).map_err(|e| e.tensor(name));
         match kind {
-            Kind::Layer => section(Kind::Layer).map(Body::Layer),
-            Kind::Exact => section(Kind::Exact).map(Body::Exact),
-            _ => {
-                let pool = self.pool()?;
-                let bytes = &pool[at as usize..(at + len) as usize];
-                Ok(Body::Exact(match self.places[index] {
-                    Place::Half => tensor::from_f32(&tensor::to_f32(bytes, Dtype::F16), self.tensors[index].dtype),
-                    _ => bytes.to_vec(),
-                }))
+            Kind::Layer => {
+                let body = section(Kind::Layer)?;
+                Ok(match self.factors(index)? {
+                    Some(factors) => Body::Folded(body, factors),
+                    None => Body::Layer(body),
+                })
             }
+            Kind::Exact => section(Kind::Exact).map(Body::Exact),
+            _ => Ok(Body::Exact(self.small(index)?)),
         }
+    }
+
+    /// A tensor of the pool, in its own element type.
+    fn small(&self, index: usize) -> Result<Vec<u8>> {
+        let (_, at, len) = self.ranges[index];
+        let pool = self.pool()?;
+        Ok(unpooled(self.places[index], &pool[at as usize..(at + len) as usize], self.tensors[index].dtype))
+    }
+
+    /// The factor of each output channel of a folded layer. Its tensors were checked when the table was read.
+    fn factors(&self, index: usize) -> Result<Option<Arc<[f32]>>> {
+        let Some(Fold { scale, variance, epsilon }) = self.folds[index] else { return Ok(None) };
+        let values = |i: usize| Ok(tensor::to_f32(&self.small(i)?, self.tensors[i].dtype));
+        let factors = fold::factors(&values(scale)?, &values(variance)?, epsilon);
+        let reason =
+            || self.damaged(index, format!("the batch norm `{}` that it is folded with cannot be taken out", self.tensors[scale].name));
+        factors.map(|f| Some(f.into())).ok_or_else(reason)
+    }
+
+    /// Whether the batch norm after a layer is folded into it.
+    pub fn is_folded(&self, index: usize) -> bool {
+        self.folds[index].is_some() && self.is_coded(index)
     }
 
     /// A layer's side information and the bytes of its section, if it is a quantized one.
     pub fn layer_code(&self, index: usize) -> Result<Option<(layer::LayerCode, u64)>> {
         let (Role::Layer(shape), (Kind::Layer, _, len)) = (self.tensors[index].role, self.ranges[index]) else { return Ok(None) };
-        let Body::Layer(body) = self.body(index)? else { return Ok(None) };
+        let (Body::Layer(body) | Body::Folded(body, _)) = self.body(index)? else { return Ok(None) };
         let code = layer::read_code(&body, &shape).map_err(|reason| self.damaged(index, reason))?;
         Ok(Some((code, super::section_bytes(len))))
+    }
+
+    /// Whether a tensor is a quantized layer.
+    pub fn is_coded(&self, index: usize) -> bool {
+        self.ranges[index].0 == Kind::Layer
     }
 
     fn damaged(&self, index: usize, reason: String) -> Error {
@@ -164,14 +195,20 @@ impl TqFile {
 
 /// Decodes a body to the tensor's bytes in its own element type. The error is a clause that says what is wrong.
 pub fn decode(body: Body, info: &TensorInfo) -> std::result::Result<Vec<u8>, String> {
-    match (body, info.role) {
-        (Body::Layer(body), Role::Layer(shape)) => {
-            let canonical = layer::decode(&body, &shape)?;
-            Ok(tensor::from_f32(&tensor::stored(&shape, &canonical), info.dtype))
-        }
-        (Body::Layer(_), _) => Err("it is not a layer but coded as one".into()),
-        (Body::Exact(bytes), _) => Ok(bytes),
+    let (body, factors) = match body {
+        Body::Layer(body) => (body, None),
+        Body::Folded(body, factors) => (body, Some(factors)),
+        Body::Exact(bytes) => return Ok(bytes),
+    };
+    let Role::Layer(shape) = info.role else { return Err("it is not a layer but coded as one".into()) };
+    if layer::is_folded(&body) != factors.is_some() {
+        return Err("its section and the table disagree about its batch norm".into());
     }
+    let mut canonical = layer::decode(&body, &shape)?;
+    if let Some(factors) = factors {
+        fold::unfold(&mut canonical, &factors);
+    }
+    Ok(tensor::from_f32(&tensor::stored(&shape, &canonical), info.dtype))
 }
 
 impl TensorReader for TqFile {
@@ -252,7 +289,7 @@ fn check_table(source: &dyn Source, meta: &Meta) -> Result<()> {
         return Err(wrong("it lists too many tensors", "meta"));
     }
     let mut total = 0u64;
-    for Entry { info, place } in &meta.tensors {
+    for entry @ Entry { info, place, fold } in &meta.tensors {
         let name = &info.name;
         let elements = limits::element_count(&info.shape).ok_or_else(|| wrong("its shape is too large", name))?;
         total += elements as u64;
@@ -261,6 +298,9 @@ fn check_table(source: &dyn Source, meta: &Meta) -> Result<()> {
             if limits::element_count(&factors) != Some(elements) || *place != Place::Section {
                 return Err(wrong("its layer does not fit its shape", name));
             }
+        }
+        if fold.as_ref().is_some_and(|fold| !entry.fold_fits(fold, &meta.tensors)) {
+            return Err(wrong("its batch norm does not fit it", name));
         }
         if *place == Place::Half && !info.dtype.is_float() {
             return Err(wrong("it is kept as a float but is none", name));

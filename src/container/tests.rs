@@ -59,6 +59,7 @@ fn model(shapes: &[LayerShape], seed: u64) -> Model {
         skeleton,
         reader: Rc::new(Tensors(data)),
         notes: Vec::new(),
+        graph: None,
     }
 }
 
@@ -204,6 +205,7 @@ fn decoder_golden() {
             layer::BlockCode { depth: 4, step: crate::quantize::Step(170), basis_depth: 5, basis_step: crate::quantize::Step(161) },
             layer::BlockCode { depth: 3, step: crate::quantize::Step(175), basis_depth: 4, basis_step: crate::quantize::Step(166) },
         ],
+        folded: false,
     };
     let body = layer::encode(&code, &[0.9, -0.6, 0.2, 0.1], &[0.8, 0.6, 0.0, -0.6, 0.8, 0.1]);
     assert_eq!(layer::read_code(&body, &shape).unwrap(), code);

@@ -4,7 +4,7 @@
 //! the file that is not tensor data. Tensor data stays in the source and is read one tensor at a time ([`TensorReader::read`],
 //! [`Model::read_layer`]); [`skeleton::write`] puts tensors back into the skeleton, which gives a file of the same format.
 
-mod npy;
+pub(crate) mod npy;
 mod npz;
 mod onnx;
 mod pickle;
@@ -15,7 +15,7 @@ pub mod skeleton;
 pub mod source;
 mod table;
 pub mod tensor;
-mod zip;
+pub(crate) mod zip;
 
 pub use recognise::open;
 
@@ -194,4 +194,6 @@ pub struct Model {
     pub reader: Rc<dyn TensorReader>,
     /// What the user should know about this file, one sentence each.
     pub notes: Vec<String>,
+    /// The network, where the file holds one.
+    pub graph: Option<Rc<crate::graph::Graph>>,
 }

@@ -44,8 +44,35 @@ impl Array {
     }
 }
 
-/// Reads a header of an array of `size` bytes in all, through `read(offset, length)`.
-pub(crate) fn header(file: &str, name: &str, size: u64, read: &dyn Fn(u64, usize) -> Result<Vec<u8>>) -> Result<Array> {
+/// What the elements of an array are, each of [`Raw::element`] bytes, little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// IEEE float.
+    Float,
+    /// Signed integer.
+    Int,
+    /// Unsigned integer, or a truth value.
+    Uint,
+    /// Text, complex numbers, times, records.
+    Other,
+}
+
+/// A header as it stands, its shape not checked against anything.
+pub(crate) struct Raw {
+    /// Type of the elements.
+    pub kind: Kind,
+    /// Bytes per element.
+    pub element: u64,
+    /// Shape.
+    pub shape: Vec<u64>,
+    /// Whether the elements are in Fortran order.
+    pub fortran: bool,
+    /// The header's bytes.
+    pub header: Vec<u8>,
+}
+
+/// Parses a header of an array of `size` bytes in all, through `read(offset, length)`.
+pub(crate) fn parse(file: &str, name: &str, size: u64, read: &dyn Fn(u64, usize) -> Result<Vec<u8>>) -> Result<Raw> {
     let fail = |reason: String, advice: &str| Err(bad(file, reason, advice).tensor(name));
     if size < 12 {
         return fail(format!("it has only {size} bytes"), FETCH_AGAIN);
@@ -65,8 +92,7 @@ pub(crate) fn header(file: &str, name: &str, size: u64, read: &dyn Fn(u64, usize
     let bytes = read(0, before + length)?;
     harmless(&bytes[before..]).map_err(|reason| bad(file, reason, FETCH_AGAIN).tensor(name))?;
     let header = NpyHeader::from_reader(&bytes[..]).map_err(|e| from_io(file, "its NumPy header is damaged", e).tensor(name))?;
-
-    let (dtype, element) = match header.dtype() {
+    let (kind, element) = match header.dtype() {
         dtype if dtype.uses_pickled_array() => {
             return fail("it holds Python objects, which are never loaded".into(), "save numbers only, with allow_pickle=False");
         }
@@ -75,24 +101,38 @@ pub(crate) fn header(file: &str, name: &str, size: u64, read: &dyn Fn(u64, usize
             if plain.endianness() == Endianness::Big && element > 1 {
                 return fail("it is big-endian".into(), "convert it to little-endian: a.astype(a.dtype.newbyteorder('<'))");
             }
-            let dtype = match (plain.type_char(), element) {
-                (TypeChar::Float, 2) => Dtype::F16,
-                (TypeChar::Float, 4) => Dtype::F32,
-                (TypeChar::Float, 8) => Dtype::F64,
-                _ => Dtype::Other(1),
+            let kind = match plain.type_char() {
+                TypeChar::Float => Kind::Float,
+                TypeChar::Int => Kind::Int,
+                TypeChar::Uint | TypeChar::Bool => Kind::Uint,
+                _ => Kind::Other,
             };
-            (dtype, element)
+            (kind, element)
         }
-        other => (Dtype::Other(1), other.num_bytes().unwrap_or(0) as u64),
+        other => (Kind::Other, other.num_bytes().unwrap_or(0) as u64),
     };
-    let mut info = checked(file, name, dtype, element, header.shape())?;
+    let (shape, fortran) = (header.shape().to_vec(), header.order() == npyz::Order::Fortran);
+    Ok(Raw { kind, element, shape, fortran, header: bytes })
+}
+
+/// Reads a header of an array of `size` bytes in all, through `read(offset, length)`.
+pub(crate) fn header(file: &str, name: &str, size: u64, read: &dyn Fn(u64, usize) -> Result<Vec<u8>>) -> Result<Array> {
+    let Raw { kind, element, shape, fortran, header: bytes } = parse(file, name, size, read)?;
+    let dtype = match (kind, element) {
+        (Kind::Float, 2) => Dtype::F16,
+        (Kind::Float, 4) => Dtype::F32,
+        (Kind::Float, 8) => Dtype::F64,
+        _ => Dtype::Other(1),
+    };
+    let mut info = checked(file, name, dtype, element, &shape)?;
     info.role = role_without_graph(&info);
     let (has, needs) = (size - bytes.len() as u64, info.bytes() as u64);
     if has != needs {
-        return fail(format!("it has {has} bytes of data, but its shape and type need {needs}"), FETCH_AGAIN);
+        let reason = format!("it has {has} bytes of data, but its shape and type need {needs}");
+        return Err(bad(file, reason, FETCH_AGAIN).tensor(name));
     }
     // An array of records became a run of bytes: its order does not matter, it is never looked into.
-    let fortran = header.order() == npyz::Order::Fortran && info.shape.len() > 1 && info.shape.len() == header.shape().len();
+    let fortran = fortran && info.shape.len() > 1 && info.shape.len() == shape.len();
     Ok(Array { info, header: bytes, fortran })
 }
 
@@ -147,6 +187,7 @@ pub(crate) fn open(source: Rc<dyn Source>) -> Result<Model> {
         skeleton: Skeleton::Flat(array.pieces(index)),
         reader: Rc::new(table),
         notes: Vec::new(),
+        graph: None,
     })
 }
 

@@ -36,5 +36,6 @@ pub(crate) fn open(source: Rc<dyn Source>) -> Result<Model> {
         skeleton: Skeleton::Zip(members),
         reader: Rc::new(table),
         notes: Vec::new(),
+        graph: None,
     })
 }

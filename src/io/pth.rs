@@ -84,6 +84,7 @@ pub(crate) fn open(source: Rc<dyn Source>) -> Result<Model> {
         skeleton: Skeleton::Zip(members),
         reader: Rc::new(table),
         notes,
+        graph: None,
     })
 }
 

@@ -73,6 +73,7 @@ pub(crate) fn open(source: Rc<dyn Source>) -> Result<Model> {
         skeleton: Skeleton::Flat(pieces),
         reader: Rc::new(table),
         notes: Vec::new(),
+        graph: None,
     })
 }
 

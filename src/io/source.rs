@@ -88,6 +88,36 @@ impl Source for PathSource {
     }
 }
 
+/// A file on disk that is opened anew for every read: for folders of more files than may be open at once.
+#[cfg(not(target_arch = "wasm32"))]
+pub struct FolderSource {
+    path: std::path::PathBuf,
+    name: String,
+    len: u64,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl FolderSource {
+    /// Looks the file up. An error when it does not exist or is no regular file.
+    pub fn new(path: impl AsRef<std::path::Path>) -> Result<FolderSource> {
+        let open = PathSource::open(&path)?;
+        Ok(FolderSource { path: path.as_ref().to_path_buf(), name: open.name, len: open.len })
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Source for FolderSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn len(&self) -> u64 {
+        self.len
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        PathSource::open(&self.path)?.read_at(offset, buf)
+    }
+}
+
 /// A `File` of the browser, read slice by slice. Only in a worker: `FileReaderSync` does not exist elsewhere.
 #[cfg(all(target_arch = "wasm32", feature = "web"))]
 pub struct BlobSource {

@@ -7,14 +7,16 @@
 //! A [`Session`] keeps what did not change: moving the budget re-runs only [`Session::allocate`]. Heavy work is handed out as
 //! [`job::Job`]s, so that the worker can post progress and be cancelled between layers.
 
+pub mod evaluate;
 pub mod job;
 
-use std::{io::Write, rc::Rc, sync::Arc};
+use std::{cell::OnceCell, collections::HashMap, io::Write, rc::Rc, sync::Arc};
 
 use crate::{
-    container::{self, Head, TqFile, layer},
+    container::{self, Fold, Head, TqFile, fold, layer},
     error::{Error, Result, bad},
-    io::{self, LayerShape, Model, Role, Source, TensorReader, skeleton},
+    graph::{Runnable, batch_norm, templates},
+    io::{self, LayerShape, Model, Order, Role, Source, TensorReader, skeleton, source::BytesSource},
     quantize,
     rate::{Allocation, Layer, Plan, Problem, curve, curve::LayerCurves},
     report::{
@@ -54,6 +56,7 @@ pub struct Session {
     layers: Rc<[(usize, LayerShape)]>,
     curve_settings: CurveSettings,
     curves: Vec<Arc<LayerCurves>>,
+    runnable: Rc<OnceCell<Rc<Runnable>>>,
 }
 
 /// A layer's section body, and its relative weight error measured on the decoded weights.
@@ -61,12 +64,12 @@ pub struct Session {
 pub struct EncodedLayer {
     /// The body; none for a layer that is kept bit for bit.
     pub body: Option<Vec<u8>>,
-    /// `‖dΘ‖²/‖Θ‖²`.
+    /// `‖dΘ‖²/‖Θ‖²`; of a layer with a batch norm after it, measured on the folded weights.
     pub error: f64,
 }
 
 impl Session {
-    /// Takes a model in. Reads its small tensors.
+    /// Takes a model in. Reads its small tensors. Layers with a batch norm after them are compressed with it folded in.
     ///
     /// # Errors
     /// A model without a layer to compress.
@@ -77,8 +80,9 @@ impl Session {
             let reason = "it has no weights of convolutions or dense layers";
             return Err(bad(&model.name, reason, "choose a file with floating-point weight tensors of two or more dimensions"));
         }
-        let head = Rc::new(Head::new(&model)?);
-        Ok(Session { model: Rc::new(model), head, layers, curve_settings: CurveSettings::default(), curves: Vec::new() })
+        let head = Rc::new(Head::new(&model, &folds(&model))?);
+        let (curve_settings, curves) = (CurveSettings::default(), Vec::new());
+        Ok(Session { model: Rc::new(model), head, layers, curve_settings, curves, runnable: Rc::default() })
     }
 
     /// Index of a layer by name.
@@ -106,7 +110,7 @@ impl Session {
             items: items.collect(),
             prepare: Box::new(move |i| {
                 let (tensor, shape) = self.layers[i];
-                let weights = self.model.read_layer(tensor)?;
+                let weights = self.read(tensor)?;
                 Ok(Box::new(move || Ok(curve::layer_curves(&shape, weights, settings.blocks))))
             }),
         }
@@ -121,6 +125,21 @@ impl Session {
     /// Whether there are curves.
     pub fn has_curves(&self) -> bool {
         !self.curves.is_empty()
+    }
+
+    /// The weights of a layer as they are compressed: in canonical order, with its batch norm folded in.
+    fn read(&self, tensor: usize) -> Result<Vec<f32>> {
+        let mut weights = self.model.read_layer(tensor)?;
+        if let Some(factors) = self.head.factors(tensor) {
+            fold::fold(&mut weights, factors);
+        }
+        Ok(weights)
+    }
+
+    /// The factor by which each output channel of layer `index` is multiplied before it is compressed, if a batch norm is folded into
+    /// it ([`container::fold`]).
+    pub fn factors(&self, index: usize) -> Option<&[f32]> {
+        self.layers.get(index).and_then(|l| self.head.factors(l.0)).map(|f| &**f)
     }
 
     fn problem(&self) -> Problem<'_> {
@@ -159,10 +178,10 @@ impl Session {
                     return Ok(Box::new(|| Ok(EncodedLayer { body: None, error: 0.0 })));
                 }
                 let (tensor, shape) = self.layers[i];
-                let (weights, curves) = (self.model.read_layer(tensor)?, self.curves[i].clone());
-                let file = self.model.name.clone();
+                let (weights, curves) = (self.read(tensor)?, self.curves[i].clone());
+                let (file, folded) = (self.model.name.clone(), self.head.factors(tensor).is_some());
                 Ok(Box::new(move || {
-                    encode_layer(&shape, weights, &curves, &plan).map_err(|reason| bad(file, reason, "report this as a bug"))
+                    encode_layer(&shape, weights, &curves, &plan, folded).map_err(|reason| bad(file, reason, "report this as a bug"))
                 }))
             }),
         }
@@ -178,6 +197,25 @@ impl Session {
         self.head.write(&self.model, &body, out)
     }
 
+    /// The `.tq` of encoded layers, in memory: what a download would hold, to be decoded ([`decode_job`]) as a download would be.
+    pub fn tq(&self, layers: &[EncodedLayer]) -> Result<TqFile> {
+        let mut file = Vec::new();
+        self.write(layers, &mut file)?;
+        TqFile::open(Rc::new(BytesSource::new(tq_name(&self.model.name), file)))
+    }
+
+    /// The model's network, with its weights in memory. Made once.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be run.
+    pub fn runnable(&self) -> Result<Rc<Runnable>> {
+        if let Some(runnable) = self.runnable.get() {
+            return Ok(runnable.clone());
+        }
+        let runnable = Rc::new(Runnable::new(&self.model)?);
+        Ok(self.runnable.get_or_init(|| runnable).clone())
+    }
+
     /// The whole report, errors measured on the decoded weights.
     pub fn report(&self, allocation: &Allocation, settings: &AllocationSettings, layers: &[EncodedLayer]) -> Result<Report> {
         let errors: Vec<f64> = layers.iter().map(|l| l.error).collect();
@@ -190,12 +228,15 @@ impl Session {
             settings: settings.clone(),
             allocation: problem.report(allocation, settings, Some(&errors)),
             curves: problem.curves(settings)?,
+            evaluation: None,
         })
     }
 
     /// The model's table.
     pub fn summary(&self) -> ModelSummary {
-        self.model.summary()
+        let mut summary = self.model.summary();
+        summary.notes.extend(folds_note((0..self.layers.len()).filter(|&i| self.factors(i).is_some()).count()));
+        summary
     }
 
     /// The command line that does the same.
@@ -249,8 +290,45 @@ fn code_cost(shape: &LayerShape) -> f64 {
     shape.weights() as f64 * (side + 20.0)
 }
 
+/// The batch norms after layers, by the index of the layer's tensor, with the graph of the file or of its template.
+fn folds(model: &Model) -> Vec<(usize, Fold)> {
+    let graph = match &model.graph {
+        Some(graph) => graph.clone(),
+        None => match templates::recognise(&model.tensors) {
+            Some(known) => Rc::new(known.graph),
+            None => return Vec::new(),
+        },
+    };
+    let index: HashMap<&str, usize> = model.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
+    let folds = batch_norm::folds(&graph, &|name| index.contains_key(name));
+    let indexed = folds.iter().filter_map(|fold| {
+        let [gamma, _, _, variance] = &fold.parameters;
+        let (tensor, scale, variance) = (*index.get(&*fold.weight)?, *index.get(&**gamma)?, *index.get(&**variance)?);
+        let info = &model.tensors[tensor];
+        let (Role::Layer(role), used) = (info.role, fold.layer_shape(&graph, &info.shape)?) else { return None };
+        // Without a graph grouped convolutions look like others: their output channels come in the same order.
+        let same = used == role || used.order == Order::OutIn && role.order == Order::OutIn;
+        same.then_some((tensor, Fold { scale, variance, epsilon: fold.epsilon }))
+    });
+    indexed.collect()
+}
+
+fn folds_note(count: usize) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some("One batch norm is folded into the layer before it while compressing; the file keeps it.".into()),
+        n => Some(format!("{n} batch norms are folded into the layers before them while compressing; the file keeps them.")),
+    }
+}
+
 /// Encodes a layer and measures its error on what a decoder makes of it. The error is a clause.
-fn encode_layer(shape: &LayerShape, weights: Vec<f32>, curves: &LayerCurves, plan: &Plan) -> std::result::Result<EncodedLayer, String> {
+fn encode_layer(
+    shape: &LayerShape,
+    weights: Vec<f32>,
+    curves: &LayerCurves,
+    plan: &Plan,
+    folded: bool,
+) -> std::result::Result<EncodedLayer, String> {
     let Plan::Quantized { candidate, blocks } = plan else { return Ok(EncodedLayer { body: None, error: 0.0 }) };
     let candidate = &curves.candidates[*candidate];
     let mut normalized = weights.clone();
@@ -270,6 +348,7 @@ fn encode_layer(shape: &LayerShape, weights: Vec<f32>, curves: &LayerCurves, pla
         block_of_row: candidate.block_of_row.clone(),
         scales: candidate.scales.clone(),
         blocks: codes.collect(),
+        folded,
     };
     let body = layer::encode(&code, &coefficients, candidate.basis.as_ref().map_or(&[][..], |b| &b.rows));
     drop(coefficients);
@@ -313,7 +392,8 @@ pub fn rebuild(tq: &TqFile, tensors: Vec<Vec<u8>>, out: &mut dyn Write) -> Resul
 
 /// What a `.tq` says of itself: the original's table, and the allocation in the file.
 pub fn describe(tq: &TqFile) -> Result<(ModelSummary, AllocationReport)> {
-    let notes = vec![format!("{} holds {}, compressed.", tq.name(), tq.original_name)];
+    let mut notes = vec![format!("{} holds {}, compressed.", tq.name(), tq.original_name)];
+    notes.extend(folds_note((0..tq.tensors.len()).filter(|&i| tq.is_folded(i)).count()));
     let summary = io::tensor::summary(&tq.original_name, tq.format, tq.original_bytes, &tq.tensors, notes);
     let mut rows = Vec::new();
     let (mut bytes, mut weights) = (0u64, 0u64);

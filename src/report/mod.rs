@@ -1,9 +1,11 @@
 //! What is shown: the same serde types on the page, in JSON and in CSV. Nothing here computes a rate or a distortion.
 
+pub mod evaluation;
 #[cfg(feature = "plots")]
 pub mod plot;
 pub mod table;
 
+pub use evaluation::{Channels, DataSummary, Evaluation, EvaluationReport, LayerDamage, Preprocessing};
 use serde::{Deserialize, Serialize};
 
 /// The transform of a layer (Young et al. 2021, Section 4.2).
@@ -147,7 +149,7 @@ pub struct RdPoint {
     pub rate: f64,
     /// Bytes of the whole file at this point.
     pub bytes: u64,
-    /// Distortion: mean over layers of the relative weight error `‖dΘ‖²/‖Θ‖²`, in dB. 0 dB: all weights zero.
+    /// Distortion: mean over layers of the relative weight error `‖dΘ‖²/‖Θ‖²` ([`LayerRow::error`]), in dB. 0 dB: all weights zero.
     pub db: f64,
 }
 
@@ -211,7 +213,8 @@ pub struct LayerRow {
     pub bytes: u64,
     /// Of these, bytes of the basis.
     pub basis_bytes: u64,
-    /// Relative weight error `‖dΘ‖²/‖Θ‖²`; NaN where it is not known.
+    /// Relative weight error `‖dΘ‖²/‖Θ‖²`, of the weights with the batch norm after the layer folded in, where there is one; NaN where it
+    /// is not known.
     pub error: f64,
     /// The depth it is locked to.
     pub locked: Option<u8>,
@@ -238,4 +241,7 @@ pub struct Report {
     pub allocation: AllocationReport,
     /// The curves.
     pub curves: RdCurves,
+    /// What the compressed network gave on data, where it was run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<EvaluationReport>,
 }

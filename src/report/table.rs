@@ -1,6 +1,6 @@
 //! Reports as CSV and as text for a terminal.
 
-use super::{AllocationReport, LayerRow, RdCurves, Report};
+use super::{AllocationReport, Channels, Evaluation, EvaluationReport, LayerRow, Preprocessing, RdCurves, Report};
 
 /// Decibels of a relative error; empty where it is not known.
 fn decibels(error: f64) -> String {
@@ -78,4 +78,98 @@ pub fn allocation_text(allocation: &AllocationReport) -> String {
         );
     }
     out
+}
+
+/// A preprocessing in words: `resize 256, crop 224×224, RGB, × 0.003922, mean 0.5, deviation 0.5`.
+pub fn preprocessing_text(p: &Preprocessing) -> String {
+    let list = |values: &[f32]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let mut words: Vec<String> = Vec::new();
+    words.extend(p.resize.map(|side| format!("resize {side}")));
+    words.extend(p.crop.map(|[h, w]| format!("crop {h}×{w}")));
+    words.push(match p.channels {
+        Channels::Rgb => "RGB".into(),
+        Channels::Bgr => "BGR".into(),
+        Channels::Grey => "grey".into(),
+    });
+    if p.channels_last {
+        words.push("channels last".into());
+    }
+    words.push(if (p.scale * 255.0 - 1.0).abs() < 1e-5 { "× 1/255".into() } else { format!("× {}", p.scale) });
+    words.push(format!("mean {}, deviation {}", list(&p.mean), list(&p.std)));
+    words.join(", ")
+}
+
+/// A number of an evaluation: its name, and how it is written.
+type Number = (&'static str, fn(&Evaluation) -> Option<String>);
+
+fn percent(part: Option<f64>) -> Option<String> {
+    part.map(|p| format!("{:.2} %", 100.0 * p))
+}
+
+const NUMBERS: [Number; 7] = [
+    ("top-1", |e| percent(e.top1)),
+    ("top-5", |e| percent(e.top5)),
+    ("agreement", |e| percent(e.agreement)),
+    ("output error", |e| e.distortion.map(|d| format!("{d:.4}"))),
+    ("SQNR", |e| e.sqnr_db.map(|db| format!("{db:.2} dB"))),
+    ("PSNR", |e| e.psnr_db.map(|db| format!("{db:.2} dB"))),
+    ("time", |e| Some(format!("{:.1} s", e.seconds))),
+];
+
+/// An evaluation for a terminal. Layers are listed by falling damage.
+pub fn evaluation_text(report: &EvaluationReport) -> String {
+    let data = &report.data;
+    let [h, w, c] = data.size;
+    let networks: Vec<&Evaluation> = report.reference.iter().chain(&report.compressed).collect();
+    let images = networks.first().map_or(0, |e| e.images);
+    let labelled = if data.labelled { "with labels" } else { "without labels" };
+    let mut out = format!("data: {images} of {} images, {h}×{w}×{c}, {labelled} ({}, {})\n", data.images, data.name, data.format);
+    out += &format!("inputs: {} ({})\n", preprocessing_text(&report.preprocessing), report.preprocessing.origin);
+    let widths: Vec<usize> = networks.iter().map(|e| e.what.chars().count().max(10)).collect();
+    let mut line = |name: &str, cells: Vec<String>| {
+        let cells: Vec<String> = cells.iter().zip(&widths).map(|(cell, &width)| format!("{cell:>width$}")).collect();
+        out += &format!("{name:<12}  {}\n", cells.join("  "));
+    };
+    line("", networks.iter().map(|e| e.what.clone()).collect());
+    for (name, of) in NUMBERS {
+        let cells: Vec<Option<String>> = networks.iter().map(|e| of(e)).collect();
+        if cells.iter().any(Option::is_some) {
+            line(name, cells.into_iter().map(Option::unwrap_or_default).collect());
+        }
+    }
+    if !report.damage.is_empty() {
+        let mut layers: Vec<&super::LayerDamage> = report.damage.iter().collect();
+        layers.sort_by(|a, b| b.distortion.total_cmp(&a.distortion));
+        let width = layers.iter().map(|l| l.name.chars().count()).max().unwrap_or(0).clamp(5, 60);
+        out += &format!("{:<width$}  {:>12}  {:>8}  {:>15}\n", "layer alone", "output error", "share", "changed answers");
+        for l in layers {
+            let changed = percent(l.changed).unwrap_or_default();
+            out += &format!("{:<width$}  {:>12.4}  {:>6.2} %  {changed:>15}\n", l.name, l.distortion, 100.0 * l.share);
+        }
+    }
+    out
+}
+
+/// An evaluation as CSV: a line a network, then a line a layer that was quantized alone. Parts are from 0 to 1.
+pub fn evaluation_csv(report: &EvaluationReport) -> String {
+    let mut out = csv::Writer::from_writer(Vec::new());
+    let mut write = |record: &[String]| out.write_record(record).expect("writing to memory does not fail");
+    let header = ["what", "name", "images", "top1", "top5", "agreement", "distortion", "sqnr_db", "psnr_db", "share", "seconds"];
+    write(&header.map(String::from));
+    let number = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
+    let networks = report.reference.iter().map(|e| ("reference", e)).chain(report.compressed.iter().map(|e| ("compressed", e)));
+    for (what, e) in networks {
+        let numbers = [e.top1, e.top5, e.agreement, e.distortion, e.sqnr_db, e.psnr_db, None, Some(e.seconds)];
+        let mut record = vec![what.into(), e.what.clone(), e.images.to_string()];
+        record.extend(numbers.map(number));
+        write(&record);
+    }
+    let images = report.reference.as_ref().map(|e| e.images.to_string()).unwrap_or_default();
+    for l in &report.damage {
+        let numbers = [None, None, l.changed.map(|c| 1.0 - c), Some(l.distortion), None, None, Some(l.share), None];
+        let mut record = vec!["layer".into(), l.name.clone(), images.clone()];
+        record.extend(numbers.map(number));
+        write(&record);
+    }
+    String::from_utf8(out.into_inner().expect("writing to memory does not fail")).expect("CSV of strings is a string")
 }

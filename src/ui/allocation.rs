@@ -32,15 +32,16 @@ pub fn Allocation(app: App) -> impl IntoView {
     let bars = move || BarFrame::new(app.allocation.with(|a| a.as_ref().map_or(0, |a| a.layers.len())), size());
 
     let (hovered, set_hovered) = signal(None::<usize>);
+    let picked = move || hovered.get().or_else(|| app.selected.get());
     let moved = move |e: PointerEvent| {
         if let Some(element) = e.current_target().and_then(|t| t.dyn_into::<Element>().ok()) {
             let x = e.client_x() as f64 - element.get_bounding_client_rect().left();
             set_hovered.set(bars().at(x));
         }
     };
-    let column = move || hovered.get().map(|i| bars().slot(i));
+    let column = move || picked().map(|i| bars().slot(i));
     let words = move || {
-        let i = hovered.get()?;
+        let i = picked()?;
         app.allocation.with(|a| a.as_ref()?.layers.get(i).map(|l| format!("{} · {}", i + 1, format::layer(l))))
     };
     let label = move || {

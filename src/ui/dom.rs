@@ -64,6 +64,21 @@ where
     get
 }
 
+/// Scrolls the box around an element, and nothing else, so that the element is in sight.
+pub fn scroll_inside(element: &Element, around: &str) {
+    let Ok(Some(frame)) = element.closest(around) else { return };
+    let (inner, outer) = (element.get_bounding_client_rect(), frame.get_bounding_client_rect());
+    if inner.top() < outer.top() || inner.bottom() > outer.bottom() {
+        let middle = (outer.height() - inner.height()) / 2.0;
+        frame.set_scroll_top(frame.scroll_top() + (inner.top() - outer.top() - middle) as i32);
+    }
+}
+
+/// Files with their names: an array of `[name, File]`.
+pub fn named(files: &js_sys::Array) -> js_sys::Array {
+    files.iter().map(|file| js_sys::Array::of2(&file.unchecked_ref::<File>().name().into(), &file)).collect()
+}
+
 /// A blob of one text.
 pub fn text_blob(text: &str, kind: &str) -> Result<Blob, String> {
     blob(&js_sys::Array::of1(&text.into()), kind)

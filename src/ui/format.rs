@@ -1,6 +1,6 @@
 //! Numbers in words.
 
-use crate::report::{Budget, LayerRow, TransformKind};
+use crate::report::{Budget, DataSummary, LayerRow, TransformKind};
 
 /// `1234567` → `1,234,567`.
 pub fn grouped(n: u64) -> String {
@@ -95,6 +95,43 @@ pub fn layer(row: &LayerRow) -> String {
     }
 }
 
+/// Images in words: `2,000 images, 32 × 32, RGB, labelled, 10 classes`.
+pub fn images(data: &DataSummary) -> String {
+    let [height, width, channels] = data.size;
+    let channels = match channels {
+        1 => "grey".into(),
+        3 => "RGB".into(),
+        4 => "RGBA".into(),
+        n => count(n, "channel"),
+    };
+    let labels = if data.labelled { "labelled" } else { "without labels" };
+    let classes = if data.classes.is_empty() { String::new() } else { format!(", {} classes", grouped(data.classes.len() as u64)) };
+    format!("{}, {height} × {width}, {channels}, {labels}{classes}", count(data.images, "image"))
+}
+
+/// A part of 1 in percent.
+pub fn percent(part: f64) -> String {
+    format!("{:.2} %", 100.0 * part)
+}
+
+/// Three significant digits, with a power of ten where zeros would be many: `0.0123`, `1.23·10⁻⁶`.
+pub fn significant(v: f64) -> String {
+    if v == 0.0 || !v.is_finite() {
+        return if v == 0.0 { "0".into() } else { "–".into() };
+    }
+    // Rounded first: 999.6 has four digits before the point.
+    let text = format!("{v:.2e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    match exponent.parse::<i32>().unwrap_or(0) {
+        e @ -3..=5 => format!("{v:.*}", usize::try_from(2 - e).unwrap_or(0)),
+        e => {
+            let digits = e.unsigned_abs().to_string();
+            let raised: String = digits.chars().filter_map(|c| "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().nth(c as usize - '0' as usize)).collect();
+            format!("{mantissa}·10{}{raised}", if e < 0 { "⁻" } else { "" })
+        }
+    }
+}
+
 /// A unit a budget is given in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Unit {
@@ -155,6 +192,29 @@ mod tests {
         assert_eq!([seconds(0.42), seconds(12.3), seconds(200.0)], ["0.4 s", "12 s", "3 min"]);
         assert_eq!([time_left(0.2), time_left(11.2)], ["less than a second left", "about 12 s left"]);
         assert_eq!([count(1, "layer"), count(22, "layer")], ["1 layer", "22 layers"]);
+    }
+
+    #[test]
+    fn images_and_results_in_words() {
+        let mut data = DataSummary {
+            name: "cifar.npz".into(),
+            format: "npz".into(),
+            images: 2000,
+            size: [32, 24, 3],
+            labelled: true,
+            classes: Vec::new(),
+            notes: Vec::new(),
+        };
+        assert_eq!(images(&data), "2,000 images, 32 × 24, RGB, labelled");
+        (data.images, data.size[2], data.labelled) = (1, 1, false);
+        assert_eq!(images(&data), "1 image, 32 × 24, grey, without labels");
+        (data.size[2], data.classes) = (7, vec!["cat".into(), "dog".into()]);
+        assert_eq!(images(&data), "1 image, 32 × 24, 7 channels, without labels, 2 classes");
+        assert_eq!([percent(0.88649), percent(1.0), percent(0.0)], ["88.65 %", "100.00 %", "0.00 %"]);
+        assert_eq!([significant(0.0), significant(f64::NAN), significant(1234.5)], ["0", "–", "1234"]);
+        assert_eq!([significant(0.012345), significant(1.0), significant(99.96)], ["0.0123", "1.00", "100"]);
+        assert_eq!([significant(1.234e-6), significant(2e-10), significant(3e9)], ["1.23·10⁻⁶", "2.00·10⁻¹⁰", "3.00·10⁹"]);
+        assert_eq!(significant(-0.5), "-0.500");
     }
 
     #[test]

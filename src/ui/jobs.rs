@@ -1,4 +1,7 @@
-//! Which job runs, and which comes next. The engine is given one job at a time; only a cancel overtakes.
+//! Which job runs, and which comes next. The engine is given one job at a time; only a cancel overtakes, and a new allocation does not
+//! wait for an evaluation.
+
+use crate::worker::messages::DataUse;
 
 /// What to do with a finished encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,48 +29,107 @@ pub enum Job {
     Encode(Then),
     /// Decodes into the model's own format.
     Reconstruct,
+    /// Opens images.
+    OpenData(DataUse),
+    /// Forgets images.
+    CloseData(DataUse),
+    /// Asks whether the open model can be run on the open images.
+    Network,
+    /// Runs the networks.
+    Evaluate {
+        /// Whether to run one with a single layer quantized, for every layer.
+        damage: bool,
+    },
 }
 
 impl Job {
     /// Whether it takes so long that it has a progress bar and can be cancelled.
     pub fn is_long(self) -> bool {
-        self != Job::Allocate
+        !matches!(self, Job::Allocate | Job::CloseData(_) | Job::Network)
+    }
+    /// What the images are for that it opens or forgets.
+    pub fn data(self) -> Option<DataUse> {
+        if let Job::OpenData(usage) | Job::CloseData(usage) = self { Some(usage) } else { None }
+    }
+    /// Whether its progress is shown in the panel of the images, not at the top.
+    pub fn is_of_data(self) -> bool {
+        self.data().is_some() || self.is_evaluation()
+    }
+    /// Whether it runs networks.
+    pub fn is_evaluation(self) -> bool {
+        matches!(self, Job::Evaluate { .. })
     }
 }
 
-/// The job that runs and the one that waits.
+/// What the engine's answers are out of date for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stale {
+    /// The allocation, for the settings.
+    pub allocation: bool,
+    /// Whether the network can be run, for the model and the images.
+    pub network: bool,
+}
+
+/// The job that runs, and those that wait.
 #[derive(Debug, Default)]
 pub struct Queue {
     last: u32,
     active: Option<(u32, Job)>,
+    /// An allocation beside an evaluation.
+    beside: Option<u32>,
     next: Option<Job>,
+    /// Images to open or to forget: one job for each use.
+    data: Vec<Job>,
 }
 
 impl Queue {
-    /// Asks for a job. Returns the number of a running job that is to be cancelled for it: a new model ends whatever runs,
-    /// new curve settings end a computation with old ones.
+    /// Asks for a job. Returns the number of a running job that is to be cancelled for it: a new model ends whatever runs (but images
+    /// outlive models), new curve settings end a computation with old ones, other images an evaluation.
     pub fn ask(&mut self, job: Job) -> Option<u32> {
-        if self.next != Some(Job::Open) || job == Job::Open {
+        if job.data().is_some() {
+            self.data.retain(|waiting| waiting.data() != job.data());
+            self.data.push(job);
+        } else if self.next != Some(Job::Open) || job == Job::Open {
             self.next = Some(job);
         }
         match (self.active, job) {
-            (Some((number, active)), Job::Open) if active.is_long() => Some(number),
+            (Some((number, active)), Job::Open) if active.is_long() && active.data().is_none() => Some(number),
             (Some((number, Job::Recompute)), Job::Recompute) => Some(number),
+            (Some((number, active)), new) if new.data().is_some() && (active.is_evaluation() || active.data() == new.data()) => {
+                Some(number)
+            }
             _ => None,
         }
     }
-    /// The job to post now, with its number. `allocate`: whether the engine's allocation is out of date.
-    pub fn start(&mut self, allocate: bool) -> Option<(u32, Job)> {
-        if self.active.is_some() {
-            return None;
+    /// The job to post now, with its number.
+    pub fn start(&mut self, stale: Stale) -> Option<(u32, Job)> {
+        match self.active {
+            Some((_, active)) if active.is_evaluation() && self.beside.is_none() && self.next.is_none() && stale.allocation => {
+                self.last += 1;
+                self.beside = Some(self.last);
+                return Some((self.last, Job::Allocate));
+            }
+            None if self.beside.is_none() => {}
+            _ => return None,
         }
-        let job = self.next.take().or(allocate.then_some(Job::Allocate))?;
+        // An evaluation is of what was asked for before it.
+        let evaluation = self.next.take_if(|next| next.is_evaluation());
+        let images = || (!self.data.is_empty()).then(|| self.data.remove(0));
+        let first = self.next.take().or_else(images).or(stale.allocation.then_some(Job::Allocate));
+        if first.is_some() {
+            self.next = evaluation;
+        }
+        let job = first.or(evaluation).or(stale.network.then_some(Job::Network))?;
         self.last += 1;
         self.active = Some((self.last, job));
         self.active
     }
     /// Ends a job. `None` for one that does not run (any more).
     pub fn end(&mut self, number: u32) -> Option<Job> {
+        if self.beside == Some(number) {
+            self.beside = None;
+            return Some(Job::Allocate);
+        }
         let (active, job) = self.active?;
         (active == number).then(|| {
             self.active = None;
@@ -77,11 +139,13 @@ impl Queue {
     /// The user cancels: nothing waits any more. Returns the number of the job to cancel.
     pub fn cancel(&mut self) -> Option<u32> {
         self.next = None;
+        self.data.clear();
         self.active.filter(|(_, job)| job.is_long()).map(|(number, _)| number)
     }
     /// The engine is gone, and with it the job that ran.
     pub fn lose(&mut self) -> Option<Job> {
-        self.active.take().map(|(_, job)| job)
+        let beside = self.beside.take().map(|_| Job::Allocate);
+        self.active.take().map(|(_, job)| job).or(beside)
     }
     /// The job that runs.
     pub fn active(&self) -> Option<(u32, Job)> {
@@ -89,7 +153,7 @@ impl Queue {
     }
     /// Whether no job runs or waits.
     pub fn is_idle(&self) -> bool {
-        self.active.is_none() && self.next.is_none()
+        self.active.is_none() && self.beside.is_none() && self.next.is_none() && self.data.is_empty()
     }
 }
 
@@ -97,44 +161,48 @@ impl Queue {
 mod tests {
     use super::*;
 
+    const NOTHING: Stale = Stale { allocation: false, network: false };
+    const ALLOCATION: Stale = Stale { allocation: true, network: false };
+    const EVALUATE: Job = Job::Evaluate { damage: false };
+
     #[test]
     fn one_allocation_at_a_time_and_the_last_wins() {
         let mut q = Queue::default();
-        assert_eq!(q.start(true), Some((1, Job::Allocate)));
-        assert_eq!(q.start(true), None, "one in flight");
+        assert_eq!(q.start(ALLOCATION), Some((1, Job::Allocate)));
+        assert_eq!(q.start(ALLOCATION), None, "one in flight");
         assert_eq!(q.end(1), Some(Job::Allocate));
-        assert_eq!(q.start(true), Some((2, Job::Allocate)));
+        assert_eq!(q.start(ALLOCATION), Some((2, Job::Allocate)));
         assert_eq!(q.end(1), None, "an answer to an old job");
         assert_eq!(q.end(2), Some(Job::Allocate));
-        assert_eq!(q.start(false), None);
+        assert_eq!(q.start(NOTHING), None);
     }
 
     #[test]
     fn a_new_model_ends_the_job_that_runs() {
         let mut q = Queue::default();
         assert_eq!(q.ask(Job::Open), None);
-        assert_eq!(q.start(false), Some((1, Job::Open)));
+        assert_eq!(q.start(NOTHING), Some((1, Job::Open)));
         assert_eq!(q.ask(Job::Open), Some(1));
         assert_eq!(q.ask(Job::Encode(Then::SaveTq)), None);
-        assert_eq!(q.start(true), None);
+        assert_eq!(q.start(ALLOCATION), None);
         assert_eq!(q.end(1), Some(Job::Open));
-        assert_eq!(q.start(true), Some((2, Job::Open)), "the new model, not the encoding");
+        assert_eq!(q.start(ALLOCATION), Some((2, Job::Open)), "the new model, not the encoding");
     }
 
     #[test]
     fn new_curve_settings_replace_old_ones_but_not_an_opening_model() {
         let mut q = Queue::default();
         q.ask(Job::Recompute);
-        assert_eq!(q.start(false), Some((1, Job::Recompute)));
+        assert_eq!(q.start(NOTHING), Some((1, Job::Recompute)));
         assert_eq!(q.ask(Job::Recompute), Some(1));
         q.end(1);
-        assert_eq!(q.start(false), Some((2, Job::Recompute)));
+        assert_eq!(q.start(NOTHING), Some((2, Job::Recompute)));
         q.end(2);
         q.ask(Job::Open);
-        q.start(false);
+        q.start(NOTHING);
         assert_eq!(q.ask(Job::Recompute), None);
         assert_eq!(q.end(3), Some(Job::Open));
-        assert_eq!(q.start(true), Some((4, Job::Recompute)));
+        assert_eq!(q.start(ALLOCATION), Some((4, Job::Recompute)));
     }
 
     #[test]
@@ -142,12 +210,82 @@ mod tests {
         let mut q = Queue::default();
         assert_eq!(q.cancel(), None);
         q.ask(Job::Reconstruct);
-        q.start(false);
+        q.start(NOTHING);
         q.ask(Job::Open);
         assert_eq!(q.cancel(), Some(1));
         assert_eq!(q.lose(), Some(Job::Reconstruct));
         assert!(q.is_idle());
-        q.start(true);
+        q.start(ALLOCATION);
         assert_eq!(q.cancel(), None, "an allocation is not worth cancelling");
+    }
+
+    #[test]
+    fn an_allocation_runs_beside_an_evaluation_and_nothing_else_does() {
+        let mut q = Queue::default();
+        q.ask(EVALUATE);
+        assert_eq!(q.start(ALLOCATION), Some((1, Job::Allocate)), "what is evaluated is what was asked for before");
+        q.end(1);
+        assert_eq!(q.start(NOTHING), Some((2, EVALUATE)));
+        assert_eq!(q.start(NOTHING), None);
+        assert_eq!(q.start(ALLOCATION), Some((3, Job::Allocate)), "the slider stays live");
+        assert_eq!(q.start(ALLOCATION), None, "one at a time");
+        assert_eq!(q.active(), Some((2, EVALUATE)));
+        assert_eq!(q.end(3), Some(Job::Allocate));
+        q.ask(Job::Reconstruct);
+        assert_eq!(q.start(ALLOCATION), None, "what waits is not overtaken again and again");
+        assert_eq!(q.end(2), Some(EVALUATE));
+        assert_eq!(q.start(ALLOCATION), Some((4, Job::Reconstruct)));
+        q.end(4);
+        q.ask(EVALUATE);
+        q.start(NOTHING);
+        q.start(ALLOCATION);
+        q.end(5);
+        assert!(!q.is_idle(), "the allocation is still on its way");
+        assert_eq!(q.start(NOTHING), None);
+        assert_eq!(q.lose(), Some(Job::Allocate));
+        assert!(q.is_idle());
+    }
+
+    #[test]
+    fn images_wait_for_each_use_and_outlive_models() {
+        let (test, calibration) = (Job::OpenData(DataUse::Test), Job::OpenData(DataUse::Calibration));
+        let mut q = Queue::default();
+        q.ask(Job::Open);
+        q.start(NOTHING);
+        assert_eq!(q.ask(test), None, "a model is not given up for images");
+        assert_eq!(q.ask(calibration), None);
+        assert_eq!(q.ask(test), None);
+        q.end(1);
+        assert_eq!(q.start(NOTHING), Some((2, calibration)));
+        assert_eq!(q.ask(Job::Open), None, "nor images for a model");
+        assert_eq!(q.ask(Job::CloseData(DataUse::Calibration)), Some(2), "but for other images of the same use");
+        q.end(2);
+        assert_eq!(q.start(NOTHING), Some((3, Job::Open)));
+        q.end(3);
+        assert_eq!(q.start(NOTHING), Some((4, test)));
+        q.end(4);
+        assert_eq!(q.start(NOTHING), Some((5, Job::CloseData(DataUse::Calibration))));
+        q.end(5);
+        assert!(q.is_idle());
+        q.ask(EVALUATE);
+        q.start(NOTHING);
+        assert_eq!(q.ask(test), Some(6), "an evaluation on images that are gone");
+        assert_eq!(q.cancel(), Some(6));
+        q.end(6);
+        assert!(q.is_idle(), "nothing waits after a cancel");
+    }
+
+    #[test]
+    fn whether_a_network_runs_is_asked_last() {
+        let stale = Stale { allocation: true, network: true };
+        let mut q = Queue::default();
+        q.ask(Job::OpenData(DataUse::Test));
+        q.ask(EVALUATE);
+        let jobs = [Job::OpenData(DataUse::Test), Job::Allocate, EVALUATE, Job::Network];
+        for (number, (job, stale)) in (1..).zip(jobs.into_iter().zip([stale, stale, Stale { network: true, ..NOTHING }, stale])) {
+            let stale = if job == Job::Network { Stale { allocation: false, ..stale } } else { stale };
+            assert_eq!(q.start(stale), Some((number, job)));
+            q.end(number);
+        }
     }
 }

@@ -5,15 +5,21 @@
 
 use leptos::prelude::*;
 
+pub mod accuracy;
 pub mod allocation;
 pub mod budget;
 pub mod curve;
+pub mod damage;
+pub mod data_input;
 pub mod dom;
 pub mod downloads;
 pub mod drop;
 pub mod engine;
+pub mod evaluation;
+pub mod files;
 pub mod format;
 pub mod jobs;
+pub mod preprocessing;
 pub mod samples;
 pub mod session;
 pub mod state;
@@ -60,6 +66,9 @@ pub fn Page() -> impl IntoView {
                     </div>
                 </div>
                 <allocation::Allocation app/>
+            </Show>
+            <evaluation::EvaluationPanel app/>
+            <Show when=move || opened.get()>
                 <table::LayerTable app/>
                 <downloads::Downloads app/>
             </Show>

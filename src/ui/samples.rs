@@ -1,8 +1,12 @@
-//! Three small networks of our own, that come with the page.
+//! Three small networks of our own, and images to test them on, that come with the page.
 
 use leptos::{prelude::*, task::spawn_local};
 
 use super::{dom, state::App};
+use crate::worker::messages::DataUse;
+
+/// The images that the samples were tested on, and that they were not trained on.
+pub const TEST_SET: &str = "digits-test.npz";
 
 /// Hook, name on the button, file.
 const SAMPLES: [(&str, &str, &str); 3] = [
@@ -10,6 +14,22 @@ const SAMPLES: [(&str, &str, &str); 3] = [
     ("sample-alexnet", "AlexNet", "alexnet-digits.onnx"),
     ("sample-densenet", "DenseNet", "densenet-digits.onnx"),
 ];
+
+/// Whether a model of this name is one of ours, or one of ours compressed.
+pub fn is_sample(name: &str) -> bool {
+    let stem = |name: &str| name.rsplit_once('.').map(|(stem, _)| stem.to_string());
+    SAMPLES.iter().any(|s| stem(s.2) == stem(name))
+}
+
+/// Takes the samples' test set for test images.
+pub fn open_test_set(app: App) {
+    spawn_local(async move {
+        match dom::fetch_file(&format!("samples/{TEST_SET}"), TEST_SET).await {
+            Ok(content) => app.open_data(DataUse::Test, vec![(TEST_SET.into(), content)]),
+            Err(why) => app.data_failed(DataUse::Test, format!("The digits test set cannot be fetched ({why}); load the page again.")),
+        }
+    });
+}
 
 /// A button per sample.
 #[component]

@@ -11,15 +11,16 @@ use leptos::prelude::*;
 use web_sys::Blob;
 
 use super::{
+    accuracy::{Basis, use_name},
     dom,
     engine::Engine,
     format::{self, Unit},
-    jobs::{Job, Queue, Then},
+    jobs::{Job, Queue, Stale, Then},
     state::{App, EngineInfo, Phase, Progress},
 };
 use crate::{
     report::{AllocationReport, AllocationSettings, Budget, CurveSettings, ModelSummary, RdCurves, Report},
-    worker::messages::{FromEngine, ToEngine},
+    worker::messages::{DataUse, FromEngine, ToEngine},
 };
 
 /// A cancel that is not answered within this time ends the worker: with its restart it takes effect within 200 ms.
@@ -35,6 +36,17 @@ pub(super) struct Encoded {
     file: Blob,
     report: Box<Report>,
     csv: String,
+}
+
+/// Files of images, as `[path, File]` pairs.
+#[derive(Default)]
+pub(super) struct ImageFiles {
+    /// Those that are being opened.
+    pub(super) incoming: Option<Array>,
+    /// Those of the images that are shown.
+    pub(super) opened: Option<Array>,
+    /// Whether the engine holds the images that are shown.
+    pub(super) held: bool,
 }
 
 /// What belongs to the conversation with the engine and is not shown.
@@ -55,6 +67,12 @@ pub(super) struct Session {
     /// The table and the curves of a model that is being opened.
     pub(super) incoming: Option<(ModelSummary, Option<RdCurves>, f64)>,
     pub(super) encoded: Option<Encoded>,
+    /// Files of images, by use.
+    pub(super) images: [ImageFiles; 2],
+    /// Whether the engine has said if the model that is shown runs on the images that are shown.
+    pub(super) knows_network: bool,
+    /// What the evaluation that runs is made from, and the damage, if that is looked for.
+    pub(super) evaluating: Option<(Basis, Option<Basis>)>,
     pub(super) recompute: Option<TimeoutHandle>,
 }
 
@@ -66,6 +84,7 @@ impl App {
         self.session.update_value(|s| {
             s.engine = None;
             s.holds_model = false;
+            s.images.iter_mut().for_each(|files| files.held = false);
         });
         match Engine::spawn(move |m| self.receive(m), move |why| self.broken(why)) {
             Ok(engine) => self.session.update_value(|s| s.engine = Some(engine)),
@@ -124,12 +143,21 @@ impl App {
         let wanted = self.wanted();
         let tq = untrack(|| self.is_tq());
         let started = self.session.try_update_value(|s| {
-            // A new engine is given the old model, unless a new one waits.
-            if s.queue.is_idle() && !s.holds_model && s.opened.is_some() {
-                s.queue.ask(Job::Reopen);
+            if s.queue.is_idle() {
+                // A new engine is given the old model, unless a new one waits, and the old images.
+                if !s.holds_model && s.opened.is_some() {
+                    s.queue.ask(Job::Reopen);
+                }
+                for usage in [DataUse::Calibration, DataUse::Test] {
+                    let files = &s.images[usage as usize];
+                    if !files.held && files.opened.is_some() {
+                        s.queue.ask(Job::OpenData(usage));
+                    }
+                }
             }
-            let stale = s.holds_model && !tq && s.applied.as_ref().is_none_or(|a| a.0 != wanted.0);
-            s.queue.start(stale)
+            let allocation = s.holds_model && !tq && s.applied.as_ref().is_none_or(|a| a.0 != wanted.0);
+            let network = s.holds_model && !s.knows_network && s.images.iter().any(|files| files.held);
+            s.queue.start(Stale { allocation, network })
         });
         let Some((job, kind)) = started.flatten() else { return };
         let (mut allocation, blocks) = wanted;
@@ -139,6 +167,20 @@ impl App {
             Job::Recompute => ToEngine::Recompute { job, curves, allocation: allocation.clone() },
             Job::Encode(_) => ToEngine::Encode { job },
             Job::Reconstruct => ToEngine::Reconstruct { job },
+            Job::OpenData(usage) => {
+                let files = self.session.with_value(|s| {
+                    let files = &s.images[usage as usize];
+                    files.incoming.clone().or_else(|| files.opened.clone())
+                });
+                ToEngine::OpenData { job, usage, files: files.unwrap_or_default() }
+            }
+            Job::CloseData(usage) => ToEngine::CloseData { job, usage },
+            Job::Network => ToEngine::Network { job },
+            Job::Evaluate { damage } => {
+                let basis = untrack(|| (self.basis(false), damage.then(|| self.basis(true))));
+                self.session.update_value(|s| s.evaluating = Some(basis));
+                ToEngine::Evaluate { job, preprocessing: self.accuracy.edited.get_untracked(), damage }
+            }
             Job::Open | Job::Reopen => {
                 if kind == Job::Open {
                     // Locks belong to a model, and so does a size in bytes.
@@ -153,7 +195,7 @@ impl App {
                 ToEngine::Open { job, files: files.unwrap_or_default(), curves, allocation: allocation.clone() }
             }
         };
-        if !matches!(kind, Job::Encode(_) | Job::Reconstruct) {
+        if matches!(kind, Job::Allocate | Job::Recompute | Job::Open | Job::Reopen) {
             self.session.update_value(|s| s.sent = Some((allocation, blocks)));
         }
         if kind.is_long() {
@@ -163,12 +205,21 @@ impl App {
                 Job::Reopen => format!("Cancelled. The engine was restarted and opens {} again…", self.model_name()),
                 Job::Recompute => "Computing the curves again…".into(),
                 Job::Reconstruct => "Decoding the model…".into(),
+                Job::OpenData(usage) => format!("Reading the {}…", use_name(usage)),
+                Job::Evaluate { .. } => "Running the networks…".into(),
                 _ => "Encoding…".into(),
             });
         }
-        self.long_job.set(kind.is_long().then_some(kind));
-        self.phase.set(if kind == Job::Open { Phase::Loading } else { Phase::Working });
+        self.show_long_job();
+        // A question in the background is nobody's business.
+        if kind != Job::Network {
+            self.phase.set(if kind == Job::Open { Phase::Loading } else { Phase::Working });
+        }
         self.post(&message);
+    }
+
+    fn show_long_job(self) {
+        self.long_job.set(self.session.with_value(|s| s.queue.active()).map(|(_, job)| job).filter(|job| job.is_long()));
     }
 
     fn active(&self, number: u32) -> Option<Job> {
@@ -177,8 +228,10 @@ impl App {
 
     fn end(&self, number: u32) -> Option<Job> {
         let job = self.session.try_update_value(|s| s.queue.end(number)).flatten()?;
-        self.long_job.set(None);
-        self.progress.set(None);
+        self.show_long_job();
+        if job.is_long() {
+            self.progress.set(None);
+        }
         Some(job)
     }
 
@@ -235,7 +288,44 @@ impl App {
                     self.pump();
                 }
             }
+            FromEngine::DataOpened { job, usage, summary } => {
+                if let Some(kind) = self.end(job) {
+                    // A file that was dropped where models are turned out to hold images.
+                    if kind == Job::Open {
+                        self.session.update_value(|s| s.images[usage as usize].incoming = s.opening.take().map(|files| dom::named(&files)));
+                    }
+                    self.settle();
+                    self.data_opened(usage, summary);
+                    self.pump();
+                }
+            }
+            FromEngine::Network { job, preprocessing, why_not } => {
+                if self.end(job).is_some() {
+                    self.session.update_value(|s| s.knows_network = true);
+                    self.accuracy.guess.set(preprocessing);
+                    self.accuracy.why_not.set(why_not);
+                    self.quiet_end();
+                    self.pump();
+                }
+            }
+            FromEngine::Evaluated { job, report } => {
+                if self.end(job).is_some() {
+                    self.settle();
+                    if let Some(basis) = self.session.try_update_value(|s| s.evaluating.take()).flatten() {
+                        self.evaluated(*report, basis);
+                    }
+                    self.pump();
+                }
+            }
             FromEngine::Failed { job: 0, error } => self.broken(error),
+            // Whichever job it names, all of them have ended.
+            FromEngine::Failed { error, .. } if error.starts_with(CRASHED) => {
+                if let Some(kind) = self.session.try_update_value(|s| s.queue.lose()).flatten() {
+                    self.long_job.set(None);
+                    self.progress.set(None);
+                    self.failed(kind, error);
+                }
+            }
             FromEngine::Failed { job, error } => {
                 if let Some(kind) = self.end(job) {
                     self.failed(kind, error);
@@ -259,6 +349,7 @@ impl App {
                 if matches!(kind, Job::Open | Job::Reopen) {
                     s.holds_model = true;
                     if kind == Job::Open {
+                        s.knows_network = false;
                         s.opened = s.opening.take();
                     }
                 }
@@ -266,6 +357,8 @@ impl App {
             })
             .unwrap_or_default();
         if let (Job::Open, Some((sent, _))) = (kind, sent) {
+            self.accuracy.forget_model();
+            self.selected.set(None);
             self.locks.set(BTreeMap::new());
             self.excludes.set(BTreeSet::new());
             // The budget may have been moved meanwhile; only one that was replaced is taken over.
@@ -318,6 +411,8 @@ impl App {
                 Job::Reopen => s.opened = None,
                 // Not tried again and again.
                 Job::Allocate => s.applied = s.sent.take(),
+                Job::Network => s.knows_network = true,
+                Job::Evaluate { .. } => s.evaluating = None,
                 _ => {}
             }
             s.applied.as_ref().map(|a| a.1)
@@ -328,7 +423,9 @@ impl App {
                 self.model.set(None);
                 self.curves.set(None);
                 self.allocation.set(None);
+                self.accuracy.forget_model();
             }
+            (Job::OpenData(usage), _) => self.data_lost(usage),
             _ => {}
         }
     }
@@ -346,6 +443,11 @@ impl App {
         if error.starts_with(CRASHED) {
             self.spawn();
         }
+        match kind {
+            Job::OpenData(usage) => self.accuracy.images(usage).update(|i| i.error = Some(error.clone())),
+            Job::Evaluate { .. } => self.accuracy.error.set(Some(error.clone())),
+            _ => {}
+        }
         self.fail(error.clone());
         self.pump();
         // The next job's words must not hide the reason.
@@ -360,6 +462,7 @@ impl App {
             s.engine = None;
             s.opened = None;
             s.holds_model = false;
+            s.images = Default::default();
             s.queue.cancel();
             s.queue.lose()
         });
@@ -372,7 +475,7 @@ impl App {
         self.said.set("Load the page again; if that does not help, use a current version of the browser.".into());
     }
 
-    fn settle(self) {
+    pub(super) fn settle(self) {
         self.phase.set(if self.model.with_untracked(|m| m.is_some()) { Phase::Ready } else { Phase::Idle });
     }
 

@@ -11,12 +11,16 @@ use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    accuracy::Accuracy,
     dom,
     format::{self, Unit},
     jobs::{Job, Then},
     session::Session,
 };
-use crate::report::{AllocationReport, AllocationSettings, Budget, CurveSettings, ModelSummary, RdCurves, TransformChoice};
+use crate::{
+    report::{AllocationReport, AllocationSettings, Budget, CurveSettings, ModelSummary, RdCurves, TransformChoice},
+    worker::messages::DataUse,
+};
 
 /// Wait for the next change of a setting that means seconds of work.
 const DEBOUNCE: Duration = Duration::from_millis(150);
@@ -148,6 +152,12 @@ pub struct App {
     pub locks: RwSignal<BTreeMap<usize, u8>>,
     /// Layers kept as they are.
     pub excludes: RwSignal<BTreeSet<usize>>,
+    /// The layer that is picked out in the table, the bars and the list of damage.
+    pub selected: RwSignal<Option<usize>>,
+    /// The images' field that files are being dragged over.
+    pub aimed_at: RwSignal<Option<DataUse>>,
+    /// Images, and what networks gave on them.
+    pub accuracy: Accuracy,
     /// Whether the browser prefers a dark page.
     pub dark: ReadSignal<bool>,
     pub(super) session: StoredValue<Session, LocalStorage>,
@@ -170,6 +180,9 @@ impl App {
             settings: RwSignal::new(dom::recall().unwrap_or_default()),
             locks: RwSignal::new(BTreeMap::new()),
             excludes: RwSignal::new(BTreeSet::new()),
+            selected: RwSignal::new(None),
+            aimed_at: RwSignal::new(None),
+            accuracy: Accuracy::new(),
             dark: dom::media("(prefers-color-scheme: dark)"),
             session: StoredValue::new_local(Session::default()),
         };

@@ -19,8 +19,8 @@ pub fn Status(app: App) -> impl IntoView {
             Phase::Failed(_) => "failed",
         })
     };
-    let busy = Memo::new(move |_| app.long_job.with(|j| j.is_some()));
-    let percent = move || app.progress.with(|p| p.as_ref().map(|p| (p.fraction.clamp(0.0, 1.0) * 100.0).round()));
+    // What has to do with images shows its progress in their panel.
+    let busy = Memo::new(move |_| app.long_job.with(|j| j.is_some_and(|job| !job.is_of_data())));
     view! {
         <section class="status" aria-label="Status">
             <div class="line" data-kind=kind>
@@ -29,24 +29,37 @@ pub fn Status(app: App) -> impl IntoView {
                 </span>
                 <span class="said" aria-live="polite">{app.said}</span>
             </div>
-            <Show when=move || busy.get()>
-                <div class="progress">
-                    <div class="track" class:unknown=move || percent().is_none() role="progressbar" aria-label="Progress"
-                        aria-valuemin="0" aria-valuemax="100" aria-valuenow=move || percent().map(|p| p.to_string())>
-                        <div class="fill" style:width=move || format!("{}%", percent().unwrap_or(0.0))></div>
-                    </div>
-                    <p class="doing">{move || app.progress.with(|p| p.as_ref().map(words))}</p>
-                    <button type="button" class="button" data-testid="cancel" on:click=move |_| app.cancel()>"Cancel"</button>
-                </div>
-            </Show>
+            <Show when=move || busy.get()><Doing app/></Show>
         </section>
     }
 }
 
+/// How far the long job is, and the button that cancels it.
+#[component]
+pub fn Doing(app: App) -> impl IntoView {
+    let percent = move || app.progress.with(|p| p.as_ref().map(|p| (p.fraction.clamp(0.0, 1.0) * 100.0).round()));
+    view! {
+        <div class="progress">
+            <div class="track" class:unknown=move || percent().is_none() role="progressbar" aria-label="Progress"
+                aria-valuemin="0" aria-valuemax="100" aria-valuenow=move || percent().map(|p| p.to_string())>
+                <div class="fill" style:width=move || format!("{}%", percent().unwrap_or(0.0))></div>
+            </div>
+            <p class="doing">{move || app.progress.with(|p| p.as_ref().map(words))}</p>
+            <button type="button" class="button" data-testid="cancel" on:click=move |_| app.cancel()>"Cancel"</button>
+        </div>
+    }
+}
+
 fn words(p: &Progress) -> String {
+    let (stage, what) = match p.stage.as_str() {
+        "running" => ("full precision", "batch"),
+        "comparing" => ("compressed", "batch"),
+        "damage" => ("one layer at a time", "run"),
+        other => (other, "layer"),
+    };
     let mut words = match p.total {
-        0 => p.stage.clone(),
-        total => format!("{}: layer {} of {total}", p.stage, p.done),
+        0 => stage.to_string(),
+        total => format!("{stage}: {what} {} of {total}", p.done),
     };
     if !p.layer.is_empty() {
         words += &format!(" · {}", p.layer);

@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
-use leptos::prelude::*;
+use leptos::{html, prelude::*};
 
-use super::{format, state::App};
+use super::{dom, format, state::App};
 use crate::report::{LayerRow, TransformKind};
 
 /// Rows made per frame: a table of hundreds must not hold up the page.
@@ -188,8 +188,17 @@ fn Row(app: App, index: usize) -> impl IntoView {
     let fixed = app.is_tq();
     let (lock_name, exclude_name) = (format!("Lock {} to a depth", first.name), format!("Exclude {}", first.name));
     let chosen = first.locked;
+    let row: NodeRef<html::Tr> = NodeRef::new();
+    let selected = Memo::new(move |_| app.selected.get() == Some(index));
+    Effect::new(move |_| {
+        if selected.get()
+            && let Some(row) = row.get()
+        {
+            dom::scroll_inside(&row, ".scroll");
+        }
+    });
     view! {
-        <tr role="row" class:excluded=move || now.get().excluded>
+        <tr role="row" node_ref=row class:excluded=move || now.get().excluded class:selected=selected>
             <td role="cell" class="number">{index + 1}</td>
             <th scope="row" role="rowheader" title=first.name.clone()>{first.name.clone()}</th>
             <td role="cell">{format::shape(&first.shape)}</td>

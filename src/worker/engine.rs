@@ -15,17 +15,20 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::DedicatedWorkerGlobalScope;
 
-use super::messages::{FromEngine, ToEngine};
+use super::messages::{DataUse, FromEngine, ToEngine};
 use crate::{
     container::TqFile,
+    data::{self, Dataset, Entry},
     error::{Error, Result},
+    graph::Runnable,
     io::{Source, source::BlobSource},
     pipeline::{
         self, EncodedLayer, Opened, Session,
+        evaluate::{self, Decoded, Evaluator, Options, Reference},
         job::{Job, Progress, Run},
     },
     rate::Allocation,
-    report::{AllocationSettings, CurveSettings, ModelSummary, table},
+    report::{AllocationSettings, CurveSettings, Evaluation, ModelSummary, Preprocessing, table},
 };
 
 /// What is open.
@@ -33,12 +36,29 @@ use crate::{
 struct State {
     session: Option<Session>,
     tq: Option<Rc<TqFile>>,
+    /// The network of the open `.tq`, once it was decoded.
+    tq_runnable: Option<Rc<Runnable>>,
     settings: AllocationSettings,
     allocation: Option<Allocation>,
+    /// The open network on the open images, by use: moving the budget runs only the compressed network again.
+    references: [Option<Rc<OnImages>>; 2],
 }
+
+/// A network that was run on images.
+struct OnImages {
+    preprocessing: Preprocessing,
+    evaluator: Evaluator,
+    reference: Reference,
+    evaluation: Evaluation,
+}
+
+/// What it is called in reports.
+const FULL_PRECISION: &str = "full precision";
 
 thread_local! {
     static STATE: RefCell<State> = RefCell::default();
+    /// Images, by use; models come and go under them.
+    static IMAGES: RefCell<[Option<Dataset>; 2]> = RefCell::default();
     /// The job that runs, 0 when none does.
     static RUNNING: Cell<u32> = const { Cell::new(0) };
 }
@@ -74,6 +94,14 @@ pub async fn handle(message: JsValue) {
         ToEngine::Allocate { job, allocation } => (job, allocate(job, allocation)),
         ToEngine::Encode { job } => (job, encode(job).await),
         ToEngine::Reconstruct { job } => (job, reconstruct(job).await),
+        ToEngine::OpenData { job, usage, files } => (job, open_data(job, usage, files)),
+        ToEngine::CloseData { job, usage } => {
+            set_images(usage, None);
+            post(&FromEngine::DataOpened { job, usage, summary: None });
+            (job, Ok(()))
+        }
+        ToEngine::Network { job } => (job, network(job).await),
+        ToEngine::Evaluate { job, preprocessing, damage } => (job, evaluate(job, preprocessing, damage).await),
         ToEngine::Cancel { job } => {
             // The job's own loop sees this and answers.
             if RUNNING.get() == job {
@@ -110,21 +138,41 @@ fn still_running(number: u32) -> Result<()> {
     if RUNNING.get() == number { Ok(()) } else { Err(Error::Cancelled) }
 }
 
-fn post_progress(job: u32, p: &Progress) {
+/// The part of a progress bar that a job is, and when the bar was begun.
+#[derive(Clone, Copy)]
+struct Part {
+    from: f64,
+    to: f64,
+    start: f64,
+}
+
+impl Part {
+    fn whole() -> Part {
+        Part { from: 0.0, to: 1.0, start: now() }
+    }
+}
+
+fn post_progress(job: u32, part: Part, p: &Progress) {
+    let fraction = part.from + (part.to - part.from) * p.fraction;
     post(&FromEngine::Progress {
         job,
         stage: p.stage.into(),
         layer: p.item.clone(),
         done: p.done as u32,
         total: p.total as u32,
-        fraction: p.fraction,
-        seconds_left: p.seconds_left,
+        fraction,
+        seconds_left: p.seconds_left.filter(|_| fraction > 0.02).map(|_| (now() - part.start) * (1.0 - fraction) / fraction),
     });
+}
+
+/// Runs a job whose progress is all there is to show.
+async fn run<T: Send + 'static>(number: u32, job: Job<'_, T>) -> Result<Vec<T>> {
+    run_part(number, Part::whole(), job).await
 }
 
 /// Runs a job's tasks one after the other, giving way between them.
 #[cfg(not(feature = "threads"))]
-async fn run<T: Send + 'static>(number: u32, job: Job<'_, T>) -> Result<Vec<T>> {
+async fn run_part<T: Send + 'static>(number: u32, part: Part, job: Job<'_, T>) -> Result<Vec<T>> {
     let start = now();
     let mut run = Run::new(job);
     let mut gave_way = now();
@@ -133,7 +181,7 @@ async fn run<T: Send + 'static>(number: u32, job: Job<'_, T>) -> Result<Vec<T>> 
         let progress = run.finish(index, result, now() - start);
         // A few frames' worth of small layers at a time: each turn of the event loop costs some milliseconds.
         if now() - gave_way > 0.04 || progress.done == progress.total {
-            post_progress(number, &progress);
+            post_progress(number, part, &progress);
             give_way(0).await;
             gave_way = now();
         }
@@ -144,7 +192,7 @@ async fn run<T: Send + 'static>(number: u32, job: Job<'_, T>) -> Result<Vec<T>> 
 
 /// Runs a job's tasks on the pool.
 #[cfg(feature = "threads")]
-async fn run<T: Send + 'static>(number: u32, job: Job<'_, T>) -> Result<Vec<T>> {
+async fn run_part<T: Send + 'static>(number: u32, part: Part, job: Job<'_, T>) -> Result<Vec<T>> {
     let start = now();
     let mut run = Run::new(job);
     let (send, receive) = std::sync::mpsc::channel::<(usize, Result<T>)>();
@@ -170,7 +218,7 @@ async fn run<T: Send + 'static>(number: u32, job: Job<'_, T>) -> Result<Vec<T>> 
         match last {
             // More tasks first; the event loop at least 25 times a second.
             Some(progress) if now() - posted > 0.04 || progress.done == progress.total => {
-                post_progress(number, &progress);
+                post_progress(number, part, &progress);
                 give_way(0).await;
                 posted = now();
             }
@@ -189,10 +237,17 @@ fn session() -> Result<Session> {
     STATE.with_borrow(|s| s.session.clone()).ok_or_else(nothing_open)
 }
 
+fn source(file: JsValue) -> Result<Rc<dyn Source>> {
+    BlobSource::new(file.unchecked_into()).map(|s| Rc::new(s) as Rc<dyn Source>)
+}
+
 async fn open(job: u32, files: Array, curves: CurveSettings, allocation: AllocationSettings) -> Result<()> {
     let start = now();
     RUNNING.set(job);
-    let sources = files.iter().map(|f| BlobSource::new(f.unchecked_into()).map(|s| Rc::new(s) as Rc<dyn Source>)).collect::<Result<_>>()?;
+    let sources = files.iter().map(source).collect::<Result<Vec<_>>>()?;
+    if let Some(images) = images_in(&sources) {
+        return opened_images(job, DataUse::Test, images);
+    }
     match pipeline::open(sources)? {
         Opened::Model(mut session) => {
             post(&FromEngine::Opened { job, model: session.summary() });
@@ -273,16 +328,164 @@ async fn reconstruct(job: u32) -> Result<()> {
         None => {
             let session = session()?;
             let (_, _, layers) = encoded(job, &session).await?;
-            let mut file = Vec::new();
-            session.write(&layers, &mut file)?;
-            let name = pipeline::tq_name(&session.model.name);
-            Rc::new(TqFile::open(Rc::new(crate::io::source::BytesSource::new(name, file)))?)
+            Rc::new(session.tq(&layers)?)
         }
     };
     let tensors = run(job, pipeline::decode_job(&tq)).await?;
     let mut out = Parts::default();
     pipeline::rebuild(&tq, tensors, &mut out)?;
     post(&FromEngine::Reconstructed { job, file_name: tq.original_name.clone(), parts: out.finish() });
+    Ok(())
+}
+
+// Images, and networks run on them.
+
+/// The images in what was dropped where models are: archives may hold either.
+fn images_in(sources: &[Rc<dyn Source>]) -> Option<Dataset> {
+    let [source] = sources else { return None };
+    let name = source.name().to_ascii_lowercase();
+    let archive = [".npz", ".zip"].iter().any(|e| name.ends_with(e));
+    archive.then(|| data::open(vec![Entry { path: source.name().into(), source: source.clone() }]).ok()).flatten()
+}
+
+fn set_images(usage: DataUse, images: Option<Dataset>) {
+    IMAGES.with_borrow_mut(|i| i[usage as usize] = images);
+    STATE.with_borrow_mut(|s| s.references[usage as usize] = None);
+}
+
+fn opened_images(job: u32, usage: DataUse, images: Dataset) -> Result<()> {
+    let summary = images.summary.clone();
+    set_images(usage, Some(images));
+    post(&FromEngine::DataOpened { job, usage, summary: Some(summary) });
+    Ok(())
+}
+
+fn open_data(job: u32, usage: DataUse, files: Array) -> Result<()> {
+    let entry = |pair: JsValue| {
+        let pair: Array = pair.unchecked_into();
+        Ok(Entry { path: pair.get(0).as_string().unwrap_or_default(), source: source(pair.get(1))? })
+    };
+    opened_images(job, usage, data::open(files.iter().map(entry).collect::<Result<_>>()?)?)
+}
+
+fn images(usage: DataUse) -> Option<Dataset> {
+    IMAGES.with_borrow(|i| i[usage as usize].clone())
+}
+
+/// The open network, with its weights in memory. That of a `.tq` is decoded first.
+async fn runnable(job: u32) -> Result<Rc<Runnable>> {
+    let (tq, made) = STATE.with_borrow(|s| (s.tq.clone(), s.tq_runnable.clone()));
+    match (tq, made) {
+        (None, _) => session()?.runnable(),
+        (_, Some(made)) => Ok(made),
+        (Some(tq), None) => {
+            let tensors = run(job, pipeline::decode_job(&tq)).await?;
+            let runnable = Rc::new(evaluate::tq_runnable(&tq, tensors)?);
+            STATE.with_borrow_mut(|s| s.tq_runnable = Some(runnable.clone()));
+            Ok(runnable)
+        }
+    }
+}
+
+async fn network(job: u32) -> Result<()> {
+    RUNNING.set(job);
+    let images = images(DataUse::Test).or_else(|| images(DataUse::Calibration));
+    let (preprocessing, why_not) = match runnable(job).await {
+        Err(Error::Cancelled) => return Err(Error::Cancelled),
+        Err(e) => (None, Some(e)),
+        Ok(runnable) => match images.map(|images| (evaluate::preprocessing(&runnable, &images), images)) {
+            None => (None, None),
+            Some((Err(e), _)) => (None, Some(e)),
+            Some((Ok(p), images)) => (Some(p.clone()), Evaluator::new(&runnable, &images, p, Options::default()).err()),
+        },
+    };
+    post(&FromEngine::Network { job, preprocessing, why_not: why_not.map(|e| e.to_string()) });
+    Ok(())
+}
+
+/// What the open network gives on images; run only if it was not run on them before. `part` of the progress bar is its own.
+async fn on_images(job: u32, part: Part, evaluator: Evaluator, preprocessing: Preprocessing, usage: DataUse) -> Result<Rc<OnImages>> {
+    let known = STATE.with_borrow(|s| s.references[usage as usize].clone());
+    if let Some(known) = known.filter(|known| known.preprocessing == preprocessing) {
+        return Ok(known);
+    }
+    let start = now();
+    let results = run_part(job, part, evaluator.reference_job()).await?;
+    let reference = evaluator.reference(results);
+    let evaluation = evaluator.finish_reference(FULL_PRECISION, now() - start, &reference);
+    let on_images = Rc::new(OnImages { preprocessing, evaluator, reference, evaluation });
+    STATE.with_borrow_mut(|s| s.references[usage as usize] = Some(on_images.clone()));
+    Ok(on_images)
+}
+
+/// Encodes the current allocation and decodes it again, as a download would be: its tensors, and what it is called.
+async fn decoded(job: u32, session: &Session) -> Result<(Decoded, String)> {
+    let (allocation, settings, layers) = encoded(job, session).await?;
+    let tq = session.tq(&layers)?;
+    let report = session.report(&allocation, &settings, &layers)?.allocation;
+    let tensors = run(job, pipeline::decode_job(&tq)).await?;
+    Ok((evaluate::decoded(&tq, &tensors)?, format!("{:.2} bits per weight, {} bytes", report.rate, report.bytes)))
+}
+
+async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) -> Result<()> {
+    RUNNING.set(job);
+    let test = images(DataUse::Test).ok_or_else(|| Error::Setting("No test images are open; choose some first.".into()))?;
+    let runnable = runnable(job).await?;
+    let inputs = |images: &Dataset| match &preprocessing {
+        Some(p) => Ok(p.clone()),
+        None => evaluate::preprocessing(&runnable, images),
+    };
+    let p = inputs(&test)?;
+    let evaluator = Evaluator::new(&runnable, &test, p.clone(), Options::default())?;
+    let Some(session) = STATE.with_borrow(|s| s.session.clone()) else {
+        // A `.tq` alone: there is nothing to compare it with.
+        let alone = on_images(job, Part::whole(), evaluator, p, DataUse::Test).await?;
+        let (rate, bytes) =
+            STATE.with_borrow(|s| s.tq.as_ref().map(|tq| pipeline::describe(tq))).transpose()?.map_or((0.0, 0), |(_, a)| (a.rate, a.bytes));
+        let compressed = Evaluation { what: format!("{rate:.2} bits per weight, {bytes} bytes"), ..alone.evaluation.clone() };
+        let report = alone.evaluator.report(None, Some(compressed), Vec::new());
+        post(&FromEngine::Evaluated { job, report: Box::new(report) });
+        return Ok(());
+    };
+    let (decoded, what) = decoded(job, &session).await?;
+
+    // One bar for all runs of networks: each counts as many as it runs images, which cost the same.
+    let calibration = images(DataUse::Calibration).filter(|_| damage);
+    let layers = if damage { decoded.layers.iter().filter(|l| l.at.is_some()).count() as f64 } else { 0.0 };
+    let tests = evaluator.images() as f64;
+    let calibrator = match &calibration {
+        Some(images) => Some((inputs(images)?, images)),
+        None => None,
+    };
+    let calibrator = match calibrator {
+        Some((p, images)) => Some((Evaluator::new(&runnable, images, p.clone(), Options::default())?, p)),
+        None => None,
+    };
+    let others = calibrator.as_ref().map_or(0.0, |(e, _)| e.images() as f64);
+    let runs = [tests, tests, others, layers * if calibrator.is_some() { others } else { tests }];
+    let (all, start) = (runs.iter().sum::<f64>(), now());
+    let part = |run: usize| {
+        let before: f64 = runs[..run].iter().sum();
+        Part { from: before / all, to: (before + runs[run]) / all, start }
+    };
+
+    let tested = on_images(job, part(0), evaluator, p, DataUse::Test).await?;
+    let began = now();
+    let compressed = runnable.with_tensors(&decoded.tensors)?;
+    let results = run_part(job, part(1), tested.evaluator.compressed_job(&compressed, &tested.reference)?).await?;
+    let compressed = tested.evaluator.finish(what, now() - began, &results);
+    let damage = if damage {
+        let on = match calibrator {
+            Some((evaluator, p)) => on_images(job, part(2), evaluator, p, DataUse::Calibration).await?,
+            None => tested.clone(),
+        };
+        let results = run_part(job, part(3), on.evaluator.damage_job(&decoded, &on.reference)).await?;
+        on.evaluator.damage(&decoded, &results)
+    } else {
+        Vec::new()
+    };
+    let report = tested.evaluator.report(Some(tested.evaluation.clone()), Some(compressed), damage);
+    post(&FromEngine::Evaluated { job, report: Box::new(report) });
     Ok(())
 }
 

@@ -4,17 +4,31 @@
 //! handle and byte buffers are transferred, not copied ([`FromEngine::transfer`]).
 //!
 //! A job is one request and all its answers; the page numbers them upwards. Every job ends with exactly one of its result,
-//! [`FromEngine::Failed`] or [`FromEngine::Cancelled`]. A failed or cancelled `Open` leaves the model that was open before.
+//! [`FromEngine::Failed`] or [`FromEngine::Cancelled`]. A failed or cancelled `Open` leaves the model that was open before, a failed or
+//! cancelled `OpenData` the images. One job runs at a time, but `Allocate` may be asked for while `Evaluate` runs, which goes on with
+//! the allocation that it began with.
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{AllocationReport, AllocationSettings, CurveSettings, ModelSummary, RdCurves, Report};
+use crate::report::{
+    AllocationReport, AllocationSettings, CurveSettings, DataSummary, EvaluationReport, ModelSummary, Preprocessing, RdCurves, Report,
+};
+
+/// What images are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DataUse {
+    /// Statistics of the full-precision network; labels are not used.
+    Calibration,
+    /// Accuracy.
+    Test,
+}
 
 /// From the page to the engine.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToEngine {
     /// Opens a model (or a `.tq`) and, for a model, computes its curves: `Opened`, `Progress`…, `Curves`, `Allocated`.
-    /// A `.tq` ends with `Opened` (format `tq`) followed by `Allocated` (what the file holds); only `Reconstruct` applies then.
+    /// A `.tq` ends with `Opened` (format `tq`) followed by `Allocated` (what the file holds); only `Reconstruct` and `Evaluate` apply
+    /// then. A file that turns out to hold images becomes the test images instead: `DataOpened`, and the model stays.
     Open {
         /// Job number.
         job: u32,
@@ -52,6 +66,40 @@ pub enum ToEngine {
         /// Job number.
         job: u32,
     },
+    /// Opens images: `Progress`…, `DataOpened`. They stay until others are opened for the same use or `CloseData`; a new model keeps them.
+    OpenData {
+        /// Job number.
+        job: u32,
+        /// What they are for.
+        usage: DataUse,
+        /// A JavaScript array of `[path, File]` pairs; the path names the class folder.
+        #[serde(with = "serde_wasm_bindgen::preserve")]
+        files: js_sys::Array,
+    },
+    /// Forgets images: `DataOpened` without a summary.
+    CloseData {
+        /// Job number.
+        job: u32,
+        /// What they were for.
+        usage: DataUse,
+    },
+    /// Asks whether the open network can be run, and how the open images (those for tests first) would become its inputs: `Network`.
+    /// The answer holds until another model or other images are open. Reads the network's weights: the page asks once there are images.
+    Network {
+        /// Job number.
+        job: u32,
+    },
+    /// Runs the full-precision and the compressed network (the current allocation, or the open `.tq` alone) on the test images, and, if
+    /// `damage`, the network with one layer quantized at a time on the calibration images (or the test images, when there are none):
+    /// `Progress`…, `Evaluated`.
+    Evaluate {
+        /// Job number.
+        job: u32,
+        /// How images become inputs; none: as guessed.
+        preprocessing: Option<Preprocessing>,
+        /// Whether to find the damage done by each layer.
+        damage: bool,
+    },
     /// Stops this job. Answered by `Cancelled` for that job, unless it had ended.
     Cancel {
         /// Number of the job to stop.
@@ -75,13 +123,13 @@ pub enum FromEngine {
     Progress {
         /// Job number.
         job: u32,
-        /// What is being done: `reading`, `curves`, `encoding`, `decoding`.
+        /// What is being done: `curves`, `encoding`, `decoding`, `running`, `comparing`, `damage`
         stage: String,
-        /// The layer that was finished last.
+        /// The layer (of `running` and `comparing`, the images) that was finished last.
         layer: String,
-        /// Layers done.
+        /// Layers done (or batches of images; of `damage`, layers times batches).
         done: u32,
-        /// Layers in all.
+        /// Of how many.
         total: u32,
         /// Part of the work done, 0 to 1 (layers weigh by their cost).
         fraction: f64,
@@ -136,6 +184,31 @@ pub enum FromEngine {
         /// Its bytes: an array of `Uint8Array`s, to be put into one `Blob`.
         #[serde(with = "serde_wasm_bindgen::preserve")]
         parts: js_sys::Array,
+    },
+    /// Images were recognised, or forgotten.
+    DataOpened {
+        /// Job number.
+        job: u32,
+        /// What they are for.
+        usage: DataUse,
+        /// What they are; none when they were forgotten.
+        summary: Option<DataSummary>,
+    },
+    /// What was asked about the open network.
+    Network {
+        /// Job number.
+        job: u32,
+        /// How the open images would become its inputs; none when it cannot be run at all.
+        preprocessing: Option<Preprocessing>,
+        /// Why it cannot be run, or not on these images in this way: one sentence.
+        why_not: Option<String>,
+    },
+    /// Networks were run.
+    Evaluated {
+        /// Job number.
+        job: u32,
+        /// What they gave.
+        report: Box<EvaluationReport>,
     },
     /// The job failed; its one sentence.
     Failed {

@@ -2,85 +2,11 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import { accessibility, check, group, launch, longestGap, newPage, root, serve } from "./harness.mjs";
+import { accessibility, check, group, launch, longestGap, root, serve } from "./harness.mjs";
+import { cancelled, changed, download, hook, open, rate, ready, sample, shots, size, squares, status, text } from "./page.mjs";
 
-const shots = path.join(root, "target/e2e");
-fs.mkdirSync(shots, { recursive: true });
-const hook = (page, name) => page.locator(`[data-testid="${name}"]`);
-const text = async (page, name) => (await hook(page, name).textContent()).trim();
-const status = (page) => text(page, "status");
-const isError = (s) => s.startsWith("error: ");
-
-/** Waits until the status is `ready`, and fails on `error: …`. */
-async function ready(page, timeout = 60000) {
-  await page.waitForFunction(
-    () => /^(ready|error: )/.test(document.querySelector('[data-testid="status"]')?.textContent ?? ""),
-    null,
-    { timeout },
-  );
-  const now = await status(page);
-  if (isError(now)) throw new Error(now);
-}
-/** Waits until something has changed, and the page is ready again. */
-async function changed(page, read, before) {
-  for (let tries = 0; tries < 200 && (await read()) === before; tries++) await page.waitForTimeout(25);
-  await ready(page);
-  return read();
-}
-const size = async (page) => Number(await hook(page, "size-readout").getAttribute("data-bytes"));
-const rate = async (page) => Number(await hook(page, "rate-readout").getAttribute("data-rate"));
-
-/** Opens the page, and waits until its engine runs. */
-async function open(browser, url, options) {
-  const page = await newPage(browser, options);
-  await page.goto(url);
-  await hook(page, "status").waitFor();
-  await page.waitForFunction(() => /thread/.test(document.querySelector('[data-testid="engine-info"]')?.textContent ?? ""), null, { timeout: 30000 });
-  return page;
-}
-async function sample(page, name = "sample-resnet") {
-  await hook(page, name).click();
-  await hook(page, "size-readout").waitFor({ timeout: 60000 });
-  await ready(page);
-}
-/** Clicks, and returns the name and the content of what is downloaded. */
-async function download(page, name) {
-  const [file] = await Promise.all([page.waitForEvent("download", { timeout: 60000 }), hook(page, name).click()]);
-  const content = fs.readFileSync(await file.path());
-  await ready(page);
-  return { name: file.suggestedFilename(), content };
-}
-/** Cancels, and returns the milliseconds from the click to the page saying that the job is cancelled, measured in the page. */
-const cancelled = (page) =>
-  page.evaluate(
-    () =>
-      new Promise((resolve) => {
-        const start = performance.now();
-        document.querySelector('[data-testid="cancel"]').click();
-        const look = () => (document.querySelector(".said").textContent.startsWith("Cancelled") ? resolve(performance.now() - start) : setTimeout(look, 5));
-        look();
-      }),
-  );
 /** A column of the table, top to bottom. */
 const column = (page, index) => hook(page, "layer-table").locator(`tbody tr > :nth-child(${index})`).allTextContents();
-
-/** Writes a safetensors file of square layers, with rows of different variance. */
-function squares(file, count, width) {
-  const length = width * width * 4;
-  const header = {};
-  for (let i = 0; i < count; i++) header[`block${i}.weight`] = { dtype: "F32", shape: [width, width], data_offsets: [i * length, (i + 1) * length] };
-  const json = Buffer.from(JSON.stringify(header));
-  const prefix = Buffer.alloc(8);
-  prefix.writeBigUInt64LE(BigInt(json.length));
-  const values = new Float32Array(count * width * width);
-  let seed = 1;
-  for (let i = 0; i < values.length; i++) {
-    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-    values[i] = (seed / 2 ** 32 - 0.5) * (1 + (i % width) / 64);
-  }
-  fs.writeFileSync(file, Buffer.concat([prefix, json, Buffer.from(values.buffer)]));
-  return file;
-}
 
 const browser = await launch();
 const server = await serve();
@@ -425,6 +351,13 @@ await group("every state, in light and dark, wide and narrow, is accessible", as
       await look("empty");
       await sample(page);
       await look("ready");
+      await hook(page, "sample-test").click();
+      await hook(page, "find-damage").click();
+      await hook(page, "damage-list").waitFor({ timeout: 60000 });
+      await ready(page);
+      await page.locator(".preprocessing summary").click();
+      await hook(page, "damage-list").locator("tbody button").first().click();
+      await look("evaluated");
       const bad = path.join(shots, "cut.onnx");
       fs.writeFileSync(bad, "not a model");
       await hook(page, "model-input").setInputFiles(bad);

@@ -1,6 +1,10 @@
 //! Compiles the page and the two engines to Wasm.
 
-use std::{path::Path, process::Command, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
 
 use anyhow::{Context, Result};
 
@@ -97,6 +101,15 @@ impl Variant {
         say(&format!("{}, wasm-bindgen: {:.1} s", self.name, start.elapsed().as_secs_f64()));
         Ok(())
     }
+}
+
+/// The benchmark of networks: the numeric core of [`ENGINE_ST`] alone, in a module without imports.
+const SPEED: Variant = Variant { name: "speed", bin: "speed", features: "core", ..ENGINE_ST };
+
+/// Builds the benchmark of networks and gives the path of the module.
+pub fn speed() -> Result<PathBuf> {
+    run(SPEED.name, SPEED.cargo("build").args(["--example", SPEED.bin, "--profile", SPEED.profile]))?;
+    Ok(Path::new(SPEED.target_dir).join(TARGET).join(SPEED.profile).join("examples").join(SPEED.bin).with_extension("wasm"))
 }
 
 /// Builds both engines into `target/engine-st` and `target/engine-mt`.

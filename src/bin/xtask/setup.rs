@@ -59,19 +59,63 @@ pub fn browser() -> Result<Browser> {
     if let Some(browser) = find_browser()? {
         return Ok(browser);
     }
-    if output("id", &["-u"]).as_deref() == Some("0") && output("apt-get", &["--version"]).is_some() {
-        let apt = |arguments: &[&str]| {
-            let mut command = Command::new("apt-get");
-            command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(std::process::Stdio::null());
-            run(&format!("apt-get {}", arguments.join(" ")), &mut command)
-        };
-        apt(&["update"])?;
-        apt(&["install", "-y", "--no-install-recommends", "chromium", "chromium-driver"])?;
-    }
+    apt_install(&["chromium", "chromium-driver"])?;
     find_browser()?.context(
         "the browser tests need Chromium and chromedriver: install them (Debian: `apt-get install chromium chromium-driver`), \
          or set CHROMIUM and CHROMEDRIVER to their paths",
     )
+}
+
+/// Installs packages as root on a machine with apt-get; does nothing elsewhere.
+fn apt_install(packages: &[&str]) -> Result<()> {
+    if output("id", &["-u"]).as_deref() != Some("0") || output("apt-get", &["--version"]).is_none() {
+        return Ok(());
+    }
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(std::process::Stdio::null());
+        run(&format!("apt-get {}", arguments.join(" ")), &mut command)
+    };
+    apt(&["update"])?;
+    apt(&[&["install", "-y", "--no-install-recommends"], packages].concat())
+}
+
+/// The folder with ONNX's own tests of its operators, out of the `onnx` package for Python. It is downloaded once, as pip is configured,
+/// and only its data are used: nothing of it is installed or run.
+pub fn onnx_tests() -> Result<PathBuf> {
+    const REQUIREMENTS: &str = "tests/conformance-requirements.txt";
+    let folder = Path::new("target/onnx-tests");
+    let data = folder.join("onnx/backend/test/data");
+    let wanted = fs::read(REQUIREMENTS)?;
+    let done = folder.join("requirements.txt");
+    if !fs::read(&done).is_ok_and(|done| done == wanted) {
+        let pip = || output("python3", &["-m", "pip", "--version"]);
+        if pip().is_none() {
+            apt_install(&["python3", "python3-pip"])?;
+        }
+        pip().context("ONNX's tests are fetched with pip: install Python 3 with pip (Debian: `apt-get install python3-pip`)")?;
+        if folder.exists() {
+            fs::remove_dir_all(folder)?;
+        }
+        let mut download = Command::new("python3");
+        download.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", REQUIREMENTS]);
+        // One wheel for all machines.
+        download.args(["--implementation", "cp", "--python-version", "3.12", "--abi", "abi3"]);
+        download.args(["--platform", "manylinux_2_28_x86_64", "--dest"]).arg(folder);
+        run("ONNX's tests", &mut download)?;
+        for entry in fs::read_dir(folder)? {
+            let wheel = entry?.path();
+            if wheel.extension().is_some_and(|e| e == "whl") {
+                run("unpacking them", Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(folder))?;
+                fs::remove_file(wheel)?;
+            }
+        }
+        if !data.join("node").is_dir() {
+            bail!("the package in {REQUIREMENTS} has no tests in {}", data.display());
+        }
+        fs::write(done, wanted)?;
+    }
+    Ok(fs::canonicalize(data)?)
 }
 
 fn find_browser() -> Result<Option<Browser>> {

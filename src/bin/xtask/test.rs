@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    build::{ENGINE_MT, ENGINE_ST, Variant},
+    build::{self, ENGINE_MT, ENGINE_ST, Variant},
     command::{cargo, run, run_lines, say},
     dist,
     setup::{self, BROWSER_TESTS, Browser},
@@ -46,7 +46,8 @@ pub fn test(only: Option<Part>) -> Result<()> {
     }
     let mut suites = Vec::new();
     if wanted(Part::Native) {
-        suites.push(suite("native", cargo().args(["test", "--no-fail-fast", "--features", "ui"]))?);
+        let onnx = setup::onnx_tests()?;
+        suites.push(suite("native", cargo().args(["test", "--no-fail-fast", "--features", "ui"]).env("WATERFILL_ONNX", onnx))?);
     }
     if let Some(browser) = browser {
         if wanted(Part::Wasm) {
@@ -95,11 +96,13 @@ fn counts(line: &str) -> Option<(usize, usize)> {
     Some((passed, failed))
 }
 
-/// Prints the times from opening a large file to its curves: natively, then in the browser.
+/// Prints the times of whole networks, and from opening a large file to its curves: natively, then in the browser.
 pub fn bench() -> Result<()> {
     setup::toolchain()?;
     let browser = setup::browser()?;
     setup::node()?;
+    run("networks, native", cargo().args(["bench", "--bench", "networks"]))?;
+    run("networks, browser", node("speed.mjs", &browser)?.arg(build::speed()?))?;
     run("native benchmark", cargo().args(["bench", "--bench", "open_to_curve"]))?;
     dist::build()?;
     run("browser benchmark", &mut node("bench.mjs", &browser)?)

@@ -1,11 +1,13 @@
 //! ONNX: a `ModelProto` in Protocol Buffers, which has no magic number.
 //!
-//! Three passes: [`walk`] records where tensors and nodes stand, [`roles`] decides from the graph what each tensor is for, and
-//! [`rebuild`] cuts the tensor data out of the file. All else, the graph and its metadata, stays verbatim, and enclosing
-//! lengths are rewritten only where data moved: from external files and from typed fields into `raw_data`.
+//! Four passes: [`walk`] records where tensors and nodes stand, [`roles`] decides from the graph what each tensor is for,
+//! [`rebuild`] cuts the tensor data out of the file, and [`graph`] reads the network, so that it can be run. All but the tensor
+//! data stays verbatim, and enclosing lengths are rewritten only where data moved: from external files and from typed fields
+//! into `raw_data`.
 //!
 //! Tensors inside of subgraphs (If, Loop, Scan), functions and attributes are never layers; they pass through untouched.
 
+mod graph;
 mod rebuild;
 mod roles;
 mod walk;
@@ -50,9 +52,16 @@ pub(crate) fn open(source: Rc<dyn Source>, others: &[Rc<dyn Source>]) -> Result<
     let roles = roles::assign(source.name(), &found)?;
     let mut table = Table::new(source.name());
     let mut used = vec![false; others.len()];
-    let skeleton = rebuild::skeleton(&cached, &found, &roles, others, &mut used, &mut table)?;
+    let (skeleton, placed) = rebuild::skeleton(&cached, &found, &roles, others, &mut used, &mut table)?;
 
     let mut notes = Vec::new();
+    let graph = match graph::read(&*cached, &found, &placed, &table) {
+        Ok(graph) => Some(Rc::new(graph)),
+        Err(e) => {
+            notes.push(format!("The model can be compressed but not run: {e}"));
+            None
+        }
+    };
     let exact: Vec<&TensorInfo> =
         table.infos.iter().filter(|t| t.role == Role::Exact && t.dtype.is_float() && t.shape.len() > 1 && t.elements() >= 1024).collect();
     if let Some(first) = exact.first() {
@@ -75,6 +84,7 @@ pub(crate) fn open(source: Rc<dyn Source>, others: &[Rc<dyn Source>]) -> Result<
         skeleton,
         reader: Rc::new(table),
         notes,
+        graph,
     };
     Ok((model, used))
 }

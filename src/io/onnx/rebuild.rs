@@ -26,7 +26,8 @@ struct Edit {
     inserted: u64,
 }
 
-/// Builds table and skeleton. `used` is set for those of `others` that hold external data.
+/// Builds table and skeleton; the second result tells where in the table each tensor of the walk is. `used` is set for those of
+/// `others` that hold external data.
 pub(super) fn skeleton(
     source: &Rc<dyn Source>,
     walk: &Walk,
@@ -34,18 +35,21 @@ pub(super) fn skeleton(
     others: &[Rc<dyn Source>],
     used: &mut [bool],
     table: &mut Table,
-) -> Result<Skeleton> {
+) -> Result<(Skeleton, Vec<Option<usize>>)> {
     let mut edits = Vec::new();
+    let mut placed = Vec::with_capacity(walk.tensors.len());
     let mut initializers = HashSet::new();
     for (tensor, role) in walk.tensors.iter().zip(roles) {
         if tensor.found == Found::Initializer && !initializers.insert(&*tensor.name) {
             return Err(bad(source.name(), "two tensors have this name", "export the model again with unique names").tensor(&tensor.name));
         }
+        let before = table.infos.len();
         place(source, walk, tensor, *role, others, used, table, &mut edits).map_err(|e| e.tensor(&tensor.name))?;
+        placed.push((table.infos.len() > before).then_some(before));
     }
     lengths(walk, &mut edits);
     edits.sort_by_key(|edit| edit.range.start);
-    cut(source, edits)
+    Ok((cut(source, edits)?, placed))
 }
 
 /// Bits per element of an ONNX data type, and the float type it is. `None` for strings and types not known.

@@ -1,0 +1,98 @@
+//! The benchmark of networks in Wasm: a module without imports that `tests/browser/speed.mjs` loads and times. It is not the engine, so
+//! that the engine carries nothing of it.
+
+fn main() {}
+
+#[cfg(target_arch = "wasm32")]
+#[path = "architectures/mod.rs"]
+mod architectures;
+
+#[cfg(target_arch = "wasm32")]
+mod exports {
+    use std::{
+        alloc::{GlobalAlloc, Layout, System},
+        cell::RefCell,
+        hint::black_box,
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
+    use waterfill::nn::{
+        Network,
+        kernel::{Matrix, packed, product},
+    };
+
+    use super::architectures;
+
+    /// Counts bytes.
+    struct Counting;
+
+    static LIVE: AtomicUsize = AtomicUsize::new(0);
+    static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+    #[global_allocator]
+    static ALLOCATOR: Counting = Counting;
+
+    // SAFETY: everything is passed on to the system's allocator.
+    unsafe impl GlobalAlloc for Counting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            PEAK.fetch_max(LIVE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+            unsafe { System.alloc(layout) }
+        }
+        unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+            PEAK.fetch_max(LIVE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+            unsafe { System.alloc_zeroed(layout) }
+        }
+        unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+            LIVE.fetch_sub(layout.size(), Relaxed);
+            unsafe { System.dealloc(pointer, layout) }
+        }
+    }
+
+    thread_local! {
+        static NETWORK: RefCell<Option<Network>> = const { RefCell::new(None) };
+    }
+
+    /// Builds network `which` of [`architectures::ALL`] and gives its multiplications.
+    #[unsafe(no_mangle)]
+    extern "C" fn build(which: usize, images: usize) -> f64 {
+        let network = architectures::network(architectures::ALL[which].0, images);
+        let multiplications = network.multiplications() as f64;
+        NETWORK.set(Some(network));
+        multiplications
+    }
+
+    /// Runs it forward, or forward and back.
+    #[unsafe(no_mangle)]
+    extern "C" fn run(gradient: bool) {
+        NETWORK.with_borrow(|network| architectures::run(network.as_ref().expect("built before"), gradient));
+    }
+
+    /// Most bytes alive since the last call, above those alive then: without the weights, with their gradients.
+    #[unsafe(no_mangle)]
+    extern "C" fn peak() -> f64 {
+        static SINCE: AtomicUsize = AtomicUsize::new(0);
+        let live = LIVE.load(Relaxed);
+        (PEAK.swap(live, Relaxed) - SINCE.swap(live, Relaxed)) as f64
+    }
+
+    /// Tiles of the kernel alone, on panels that stay in the first cache; gives multiplications.
+    #[unsafe(no_mangle)]
+    extern "C" fn tiles(count: usize) -> f64 {
+        let (a, b) = (architectures::noise(256 * packed::ROWS, 1), architectures::noise(256 * packed::COLUMNS, 2));
+        for _ in 0..count {
+            black_box(packed::tile(black_box(&a), black_box(&b)));
+        }
+        (count * 256 * packed::ROWS * packed::COLUMNS) as f64
+    }
+
+    /// Products of 256×256 matrices; gives multiplications.
+    #[unsafe(no_mangle)]
+    extern "C" fn products(count: usize) -> f64 {
+        let (a, b, mut c) = (architectures::noise(65536, 1), architectures::noise(65536, 2), vec![0.0; 65536]);
+        for _ in 0..count {
+            product(256, 256, 256, Matrix::rows(&a, 256), Matrix::rows(&b, 256), &mut c, 256, false);
+            black_box(&c);
+        }
+        (count * 256 * 256 * 256) as f64
+    }
+}

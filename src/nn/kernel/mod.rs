@@ -1,0 +1,163 @@
+//! The matrix product everything rests on: own 4×8 SIMD kernel in Wasm ([`packed`]), the `gemm` crate natively, whose kernel for Wasm
+//! is slower. One thread; sums run in an order that depends on sizes only.
+
+#[cfg(any(test, target_arch = "wasm32"))]
+pub mod packed;
+
+/// A matrix in a slice: element `(i, j)` at `i·rows + j·columns`.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrix<'a> {
+    /// The elements.
+    pub data: &'a [f32],
+    /// Distance of rows.
+    pub rows: usize,
+    /// Distance of columns.
+    pub columns: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// A matrix whose rows follow each other, `stride` apart.
+    pub fn rows(data: &'a [f32], stride: usize) -> Matrix<'a> {
+        Matrix { data, rows: stride, columns: 1 }
+    }
+
+    /// Its transpose.
+    pub fn t(self) -> Matrix<'a> {
+        Matrix { data: self.data, rows: self.columns, columns: self.rows }
+    }
+
+    /// Whether `m×n` elements lie inside the slice.
+    fn holds(&self, m: usize, n: usize) -> bool {
+        m == 0 || n == 0 || (m - 1) * self.rows + (n - 1) * self.columns < self.data.len()
+    }
+}
+
+/// `C ← A·B` or `C ← C + A·B` with `A` `m×k`, `B` `k×n`, and `C` `m×n` in rows `stride` apart.
+///
+/// # Panics
+/// When a matrix is larger than its slice, or rows of `C` overlap.
+#[allow(clippy::too_many_arguments)]
+pub fn product(m: usize, k: usize, n: usize, a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], stride: usize, add: bool) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(a.holds(m, k) && b.holds(k, n), "a factor of {m}×{k}×{n} is larger than its slice");
+    assert!(stride >= n || m == 1, "rows of {n}, {stride} apart");
+    assert!((m - 1) * stride + n <= c.len(), "the product {m}×{n} is larger than its slice");
+    if k == 0 {
+        if !add {
+            (0..m).for_each(|i| c[i * stride..][..n].fill(0.0));
+        }
+        return;
+    }
+    #[cfg(target_arch = "wasm32")]
+    packed::product(m, k, n, a, b, c, stride, add);
+    // SAFETY: the asserts above bound every element that the strides reach, and rows of C are apart.
+    #[cfg(not(target_arch = "wasm32"))]
+    unsafe {
+        let (a_rows, a_columns) = (a.rows as isize, a.columns as isize);
+        let (b_rows, b_columns) = (b.rows as isize, b.columns as isize);
+        let (a, b, c) = (a.data.as_ptr(), b.data.as_ptr(), c.as_mut_ptr());
+        let one = gemm::Parallelism::None;
+        gemm::gemm(m, n, k, c, 1, stride as isize, add, a, a_columns, a_rows, b, b_columns, b_rows, 1.0, 1.0, false, false, false, one);
+    }
+}
+
+/// `Σ aᵢ·bᵢ`, in 16 sums that the compiler makes vectors of.
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 16];
+    let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
+    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+/// `Σ aᵢ`, in 16 sums.
+pub fn sum(a: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 16];
+    let a = a.chunks_exact(16);
+    let rest: f32 = a.remainder().iter().sum();
+    for a in a {
+        for (sum, a) in sums.iter_mut().zip(a) {
+            *sum += a;
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::noise;
+
+    type Product = fn(usize, usize, usize, Matrix<'_>, Matrix<'_>, &mut [f32], usize, bool);
+
+    /// Compares with a product in `f64`; `C` lies in a slice with guard values that must stay.
+    fn check(product: Product, [m, k, n]: [usize; 3], transposed: [bool; 2], gap: usize, add: bool) {
+        let (a, b) = (noise((m + gap) * (k + gap), 1), noise((k + gap) * (n + gap), 2));
+        let matrix = |data, rows: usize, columns: usize, transposed| {
+            if transposed { Matrix::rows(data, rows + gap).t() } else { Matrix::rows(data, columns + gap) }
+        };
+        let (a, b) = (matrix(&a, m, k, transposed[0]), matrix(&b, k, n, transposed[1]));
+        let before = noise(m * (n + gap), 3);
+        let mut c = before.clone();
+        product(m, k, n, a, b, &mut c, n + gap, add);
+        for i in 0..m {
+            for j in 0..n + gap {
+                let at = i * (n + gap) + j;
+                if j >= n {
+                    assert_eq!(c[at], before[at], "guard {i} {j}");
+                    continue;
+                }
+                let term = |p| f64::from(a.data[i * a.rows + p * a.columns]) * f64::from(b.data[p * b.rows + j * b.columns]);
+                let exact = (0..k).map(term).sum::<f64>() + if add { f64::from(before[at]) } else { 0.0 };
+                assert!((f64::from(c[at]) - exact).abs() < 1e-6 * (k as f64 + 1.0), "{m}×{k}×{n} at {i} {j}: {} {exact}", c[at]);
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_all_sizes_and_layouts() {
+        let sizes = [
+            [0, 3, 2],
+            [3, 0, 2],
+            [3, 2, 0],
+            [1, 1, 1],
+            [1, 300, 1],
+            [4, 8, 8],
+            [5, 7, 9],
+            [3, 513, 530],
+            [70, 2, 17],
+            [13, 260, 8],
+            [1, 9, 33],
+            [33, 9, 1],
+        ];
+        for size in sizes {
+            for code in 0..16 {
+                let bit = |i| code >> i & 1 == 1;
+                let gap = if bit(2) { 3 } else { 0 };
+                check(product, size, [bit(0), bit(1)], gap, bit(3));
+                if !size.contains(&0) {
+                    check(packed::product, size, [bit(0), bit(1)], gap, bit(3));
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "larger than its slice")]
+    fn a_short_slice_is_not_read() {
+        product(2, 2, 2, Matrix::rows(&[1.0; 3], 2), Matrix::rows(&[1.0; 4], 2), &mut [0.0; 4], 2, false);
+    }
+
+    #[test]
+    fn sums_in_sixteen_parts() {
+        let (a, b): (Vec<f32>, Vec<f32>) = (0..37).map(|i| (i as f32, (i % 3) as f32)).unzip();
+        assert_eq!((sum(&a), dot(&a, &b)), (666.0, a.iter().zip(&b).map(|(a, b)| a * b).sum()));
+        assert_eq!((sum(&[]), dot(&[], &[])), (0.0, 0.0));
+    }
+}

@@ -1,0 +1,680 @@
+//! A network: operators in the order they run, on values of known shapes. Built by [`Builder`], run by [`Network::forward`] and
+//! [`Network::gradient`].
+//!
+//! Memory follows a plan of last readers: a value is freed, or overwritten in place, by the last operator that reads it. A reverse
+//! pass keeps only what [`Operator::needs`] names, and drops that as it goes. Nothing here runs in parallel: whoever has several
+//! batches runs them on several threads, each with its own activations, on the same weights.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+use super::{Needs, Operator, Tape, Tensor, Value};
+use crate::limits;
+
+/// A value of a network: an input, a constant, or what an operator gives.
+pub type ValueId = usize;
+
+/// Sees layers while a network runs. A layer is a weight tensor of the model (its number is that of
+/// [`crate::io::Model::layers`]); what it is given is dropped when the call returns.
+pub trait Hooks {
+    /// The input of the operator that uses the layer's weights.
+    fn input(&mut self, _layer: usize, _x: &Tensor) {}
+    /// Its output, before bias additions and activations that are operators of their own.
+    fn output(&mut self, _layer: usize, _y: &Tensor) {}
+    /// Whether the derivative by this layer's weights is wanted.
+    fn wants_gradient(&self, _layer: usize) -> bool {
+        true
+    }
+    /// The derivative of `Σ ⟨seed, output⟩` by the layer's weights, in the order of the tensor in the file; once per layer, also when
+    /// several operators share the weights.
+    fn gradient(&mut self, _layer: usize, _gradient: Tensor) {}
+}
+
+/// Sees nothing and wants no gradient by weights.
+pub struct NoHooks;
+
+impl Hooks for NoHooks {
+    fn wants_gradient(&self, _layer: usize) -> bool {
+        false
+    }
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone)]
+enum Origin {
+    /// Input of the network with this position.
+    Input(usize),
+    /// A constant; the weight of this layer, if of one.
+    Constant(Arc<Tensor>, Option<usize>),
+    /// An operator.
+    Step,
+}
+
+/// A value: its shape and origin. `weights` is the layer when the value depends on its weights and constants only.
+#[derive(Debug, Clone)]
+struct Info {
+    shape: Vec<usize>,
+    origin: Origin,
+    weights: Option<usize>,
+}
+
+impl Info {
+    fn bytes(&self) -> u64 {
+        4 * self.shape.iter().map(|&d| d as u64).product::<u64>()
+    }
+    fn constant(&self) -> Option<&Tensor> {
+        if let Origin::Constant(tensor, _) = &self.origin { Some(tensor) } else { None }
+    }
+}
+
+/// An operator and the values it works on.
+#[derive(Debug, Clone)]
+struct Step {
+    operator: Arc<dyn Operator>,
+    node: String,
+    inputs: Vec<ValueId>,
+    outputs: Vec<ValueId>,
+    /// The layer whose weights meet data here, and the position of the data among the inputs.
+    layer: Option<(usize, usize)>,
+}
+
+/// A network of fixed shapes. Cheap to clone; may be run from any number of threads at once.
+#[derive(Debug, Clone)]
+pub struct Network {
+    plan: Arc<Plan>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    values: Vec<Info>,
+    steps: Vec<Step>,
+    inputs: Vec<ValueId>,
+    outputs: Vec<ValueId>,
+    /// First and last step that reads a value; `(MAX, 0)` when none does. Outputs of the network are read last by `MAX`.
+    readers: Vec<(usize, usize)>,
+}
+
+/// What a reverse pass needs of the forward pass.
+struct Reverse {
+    /// Per step, which inputs have to be differentiated by.
+    wanted: Vec<Vec<bool>>,
+    /// Per value, the first step that needs it; `MAX` when none does.
+    first_need: Vec<usize>,
+}
+
+impl Plan {
+    fn reverse(&self, wants_value: impl Fn(ValueId) -> bool) -> Reverse {
+        let mut depends: Vec<bool> = (0..self.values.len()).map(wants_value).collect();
+        let mut first_need = vec![usize::MAX; self.values.len()];
+        let wanted = self.steps.iter().enumerate().map(|(i, step)| {
+            let wanted: Vec<bool> = step.inputs.iter().map(|&v| depends[v]).collect();
+            if wanted.contains(&true) {
+                step.outputs.iter().for_each(|&v| depends[v] = true);
+                let Needs { inputs, outputs } = step.operator.needs(&wanted);
+                let needed = |flags: Vec<bool>, values: &[ValueId]| -> Vec<ValueId> {
+                    flags.into_iter().zip(values).filter(|(flag, _)| *flag).map(|(_, &v)| v).collect()
+                };
+                for v in needed(inputs, &step.inputs).into_iter().chain(needed(outputs, &step.outputs)) {
+                    first_need[v] = first_need[v].min(i);
+                }
+            }
+            wanted
+        });
+        let wanted = wanted.collect();
+        Reverse { wanted, first_need }
+    }
+}
+
+/// Values while a network runs, by [`ValueId`]; constants are not here.
+struct Store<'a> {
+    plan: &'a Plan,
+    slots: Vec<Option<Tensor>>,
+}
+
+impl Store<'_> {
+    fn get(&self, v: ValueId) -> Option<&Tensor> {
+        self.plan.values[v].constant().or(self.slots[v].as_ref())
+    }
+}
+
+impl Network {
+    /// Shapes of the inputs.
+    pub fn input_shapes(&self) -> Vec<Vec<usize>> {
+        self.plan.inputs.iter().map(|&v| self.plan.values[v].shape.clone()).collect()
+    }
+
+    /// Shapes of the outputs.
+    pub fn output_shapes(&self) -> Vec<Vec<usize>> {
+        self.plan.outputs.iter().map(|&v| self.plan.values[v].shape.clone()).collect()
+    }
+
+    /// The layers whose weights take part, rising.
+    pub fn layers(&self) -> Vec<usize> {
+        let mut layers: Vec<usize> = self.plan.steps.iter().filter_map(|s| s.layer.map(|l| l.0)).collect();
+        layers.sort_unstable();
+        layers.dedup();
+        layers
+    }
+
+    /// Names of the nodes, in the order they run.
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, &dyn Operator)> {
+        self.plan.steps.iter().map(|s| (s.node.as_str(), &*s.operator))
+    }
+
+    /// Runs the network.
+    ///
+    /// # Panics
+    /// When the inputs do not have the shapes of [`Network::input_shapes`].
+    pub fn forward(&self, inputs: Vec<Tensor>, hooks: &mut dyn Hooks) -> Vec<Tensor> {
+        let mut store = self.store(inputs);
+        self.run(&mut store, None, hooks);
+        self.take_outputs(&mut store)
+    }
+
+    /// Runs it and goes back: `seed` turns the outputs into the vectors `v` that are multiplied with the Jacobian. Returns the outputs
+    /// and, for each input for which it is asked, the derivative of `Σ ⟨v, output⟩` by it.
+    ///
+    /// # Panics
+    /// When inputs or seeds do not have the shapes of the network's inputs or outputs.
+    pub fn gradient(
+        &self,
+        inputs: Vec<Tensor>,
+        wanted_inputs: &[bool],
+        seed: &mut dyn FnMut(&[Tensor]) -> Vec<Tensor>,
+        hooks: &mut dyn Hooks,
+    ) -> (Vec<Tensor>, Vec<Option<Tensor>>) {
+        let plan = &*self.plan;
+        let reverse = plan.reverse(|v| match plan.values[v].origin {
+            Origin::Input(i) => wanted_inputs.get(i).copied().unwrap_or(false),
+            Origin::Constant(_, layer) => layer.is_some_and(|l| hooks.wants_gradient(l)),
+            Origin::Step => false,
+        });
+        let mut store = self.store(inputs);
+        let mut aux = vec![Vec::new(); plan.steps.len()];
+        self.run(&mut store, Some((&reverse, &mut aux)), hooks);
+        let outputs: Vec<Tensor> = plan.outputs.iter().map(|&v| store.get(v).expect("an output has no later reader").clone()).collect();
+        let seeds = seed(&outputs);
+        assert_eq!(seeds.len(), outputs.len(), "seeds");
+        let mut cotangents: Vec<Option<Tensor>> = vec![None; plan.values.len()];
+        for ((&v, seed), output) in plan.outputs.iter().zip(seeds).zip(&outputs) {
+            assert_eq!(seed.shape, output.shape, "shape of a seed");
+            accumulate(&mut cotangents[v], seed);
+            if reverse.first_need[v] == usize::MAX {
+                store.slots[v] = None;
+            }
+        }
+        for i in (0..plan.steps.len()).rev() {
+            self.step_back(i, &reverse, &mut store, std::mem::take(&mut aux[i]), &mut cotangents, hooks);
+        }
+        let by_input = plan.inputs.iter().enumerate().map(|(i, &v)| {
+            let wanted = wanted_inputs.get(i).copied().unwrap_or(false);
+            wanted.then(|| cotangents[v].take().unwrap_or_else(|| Tensor::zeros(plan.values[v].shape.clone())))
+        });
+        let by_input = by_input.collect();
+        (outputs, by_input)
+    }
+
+    fn store(&self, inputs: Vec<Tensor>) -> Store<'_> {
+        assert_eq!(inputs.len(), self.plan.inputs.len(), "inputs of the network");
+        let mut slots: Vec<Option<Tensor>> = vec![None; self.plan.values.len()];
+        for (&v, input) in self.plan.inputs.iter().zip(inputs) {
+            assert_eq!(input.shape, self.plan.values[v].shape, "shape of an input");
+            slots[v] = Some(input);
+        }
+        Store { plan: &self.plan, slots }
+    }
+
+    fn take_outputs(&self, store: &mut Store<'_>) -> Vec<Tensor> {
+        let plan = &*self.plan;
+        let mut outputs = Vec::with_capacity(plan.outputs.len());
+        for (i, &v) in plan.outputs.iter().enumerate() {
+            let again = plan.outputs[i + 1..].contains(&v);
+            let moved = if again { None } else { store.slots[v].take() };
+            outputs.push(moved.unwrap_or_else(|| store.get(v).expect("an output has no later reader").clone()));
+        }
+        outputs
+    }
+
+    /// The forward pass. With `record` it keeps what the reverse pass needs.
+    fn run(&self, store: &mut Store<'_>, record: Option<(&Reverse, &mut [Vec<u32>])>, hooks: &mut dyn Hooks) {
+        let plan = &*self.plan;
+        let (reverse, mut aux) = record.unzip();
+        for (i, step) in plan.steps.iter().enumerate() {
+            let kept = |v: ValueId| reverse.is_some_and(|r| r.first_need[v] != usize::MAX);
+            let dies = |v: ValueId| plan.readers[v].1 == i && !kept(v);
+            if let Some((layer, data)) = step.layer {
+                hooks.input(layer, store.get(step.inputs[data]).expect("a value lives until its last reader"));
+            }
+            let once = |v: ValueId| step.inputs.iter().filter(|&&other| other == v).count() == 1;
+            let mut owned: Vec<Option<Tensor>> = Vec::with_capacity(step.inputs.len());
+            for &v in &step.inputs {
+                owned.push(if dies(v) && once(v) { store.slots[v].take() } else { None });
+            }
+            let values: Vec<Value<'_>> = step
+                .inputs
+                .iter()
+                .zip(owned)
+                .map(|(&v, own)| match own {
+                    Some(tensor) => Cow::Owned(tensor),
+                    None => Cow::Borrowed(store.get(v).expect("a value lives until its last reader")),
+                })
+                .collect();
+            let active = reverse.is_some_and(|r| r.wanted[i].contains(&true));
+            let aside = aux.as_mut().filter(|_| active).map(|aux| &mut aux[i]);
+            let outputs = step.operator.forward(values, aside);
+            for &v in &step.inputs {
+                if dies(v) {
+                    store.slots[v] = None;
+                }
+            }
+            if let (Some((layer, _)), Some(output)) = (step.layer, outputs.first()) {
+                hooks.output(layer, output);
+            }
+            for (&v, output) in step.outputs.iter().zip(outputs) {
+                debug_assert_eq!(output.shape, plan.values[v].shape, "{}: shape of an output", step.node);
+                // An output nobody reads and nobody asked for is dropped.
+                let read = plan.readers[v].1 > i || kept(v);
+                store.slots[v] = read.then_some(output);
+            }
+        }
+    }
+
+    /// Reverses one step: from the cotangents of its outputs to those of its inputs.
+    fn step_back(
+        &self,
+        i: usize,
+        reverse: &Reverse,
+        store: &mut Store<'_>,
+        aux: Vec<u32>,
+        cotangents: &mut [Option<Tensor>],
+        hooks: &mut dyn Hooks,
+    ) {
+        let plan = &*self.plan;
+        let step = &plan.steps[i];
+        let wanted = &reverse.wanted[i];
+        let given: Vec<Option<Tensor>> = step.outputs.iter().map(|&v| cotangents[v].take()).collect();
+        if wanted.contains(&true) && given.iter().any(Option::is_some) {
+            let shape = |&v: &ValueId| plan.values[v].shape.as_slice();
+            let (inputs, outputs): (Vec<_>, Vec<_>) =
+                (step.inputs.iter().map(|&v| store.get(v)).collect(), step.outputs.iter().map(|&v| store.get(v)).collect());
+            let (input_shapes, output_shapes): (Vec<_>, Vec<_>) =
+                (step.inputs.iter().map(shape).collect(), step.outputs.iter().map(shape).collect());
+            let tape = Tape { inputs: &inputs, outputs: &outputs, input_shapes: &input_shapes, output_shapes: &output_shapes, aux: &aux };
+            let derivatives = step.operator.vjp(&tape, given, wanted);
+            for ((&v, wanted), derivative) in step.inputs.iter().zip(wanted).zip(derivatives) {
+                if let (true, Some(derivative)) = (wanted, derivative) {
+                    debug_assert_eq!(derivative.shape, plan.values[v].shape, "{}: shape of a derivative", step.node);
+                    accumulate(&mut cotangents[v], derivative);
+                }
+            }
+        }
+        for &v in step.inputs.iter().chain(&step.outputs) {
+            if reverse.first_need[v] >= i {
+                store.slots[v] = None;
+            }
+        }
+        for (&v, wanted) in step.inputs.iter().zip(wanted) {
+            if let (true, true, Origin::Constant(tensor, Some(layer))) = (*wanted, plan.readers[v].0 == i, &plan.values[v].origin)
+                && let Some(gradient) = cotangents[v].take().or_else(|| Some(Tensor::zeros(tensor.shape.clone())))
+            {
+                hooks.gradient(*layer, gradient);
+            }
+        }
+    }
+
+    /// Most bytes of activations alive at once (and of cotangents, for a gradient by all layers), by the plan: without
+    /// weights, their gradients, and the operators' scratch memory, and as if nothing ran in place.
+    pub fn peak_bytes(&self, gradient: bool) -> u64 {
+        let plan = &*self.plan;
+        let reverse = plan.reverse(|v| gradient && matches!(plan.values[v].origin, Origin::Constant(_, Some(_))));
+        let size = |v: ValueId| if plan.values[v].constant().is_some() { 0 } else { plan.values[v].bytes() };
+        let mut live: u64 = plan.inputs.iter().map(|&v| size(v)).sum();
+        let mut peak = live;
+        let mut held = vec![false; plan.values.len()];
+        plan.inputs.iter().for_each(|&v| held[v] = true);
+        for (i, step) in plan.steps.iter().enumerate() {
+            for &v in &step.outputs {
+                live += size(v);
+                held[v] = true;
+            }
+            peak = peak.max(live);
+            for &v in step.inputs.iter().chain(&step.outputs) {
+                if held[v] && plan.readers[v].1 <= i && reverse.first_need[v] == usize::MAX {
+                    live -= size(v);
+                    held[v] = false;
+                }
+            }
+        }
+        if gradient {
+            // Cotangents are as large as values; one exists from the last reader's turn, which comes first, to the producer's.
+            let mut has = vec![false; plan.values.len()];
+            for &v in &plan.outputs {
+                live += size(v);
+                has[v] = true;
+            }
+            for (i, step) in plan.steps.iter().enumerate().rev() {
+                for (&v, _) in step.inputs.iter().zip(&reverse.wanted[i]).filter(|(_, wanted)| **wanted) {
+                    if !std::mem::replace(&mut has[v], true) {
+                        live += size(v);
+                    }
+                }
+                peak = peak.max(live);
+                for &v in &step.outputs {
+                    if std::mem::take(&mut has[v]) {
+                        live -= size(v);
+                    }
+                }
+                for &v in step.inputs.iter().chain(&step.outputs) {
+                    if held[v] && reverse.first_need[v] >= i {
+                        live -= size(v);
+                        held[v] = false;
+                    }
+                }
+            }
+        }
+        peak
+    }
+
+    /// Multiplications of one forward pass in convolutions and matrix products.
+    pub fn multiplications(&self) -> u64 {
+        let shape = |&v: &ValueId| self.plan.values[v].shape.as_slice();
+        let step = |s: &Step| {
+            let inputs: Vec<&[usize]> = s.inputs.iter().map(shape).collect();
+            let outputs: Vec<&[usize]> = s.outputs.iter().map(shape).collect();
+            s.operator.multiplications(&inputs, &outputs)
+        };
+        self.plan.steps.iter().map(step).sum()
+    }
+}
+
+fn accumulate(sum: &mut Option<Tensor>, term: Tensor) {
+    match sum {
+        Some(sum) => sum.add(&term),
+        None => *sum = Some(term),
+    }
+}
+
+/// Builds a [`Network`], node by node.
+#[derive(Debug, Default)]
+pub struct Builder {
+    values: Vec<Info>,
+    steps: Vec<Step>,
+    inputs: Vec<ValueId>,
+    layers: HashMap<usize, ValueId>,
+    /// Bytes of constants that operators made.
+    computed: u64,
+}
+
+impl Builder {
+    fn value(&mut self, shape: Vec<usize>, origin: Origin, weights: Option<usize>) -> ValueId {
+        self.values.push(Info { shape, origin, weights });
+        self.values.len() - 1
+    }
+
+    /// An input.
+    pub fn input(&mut self, shape: Vec<usize>) -> ValueId {
+        let v = self.value(shape, Origin::Input(self.inputs.len()), None);
+        self.inputs.push(v);
+        v
+    }
+
+    /// A constant; `layer` when it is the weight of a layer of the model. The same layer is the same value.
+    pub fn constant(&mut self, tensor: Arc<Tensor>, layer: Option<usize>) -> ValueId {
+        if let Some(&v) = layer.and_then(|l| self.layers.get(&l)) {
+            return v;
+        }
+        let v = self.value(tensor.shape.clone(), Origin::Constant(tensor, layer), layer);
+        if let Some(layer) = layer {
+            self.layers.insert(layer, v);
+        }
+        v
+    }
+
+    /// Shape of a value.
+    pub fn shape(&self, value: ValueId) -> &[usize] {
+        &self.values[value].shape
+    }
+
+    /// The tensor of a value that is known without running: a constant that is no layer's weight, or what operators make of such.
+    pub fn known(&self, value: ValueId) -> Option<&Arc<Tensor>> {
+        match &self.values[value].origin {
+            Origin::Constant(tensor, None) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// Adds an operator, called `node` in messages. Its outputs are computed at once (and are [`Builder::known`]) when all its inputs
+    /// are known.
+    ///
+    /// # Errors
+    /// What [`Operator::shapes`] says, or that an output is too large.
+    pub fn push(&mut self, operator: Arc<dyn Operator>, node: &str, inputs: &[ValueId]) -> Result<Vec<ValueId>, String> {
+        let input_shapes: Vec<&[usize]> = inputs.iter().map(|&v| self.shape(v)).collect();
+        let shapes = operator.shapes(&input_shapes)?;
+        for shape in &shapes {
+            if limits::element_count(shape).is_none() {
+                return Err(format!("its output of shape {shape:?} is too large"));
+            }
+        }
+        let known: Option<Vec<Arc<Tensor>>> = inputs.iter().map(|&v| self.known(v).cloned()).collect();
+        if let Some(known) = known {
+            self.computed += shapes.iter().map(|s| 4 * s.iter().product::<usize>() as u64).sum::<u64>();
+            if self.computed > limits::COMPUTED {
+                return Err(format!("the constants computed before it have more than {} bytes", limits::COMPUTED));
+            }
+            let outputs = operator.forward(known.iter().map(|t| Cow::Borrowed(&**t)).collect(), None);
+            return Ok(outputs.into_iter().map(|t| self.constant(Arc::new(t), None)).collect());
+        }
+        // Constants and the weights of one layer, nothing else: still the weights of that layer, in another form.
+        let is_static = |v: &ValueId| self.values[*v].weights.is_some() || self.known(*v).is_some();
+        let layer = inputs.iter().find_map(|&v| self.values[v].weights);
+        let all_static = inputs.iter().all(is_static);
+        let data = inputs.iter().position(|v| !is_static(v));
+        let outputs = shapes.into_iter().map(|s| self.value(s, Origin::Step, if all_static { layer } else { None })).collect::<Vec<_>>();
+        self.steps.push(Step { operator, node: node.into(), inputs: inputs.to_vec(), outputs: outputs.clone(), layer: layer.zip(data) });
+        Ok(outputs)
+    }
+
+    /// The network with these outputs; operators that none of them depends on are left out.
+    pub fn finish(self, outputs: &[ValueId]) -> Network {
+        let Builder { values, mut steps, inputs, .. } = self;
+        let mut used = vec![false; values.len()];
+        outputs.iter().for_each(|&v| used[v] = true);
+        let mut kept = vec![false; steps.len()];
+        for (i, step) in steps.iter().enumerate().rev() {
+            if step.outputs.iter().any(|&v| used[v]) {
+                kept[i] = true;
+                step.inputs.iter().for_each(|&v| used[v] = true);
+            }
+        }
+        let mut kept = kept.into_iter();
+        steps.retain(|_| kept.next().unwrap_or(false));
+        let mut readers = vec![(usize::MAX, 0); values.len()];
+        for (i, step) in steps.iter().enumerate() {
+            for &v in &step.inputs {
+                readers[v] = (readers[v].0.min(i), i);
+            }
+        }
+        outputs.iter().for_each(|&v| readers[v].1 = usize::MAX);
+        Network { plan: Arc::new(Plan { values, steps, inputs, outputs: outputs.to_vec(), readers }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::noise;
+
+    /// `a·b` elementwise, for equal shapes; overwrites what it owns, and reads on the way back only what it said it needs.
+    #[derive(Debug)]
+    struct Times;
+
+    impl Operator for Times {
+        fn name(&self) -> &'static str {
+            "Times"
+        }
+        fn shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>, String> {
+            if inputs.len() == 2 && inputs[0] == inputs[1] { Ok(vec![inputs[0].to_vec()]) } else { Err("its shapes differ".into()) }
+        }
+        fn forward(&self, inputs: Vec<Value<'_>>, aux: Option<&mut Vec<u32>>) -> Vec<Tensor> {
+            if let Some(aux) = aux {
+                aux.push(7);
+            }
+            let mut inputs = inputs.into_iter();
+            let (mut a, b) = (inputs.next().unwrap().into_owned(), inputs.next().unwrap());
+            a.data.iter_mut().zip(&b.data).for_each(|(a, b)| *a *= b);
+            vec![a]
+        }
+        fn needs(&self, wanted: &[bool]) -> Needs {
+            Needs { inputs: vec![wanted[1], wanted[0]], outputs: vec![] }
+        }
+        fn vjp(&self, tape: &Tape<'_>, cotangents: Vec<Option<Tensor>>, wanted: &[bool]) -> Vec<Option<Tensor>> {
+            assert_eq!(tape.aux, [7]);
+            let dy = cotangents[0].as_ref().unwrap();
+            let by = |other: usize| {
+                let mut d = dy.clone();
+                d.data.iter_mut().zip(&tape.input(other).data).for_each(|(d, o)| *d *= o);
+                d
+            };
+            vec![wanted[0].then(|| by(1)), wanted[1].then(|| by(0))]
+        }
+        fn multiplications(&self, inputs: &[&[usize]], _: &[&[usize]]) -> u64 {
+            inputs[0].iter().product::<usize>() as u64
+        }
+    }
+
+    /// The halves of a vector.
+    #[derive(Debug)]
+    struct Halves;
+
+    impl Operator for Halves {
+        fn name(&self) -> &'static str {
+            "Halves"
+        }
+        fn shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>, String> {
+            Ok(vec![vec![inputs[0][0] / 2]; 2])
+        }
+        fn forward(&self, inputs: Vec<Value<'_>>, _: Option<&mut Vec<u32>>) -> Vec<Tensor> {
+            inputs[0].data.chunks(inputs[0].len() / 2).map(|h| Tensor::new([h.len()], h.to_vec())).collect()
+        }
+        fn needs(&self, _: &[bool]) -> Needs {
+            Needs::default()
+        }
+        fn vjp(&self, tape: &Tape<'_>, cotangents: Vec<Option<Tensor>>, _: &[bool]) -> Vec<Option<Tensor>> {
+            let half = |c: &Option<Tensor>| c.as_ref().map_or(vec![0.0; tape.output_shapes[0][0]], |c| c.data.clone());
+            vec![Some(Tensor::new(tape.input_shapes[0], cotangents.iter().flat_map(half).collect()))]
+        }
+    }
+
+    #[derive(Default)]
+    struct Seen {
+        inputs: Vec<(usize, Vec<f32>)>,
+        outputs: Vec<(usize, Vec<f32>)>,
+        gradients: Vec<(usize, Vec<f32>)>,
+    }
+
+    impl Hooks for Seen {
+        fn input(&mut self, layer: usize, x: &Tensor) {
+            self.inputs.push((layer, x.data.clone()));
+        }
+        fn output(&mut self, layer: usize, y: &Tensor) {
+            self.outputs.push((layer, y.data.clone()));
+        }
+        fn gradient(&mut self, layer: usize, gradient: Tensor) {
+            self.gradients.push((layer, gradient.data));
+        }
+    }
+
+    fn vector(data: &[f32]) -> Tensor {
+        Tensor::new([data.len()], data.to_vec())
+    }
+
+    /// `y = (x·w)·(c·w)·x` with one weight used twice, once through a product with a constant.
+    fn shared_weight(w: &[f32], c: &[f32]) -> Network {
+        let mut b = Builder::default();
+        let x = b.input(vec![w.len()]);
+        let (weight, constant) = (b.constant(Arc::new(vector(w)), Some(3)), b.constant(Arc::new(vector(c)), None));
+        assert_eq!(b.constant(Arc::new(vector(w)), Some(3)), weight, "one layer, one value");
+        let mut times = |a, v| b.push(Arc::new(Times), "times", &[a, v]).unwrap()[0];
+        let (first, other) = (times(x, weight), times(constant, weight));
+        let unused = times(first, first);
+        let second = times(first, other);
+        let y = times(second, x);
+        let _ = unused;
+        b.finish(&[y, y])
+    }
+
+    #[test]
+    fn shared_weights_are_differentiated_once_and_hooks_see_both_uses() {
+        let (x, w, c) = (noise(6, 1), noise(6, 2), noise(6, 3));
+        let network = shared_weight(&w, &c);
+        assert_eq!((network.layers(), network.multiplications()), (vec![3], 4 * 6), "one of five products is not needed");
+        let y: Vec<f32> = (0..6).map(|i| x[i] * w[i] * (c[i] * w[i]) * x[i]).collect();
+        let mut seen = Seen::default();
+        let outputs = network.forward(vec![vector(&x)], &mut seen);
+        assert_eq!(outputs, [vector(&y), vector(&y)]);
+        let (first, second): (Vec<f32>, Vec<f32>) =
+            ((0..6).map(|i| x[i] * w[i]).collect(), (0..6).map(|i| x[i] * w[i] * (c[i] * w[i])).collect());
+        assert_eq!(seen.inputs, [(3, x.clone()), (3, first.clone())]);
+        assert_eq!(seen.outputs, [(3, first), (3, second)]);
+
+        let seed = noise(6, 4);
+        let mut seen = Seen::default();
+        let (again, by_input) = network.gradient(vec![vector(&x)], &[true], &mut |_| vec![vector(&seed), vector(&[0.0; 6])], &mut seen);
+        assert_eq!(again, outputs);
+        let close = |a: &[f32], b: &dyn Fn(usize) -> f32| a.iter().enumerate().all(|(i, a)| (a - b(i)).abs() < 1e-6);
+        assert_eq!(seen.gradients.len(), 1);
+        assert!(close(&seen.gradients[0].1, &|i| seed[i] * 2.0 * x[i] * x[i] * c[i] * w[i]));
+        assert!(close(&by_input[0].as_ref().unwrap().data, &|i| seed[i] * 2.0 * x[i] * c[i] * w[i] * w[i]));
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_not_computed() {
+        let network = shared_weight(&noise(4, 1), &noise(4, 2));
+        let (_, by_input) = network.gradient(vec![vector(&noise(4, 3))], &[], &mut |y| y.to_vec(), &mut NoHooks);
+        assert_eq!(by_input, [None]);
+    }
+
+    #[test]
+    fn outputs_may_be_halves_inputs_and_constants() {
+        let mut b = Builder::default();
+        let x = b.input(vec![4]);
+        let c = b.constant(Arc::new(vector(&[5.0])), None);
+        let halves = b.push(Arc::new(Halves), "halves", &[x]).unwrap();
+        let network = b.finish(&[halves[1], x, c]);
+        let outputs = network.forward(vec![vector(&[1.0, 2.0, 3.0, 4.0])], &mut NoHooks);
+        assert_eq!(outputs, [vector(&[3.0, 4.0]), vector(&[1.0, 2.0, 3.0, 4.0]), vector(&[5.0])]);
+        let seeds = || vec![vector(&[1.0, 10.0]), vector(&[100.0; 4]), vector(&[0.0])];
+        let (_, by_input) = network.gradient(vec![vector(&[1.0, 2.0, 3.0, 4.0])], &[true], &mut |_| seeds(), &mut NoHooks);
+        assert_eq!(by_input[0].as_ref().unwrap().data, [100.0, 100.0, 101.0, 110.0]);
+    }
+
+    #[test]
+    fn what_is_known_is_computed_while_building() {
+        let mut b = Builder::default();
+        let (c, d) = (b.constant(Arc::new(vector(&[2.0, 3.0])), None), b.constant(Arc::new(vector(&[4.0, 5.0])), None));
+        let product = b.push(Arc::new(Times), "times", &[c, d]).unwrap()[0];
+        assert_eq!(b.known(product).unwrap().data, [8.0, 15.0]);
+        let w = b.constant(Arc::new(vector(&[1.0, 1.0])), Some(0));
+        let scaled = b.push(Arc::new(Times), "times", &[w, c]).unwrap()[0];
+        assert!(b.known(w).is_none() && b.known(scaled).is_none(), "a layer's weights may change");
+        assert_eq!(b.push(Arc::new(Times), "times", &[c, product]).map(|_| ()), Ok(()));
+        let other = b.constant(Arc::new(vector(&[1.0])), None);
+        assert!(b.push(Arc::new(Times), "times", &[c, other]).is_err());
+    }
+
+    /// A chain of products of `n` numbers: two values at a time forward, all of them for the way back.
+    #[test]
+    fn peak_memory_follows_the_plan() {
+        let (n, long) = (1000, 20);
+        let mut b = Builder::default();
+        let mut v = b.input(vec![n]);
+        for i in 0..long {
+            let w = b.constant(Arc::new(vector(&noise(n, i))), Some(i as usize));
+            v = b.push(Arc::new(Times), "times", &[v, w]).unwrap()[0];
+        }
+        let network = b.finish(&[v]);
+        assert_eq!(network.peak_bytes(false), 2 * 4 * n as u64);
+        let all = network.peak_bytes(true);
+        assert!((long * 4 * n as u64..(long + 4) * 4 * n as u64).contains(&all), "{all}");
+    }
+}

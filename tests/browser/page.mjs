@@ -1,0 +1,82 @@
+// What a person does with any part of the page: open it, open a model, wait, read, download, cancel.
+
+import fs from "node:fs";
+import path from "node:path";
+import { newPage, root } from "./harness.mjs";
+
+/** Where screenshots and files of the tests go. */
+export const shots = path.join(root, "target/e2e");
+fs.mkdirSync(shots, { recursive: true });
+export const hook = (page, name) => page.locator(`[data-testid="${name}"]`);
+export const text = async (page, name) => (await hook(page, name).textContent()).trim();
+export const status = (page) => text(page, "status");
+const isError = (s) => s.startsWith("error: ");
+
+/** Waits until the status is `ready`, and fails on `error: …`. */
+export async function ready(page, timeout = 60000) {
+  await page.waitForFunction(
+    () => /^(ready|error: )/.test(document.querySelector('[data-testid="status"]')?.textContent ?? ""),
+    null,
+    { timeout },
+  );
+  const now = await status(page);
+  if (isError(now)) throw new Error(now);
+}
+/** Waits until something has changed, and the page is ready again. */
+export async function changed(page, read, before) {
+  for (let tries = 0; tries < 200 && (await read()) === before; tries++) await page.waitForTimeout(25);
+  await ready(page);
+  return read();
+}
+export const size = async (page) => Number(await hook(page, "size-readout").getAttribute("data-bytes"));
+export const rate = async (page) => Number(await hook(page, "rate-readout").getAttribute("data-rate"));
+
+/** Opens the page, and waits until its engine runs. */
+export async function open(browser, url, options) {
+  const page = await newPage(browser, options);
+  await page.goto(url);
+  await hook(page, "status").waitFor();
+  await page.waitForFunction(() => /thread/.test(document.querySelector('[data-testid="engine-info"]')?.textContent ?? ""), null, { timeout: 30000 });
+  return page;
+}
+export async function sample(page, name = "sample-resnet") {
+  await hook(page, name).click();
+  await hook(page, "size-readout").waitFor({ timeout: 60000 });
+  await ready(page);
+}
+/** Clicks, and returns the name and the content of what is downloaded. */
+export async function download(page, name) {
+  const [file] = await Promise.all([page.waitForEvent("download", { timeout: 60000 }), hook(page, name).click()]);
+  const content = fs.readFileSync(await file.path());
+  await ready(page);
+  return { name: file.suggestedFilename(), content };
+}
+/** Cancels, and returns the milliseconds from the click to the page saying that the job is cancelled, measured in the page. */
+export const cancelled = (page) =>
+  page.evaluate(
+    () =>
+      new Promise((resolve) => {
+        const start = performance.now();
+        document.querySelector('[data-testid="cancel"]').click();
+        const look = () => (document.querySelector(".said").textContent.startsWith("Cancelled") ? resolve(performance.now() - start) : setTimeout(look, 5));
+        look();
+      }),
+  );
+
+/** Writes a safetensors file of square layers, with rows of different variance. */
+export function squares(file, count, width) {
+  const length = width * width * 4;
+  const header = {};
+  for (let i = 0; i < count; i++) header[`block${i}.weight`] = { dtype: "F32", shape: [width, width], data_offsets: [i * length, (i + 1) * length] };
+  const json = Buffer.from(JSON.stringify(header));
+  const prefix = Buffer.alloc(8);
+  prefix.writeBigUInt64LE(BigInt(json.length));
+  const values = new Float32Array(count * width * width);
+  let seed = 1;
+  for (let i = 0; i < values.length; i++) {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    values[i] = (seed / 2 ** 32 - 0.5) * (1 + (i % width) / 64);
+  }
+  fs.writeFileSync(file, Buffer.concat([prefix, json, Buffer.from(values.buffer)]));
+  return file;
+}
