@@ -206,7 +206,9 @@ impl Products {
             self.sizes[0] *= length;
             let joined = *length;
             self.batch.pop();
-            self.strides.iter_mut().for_each(|strides| drop(strides.pop()));
+            for strides in &mut self.strides {
+                strides.pop();
+            }
             self.strides[0].iter_mut().for_each(|stride| *stride /= joined);
         }
     }

@@ -411,8 +411,8 @@ mod tests {
         let pads = window([1, 3], [1, 3], [1, 1], [0, 1, 0, 1]);
         let x = Tensor::new([1, 1, 6], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         // Windows at −1, 2 and, over the end, 5: 1 of 3 padded places of the first, 1 of the 2 that the last has in all.
-        assert_eq!(run(&average(pads, true, true), &[x.clone()])[0].data, [1.0, 4.0, 3.0]);
-        assert_eq!(run(&average(pads, true, false), &[x.clone()])[0].data, [1.5, 4.0, 6.0]);
+        assert_eq!(run(&average(pads, true, true), std::slice::from_ref(&x))[0].data, [1.0, 4.0, 3.0]);
+        assert_eq!(run(&average(pads, true, false), std::slice::from_ref(&x))[0].data, [1.5, 4.0, 6.0]);
         assert_eq!(run(&average(pads, false, true), &[x])[0].data, [1.0, 4.0]);
     }
 
@@ -420,7 +420,7 @@ mod tests {
     fn padding_never_wins_and_nan_always_does() {
         let max = MaxPool { window: window([3, 3], [1, 1], [1, 1], [1; 4]), ceil: false };
         let x = Tensor::new([1, 1, 3, 4], noise(12, 1).iter().map(|x| x - 9.0).collect());
-        assert!(run(&max, &[x.clone()])[0].data.iter().all(|y| *y < -8.0));
+        assert!(run(&max, std::slice::from_ref(&x))[0].data.iter().all(|y| *y < -8.0));
         for k in 0..12 {
             let mut x = x.clone();
             x.data[k] = f32::NAN;

@@ -424,7 +424,7 @@ async fn decoded(job: u32, session: &Session) -> Result<(Decoded, String)> {
     let tq = session.tq(&layers)?;
     let report = session.report(&allocation, &settings, &layers)?.allocation;
     let tensors = run(job, pipeline::decode_job(&tq)).await?;
-    Ok((evaluate::decoded(&tq, &tensors)?, format!("{:.2} bits per weight, {} bytes", report.rate, report.bytes)))
+    Ok((evaluate::decoded(&tq, &tensors), evaluate::what(&report)))
 }
 
 async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) -> Result<()> {
@@ -440,9 +440,9 @@ async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) 
     let Some(session) = STATE.with_borrow(|s| s.session.clone()) else {
         // A `.tq` alone: there is nothing to compare it with.
         let alone = on_images(job, Part::whole(), evaluator, p, DataUse::Test).await?;
-        let (rate, bytes) =
-            STATE.with_borrow(|s| s.tq.as_ref().map(|tq| pipeline::describe(tq))).transpose()?.map_or((0.0, 0), |(_, a)| (a.rate, a.bytes));
-        let compressed = Evaluation { what: format!("{rate:.2} bits per weight, {bytes} bytes"), ..alone.evaluation.clone() };
+        let described = STATE.with_borrow(|s| s.tq.as_ref().map(|tq| pipeline::describe(tq))).transpose()?;
+        let what = described.map_or_else(String::new, |(_, allocation)| evaluate::what(&allocation));
+        let compressed = Evaluation { what, ..alone.evaluation.clone() };
         let report = alone.evaluator.report(None, Some(compressed), Vec::new());
         post(&FromEngine::Evaluated { job, report: Box::new(report) });
         return Ok(());

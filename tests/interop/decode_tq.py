@@ -49,7 +49,7 @@ class Bits:
 def layer(body, g, n, m, k):
     b = Bits(body)
     first, coding, e, blocks = b.one(8), b.one(8), b.one(16), b.one(8) + 1
-    assert coding == 0 and first & 0xE0 == 0
+    assert coding == 0 and first & 0xC0 == 0
     e -= 65536 if e >= 32768 else 0
     transform = ["none", "klt-row", "klt-col"][first & 15]
     dim, width = {"none": (n, m * k), "klt-row": (m, n * k), "klt-col": (n, m * k)}[transform]
@@ -82,7 +82,18 @@ def layer(body, g, n, m, k):
             x[i] += s[i, r][:, None] * t[i, r][None, :]
     half = int(e / 2)
     x = x * power(half) * power(e - half)
-    return x.reshape(g, m, n, k).transpose(0, 2, 1, 3) if transform == "klt-row" else x.reshape(g, n, m, k)
+    x = x.reshape(g, m, n, k).transpose(0, 2, 1, 3) if transform == "klt-row" else x.reshape(g, n, m, k)
+    return x, first & 32 != 0
+
+
+def unfold(x, gamma, variance, epsilon):
+    """Takes the batch norm after a layer out again."""
+    s = gamma.astype(np.float32).reshape(x.shape[:2]) / np.sqrt(variance.astype(np.float32).reshape(x.shape[:2]) + np.float32(epsilon))
+    top = np.abs(s).max()
+    assert np.isfinite(s).all() and 2.0**-60 <= top <= 2.0**60, "the batch norm cannot be taken out"
+    least = top / np.float32(4096)
+    s = np.where((s != 0) & (np.abs(s) < least), np.copysign(least, s), s)[:, :, None, None]
+    return np.divide(x, s, out=np.zeros_like(x), where=s != 0)
 
 
 def load(path):
@@ -100,7 +111,7 @@ def load(path):
     assert at == len(data) and struct.unpack("<I", sections.pop()[1])[0] == len(sections)
     (_, meta), (_, _skeleton), (_, pool) = sections[:3]
     meta = json.loads(zlib.decompress(meta[8:], -15))
-    rest, pooled, tensors = iter(sections[3:]), 0, {}
+    rest, pooled, tensors, folded = iter(sections[3:]), 0, {}, []
     for t in meta["tensors"]:
         dtype, count = t["dtype"], int(np.prod(t["shape"], dtype=np.int64))
         size = dtype["other"] if isinstance(dtype, dict) else {"f16": 2, "bf16": 2, "f32": 4, "f64": 8}[dtype]
@@ -108,9 +119,10 @@ def load(path):
             kind, body = next(rest)
             if kind == "L":
                 q = t["role"]["layer"]
-                x = layer(body, q["groups"], q["outputs"], q["inputs"], q["taps"])
-                x = x.transpose(0, 2, 1, 3) if q["order"] == "inout" else x
-                tensors[t["name"]] = np.ascontiguousarray(x).astype(DTYPES[dtype]).reshape(t["shape"])
+                x, is_folded = layer(body, q["groups"], q["outputs"], q["inputs"], q["taps"])
+                assert is_folded == ("fold" in t)
+                folded.append((t, x))
+                tensors[t["name"]] = None  # its place; batch norms may come later
                 continue
         else:
             length = count * (2 if t["place"] == "half" else size)
@@ -120,6 +132,12 @@ def load(path):
                 continue
         kind = DTYPES.get(dtype) if isinstance(dtype, str) else None
         tensors[t["name"]] = np.frombuffer(body, kind).reshape(t["shape"]) if kind else np.frombuffer(body, np.uint8)
+    for t, x in folded:
+        if "fold" in t:
+            gamma, variance = (tensors[meta["tensors"][t["fold"][key]]["name"]] for key in ("scale", "variance"))
+            x = unfold(x, gamma, variance, t["fold"]["epsilon"])
+        x = x.transpose(0, 2, 1, 3) if t["role"]["layer"]["order"] == "inout" else x
+        tensors[t["name"]] = np.ascontiguousarray(x).astype(DTYPES[t["dtype"]]).reshape(t["shape"])
     return tensors
 
 

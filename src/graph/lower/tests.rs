@@ -81,10 +81,13 @@ fn a_flatten_chain_is_computed() {
     }
 }
 
+/// A node, the constants it reads, and what it gives.
+type IntegerCase<'a> = (Node, Vec<(&'a str, Array)>, Vec<i64>);
+
 /// Integers go through every kind of arithmetic; the result is the shape of `y`.
 #[test]
 fn integers_are_exact() {
-    let cases: Vec<(Node, Vec<(&str, Array)>, Vec<i64>)> = vec![
+    let cases: Vec<IntegerCase> = vec![
         (node("Div", "a b", "s", &[]), vec![("a", ints(&[7, 9])), ("b", int(2))], vec![3, 4]),
         (node("Mod", "a b", "s", &[]), vec![("a", ints(&[-7, 7])), ("b", int(4))], vec![1, 3]),
         (node("Mul", "a b", "s", &[]), vec![("a", ints(&[2, 3])), ("b", ints(&[5]))], vec![10, 15]),
@@ -360,7 +363,7 @@ proptest! {
         let tensor = |shape: Vec<usize>| Weight { tensor: Arc::new(Tensor::zeros(shape)), layer: Some(0) };
         let channels = shape.get(1).copied().unwrap_or(1);
         let weights = HashMap::from([("w".to_string(), tensor(weight)), ("v".to_string(), Weight { layer: None, ..tensor(vec![channels]) })]);
-        let lowered = Lowering { file: "f", graph: &g, weights: &weights, feeds: &HashMap::new() }.lower(&[shape.clone()]);
+        let lowered = Lowering { file: "f", graph: &g, weights: &weights, feeds: &HashMap::new() }.lower(std::slice::from_ref(&shape));
         match lowered {
             // What is promised holds: what was lowered runs.
             Ok(network) if network.output_shapes().iter().flatten().product::<usize>() < 1 << 20 => {

@@ -48,10 +48,10 @@ fn direct(case: &Case, x: &Tensor, w: &Tensor, bias: &[f32]) -> Vec<f64> {
     let Window { stride, dilation, pads, .. } = case.conv.window;
     let mut y = Vec::new();
     for n in 0..images {
-        for o in 0..outputs {
+        for (o, bias) in bias.iter().enumerate().take(outputs) {
             for i in 0..rows {
                 for j in 0..columns {
-                    let mut sum = f64::from(bias[o]);
+                    let mut sum = f64::from(*bias);
                     for c in 0..per_group {
                         for p in 0..kh {
                             for q in 0..kw {
