@@ -560,7 +560,7 @@ fn hooks_see_inputs_and_outputs() {
     let outputs = vec![(4, va), (4, vc), (0, vy.clone())];
 
     let mut forward = See::default();
-    assert_eq!(network.forward(vec![input.clone()], &mut forward), [vy.clone()]);
+    assert_eq!(network.forward(vec![input.clone()], &mut forward), std::slice::from_ref(&vy));
     assert_eq!((&forward.inputs, &forward.outputs, forward.gradients), (&inputs, &outputs, vec![]));
     let mut both = See::default();
     let seed = tensor(9, &vy.shape, 0.0, 1.0);
