@@ -166,8 +166,9 @@ fn run_set(graph: &Graph, weights: &HashMap<String, Weight>, set: &Path) -> Verd
             None => return Verdict::Failed(format!("input `{name}` is not in the graph")),
         };
     }
-    let attempts: [&dyn Fn(usize, &Array) -> bool; 3] =
-        [&|_, array| matches!(array.values, Values::Float(_)), &|i, _| i == 0, &|_, _| false];
+    /// Whether the input with this number is free.
+    type Free = fn(usize, &Array) -> bool;
+    let attempts: [Free; 3] = [|_, array| matches!(array.values, Values::Float(_)), |i, _| i == 0, |_, _| false];
     let mut refusal = String::new();
     for free in attempts {
         let mut feeds = HashMap::new();
