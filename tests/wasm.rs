@@ -11,8 +11,8 @@ use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 use waterfill::{
     report::{
-        AllocationReport, AllocationSettings, Budget, CurveSettings, LayerRow, LayerSummary, ModelSummary, RdCurves, RdLine, RdPoint,
-        Report, TransformChoice, TransformKind,
+        AllocationReport, AllocationSettings, Budget, Channels, CurveSettings, DataSummary, Evaluation, EvaluationReport, LayerDamage,
+        LayerRow, LayerSummary, ModelSummary, Preprocessing, RdCurves, RdLine, RdPoint, Report, TransformChoice, TransformKind,
     },
     worker::messages::{FromEngine, ToEngine},
 };
@@ -40,6 +40,46 @@ fn settings() -> AllocationSettings {
         transform: TransformChoice::KltRow,
         locks: vec![(2, 8)],
         excludes: vec![0, 7],
+    }
+}
+
+fn evaluation() -> EvaluationReport {
+    let reference = Evaluation {
+        what: "full precision".into(),
+        images: 600,
+        top1: Some(0.995),
+        top5: None,
+        agreement: None,
+        distortion: None,
+        sqnr_db: None,
+        psnr_db: None,
+        seconds: 0.1,
+    };
+    let compressed = Evaluation { agreement: Some(1.0 / 3.0), distortion: Some(1e-30), sqnr_db: Some(-2.5), ..reference.clone() };
+    EvaluationReport {
+        data: DataSummary {
+            name: "digits.npz".into(),
+            format: "npz".into(),
+            images: 600,
+            size: [8, 8, 1],
+            labelled: true,
+            classes: vec!["zéro".into()],
+            notes: Vec::new(),
+        },
+        preprocessing: Preprocessing {
+            resize: None,
+            crop: Some([224, 160]),
+            channels: Channels::Grey,
+            scale: 1.0 / 255.0,
+            mean: vec![0.306],
+            std: vec![0.3762],
+            channels_last: true,
+            origin: "edited".into(),
+        },
+        reference: Some(reference),
+        compressed: Some(compressed),
+        damage: vec![LayerDamage { index: 0, name: "conv1.weight".into(), distortion: 0.5, share: 1.0, changed: None }],
+        notes: vec!["One sentence.".into()],
     }
 }
 
@@ -162,6 +202,7 @@ fn a_whole_report_survives_the_way_and_json() {
         settings: settings(),
         allocation: allocation(),
         curves: curves(),
+        evaluation: Some(evaluation()),
     };
     let parts = Array::of1(&Uint8Array::from(&[7u8][..]));
     let message = FromEngine::Encoded { job: 1, file_name: "a.tq".into(), parts, report: Box::new(report.clone()), csv: "a,b\n".into() };
