@@ -1,6 +1,6 @@
 //! Operators that move elements and compute nothing. All attributes are resolved: axes counted from the start, sizes known.
 //!
-//! Most of them are a [`View`]: the element at an index of the result stands in the input at a number that is affine in the index, so
+//! Most of them are a `View`: the element at an index of the result stands in the input at a number that is affine in the index, so
 //! a start and one stride per axis say it all, and the reverse pass adds along the same strides. Axes that lie end to end are merged
 //! first, so that the innermost loop is long, and mostly a copy of a slice.
 

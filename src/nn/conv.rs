@@ -1,8 +1,8 @@
 //! Convolution and transposed convolution, with groups. Inputs: `x` (`N×C×H×W` or `N×C×L`), `w`, and perhaps a bias `b` (`O`).
 //!
 //! Three computations serve both operators, as one is the adjoint of the other: a convolution of `x`, its adjoint (the derivative by
-//! `x`), and the derivative by `w`. [`columns`] makes matrix products of them; where there is one input channel per group, and so little
-//! to multiply, [`depthwise`] goes over planes.
+//! `x`), and the derivative by `w`. `columns` makes matrix products of them; where there is one input channel per group, and so little
+//! to multiply, `depthwise` goes over planes.
 
 mod columns;
 mod depthwise;

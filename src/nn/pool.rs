@@ -1,8 +1,8 @@
 //! Pooling over windows.
 //!
 //! A window is a product of one interval per axis, so both poolings go axis by axis: the rows a window covers are combined first, whole
-//! rows at a time, then its columns. For the columns an [`Axis`] lists, for every position of the kernel, which windows have an element
-//! there ([`Tap`]); padding is never looked at, and the loop over windows has no conditions.
+//! rows at a time, then its columns. For the columns an `Axis` lists, for every position of the kernel, which windows have an element
+//! there (`Tap`); padding is never looked at, and the loop over windows has no conditions.
 //!
 //! There are as many windows as fit. In ceil mode one more may hang over the end, if it begins before the padding at the end does (ONNX
 //! since opset 22, PyTorch).

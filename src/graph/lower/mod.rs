@@ -1,11 +1,11 @@
-//! From a [`Graph`] to a [`Network`]: for given shapes of inputs, nodes of any opset become operators.
+//! From a `Graph` to a `Network`: for given shapes of inputs, nodes of any opset become operators.
 //!
-//! One table from names to functions, in files grouped like those of [`crate::nn`]: [`arrange`], [`conv`] with pooling,
-//! [`dense`], [`elementwise`], [`norm`] with softmax, [`reduce`], [`resize`], and [`known`] for what has no operator because
-//! it is computed here. [`node`] reads a node's attributes and inputs.
+//! One table from names to functions, in files grouped like those of [`crate::nn`]: `arrange`, `conv` with pooling,
+//! `dense`, `elementwise`, `norm` with softmax, `reduce`, `resize`, and `known` for what has no operator because
+//! it is computed here. `node` reads a node's attributes and inputs.
 //!
-//! All shapes are known, so what a file computes from shapes is computed here: integers exactly, as [`Integers`]; floats by the
-//! [`Builder`], which computes operators on known values at once. What moves elements and computes nothing moves integers by
+//! All shapes are known, so what a file computes from shapes is computed here: integers exactly, as `Integers`; floats by the
+//! `Builder`, which computes operators on known values at once. What moves elements and computes nothing moves integers by
 //! moving their positions, so that one implementation serves both.
 
 mod arrange;

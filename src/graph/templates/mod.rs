@@ -1,12 +1,12 @@
 //! Graphs for files that hold weights only, recognised by the names and shapes of their tensors.
 //!
-//! A template is a function that draws a network with a [`Sketch`]. Every tensor that it draws with must be there with the shape
+//! A template is a function that draws a network with a `Sketch`. Every tensor that it draws with must be there with the shape
 //! that the layers before it ask for, and when the drawing is done no tensor may be left: drawing and recognising are one thing.
 //!
 //! | template | networks |
 //! | --- | --- |
-//! | [`alexnet`], [`vgg`], [`resnet`], [`densenet`], [`mobilenet`], [`squeezenet`] | torchvision's, for 224×224 pixels |
-//! | [`cifar_resnet`] | those of He et al. 2016 for CIFAR (32×32 pixels), named as in akamaster/pytorch_resnet_cifar10 |
+//! | `alexnet`, `vgg`, `resnet`, `densenet`, `mobilenet`, `squeezenet` | torchvision's, for 224×224 pixels |
+//! | `cifar_resnet` | those of He et al. 2016 for CIFAR (32×32 pixels), named as in akamaster/pytorch_resnet_cifar10 |
 //!
 //! The number of classes is free. Names may have a common prefix (`module.`, `state_dict.model.`).
 

@@ -1,4 +1,4 @@
-//! The matrix product everything rests on: own 4×8 SIMD kernel in Wasm ([`packed`]), the `gemm` crate natively, whose kernel for Wasm
+//! The matrix product everything rests on: own 4×8 SIMD kernel in Wasm (`packed`), the `gemm` crate natively, whose kernel for Wasm
 //! is slower. One thread; sums run in an order that depends on sizes only.
 
 #[cfg(any(test, target_arch = "wasm32"))]
