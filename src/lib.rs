@@ -11,7 +11,8 @@
 //!
 //! Model ─ graph ─→ Runnable ─ graph::lower ─→ nn::Network ─┐
 //!                                                          ├─→ outputs ─ evaluate ─→ Evaluation
-//! images ─ data ─→ inputs ─────────────────────────────────┘
+//! images ─ data ─→ inputs ─────────────────────────────────┤
+//!                                                          └─→ gradients ─ statistics ─→ what errors cost in the output ─→ rate
 //! ```
 //!
 //! Every arrow is one module. [`pipeline`] strings them together for two programs: the command line (`src/bin/waterfill.rs`) and the
@@ -21,7 +22,8 @@
 //! | module | what | compiled with |
 //! | --- | --- | --- |
 //! | [`io`] | formats, recognised by content; tensors read one at a time; files rebuilt | `core` |
-//! | [`transform`] | none, KLT across rows or columns; linear algebra | `core` |
+//! | [`statistics`] | second moments of gradients and activations | `core` |
+//! | [`transform`] | none, KLT and ELT across rows or columns; linear algebra | `core` |
 //! | [`quantize`] | the quantizer of eq. 5, steps, step search | `core` |
 //! | [`rate`] | curves of a layer, convex hulls, Lagrangian allocation | `core` |
 //! | [`container`] | the `.tq` file | `core` |
@@ -41,11 +43,13 @@
 //! | --- | --- |
 //! | eq. 5, the quantizer | [`quantize::index`] |
 //! | Section 4.2, KLT | [`transform::klt`] |
+//! | Theorem 3, ELT | [`transform::elt`] |
 //! | Section 4.3, storing only what the rank needs | [`transform::Geometry`], and [`rate::hull`]: a pruned row stores no basis |
 //! | Section 5.1, step search, blocks of rows | [`quantize::search`], [`rate::curve`] |
 //! | eq. 8 and Algorithm 1, allocation | [`rate`] |
 //! | Section 3, output distortion `E‖ŷ − y‖²` | [`evaluate`] |
-//! | Section 4.2, gradients of `vᵗy` by weights | [`nn::Network::gradient`] |
+//! | Section 4.2, gradients of `vᵗy` by weights, `C_γγ` | [`nn::Network::gradient`], [`statistics`] |
+//! | Section 4.2, output distortion to second order | [`rate::cost`] |
 
 #![cfg_attr(not(all(feature = "core", feature = "ui")), allow(rustdoc::broken_intra_doc_links))]
 
@@ -71,6 +75,8 @@ pub mod pipeline;
 pub mod quantize;
 #[cfg(feature = "core")]
 pub mod rate;
+#[cfg(feature = "core")]
+pub mod statistics;
 #[cfg(all(test, feature = "core"))]
 mod testing;
 #[cfg(feature = "core")]

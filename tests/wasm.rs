@@ -11,8 +11,9 @@ use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 use waterfill::{
     report::{
-        AllocationReport, AllocationSettings, Budget, Channels, CurveSettings, DataSummary, Evaluation, EvaluationReport, LayerDamage,
-        LayerRow, LayerSummary, ModelSummary, Preprocessing, RdCurves, RdLine, RdPoint, Report, TransformChoice, TransformKind,
+        AllocationReport, AllocationSettings, Budget, CalibrationSettings, CalibrationSummary, Channels, CurveSettings, DataSummary,
+        Distortion, Evaluation, EvaluationReport, LayerDamage, LayerRow, LayerSummary, Measure, ModelSummary, Preprocessing, RdCurves,
+        RdLine, RdPoint, Report, TransformChoice, TransformKind,
     },
     worker::messages::{FromEngine, ToEngine},
 };
@@ -83,6 +84,20 @@ fn evaluation() -> EvaluationReport {
     }
 }
 
+fn calibration() -> CalibrationSummary {
+    let EvaluationReport { data, preprocessing, .. } = evaluation();
+    CalibrationSummary {
+        data,
+        preprocessing,
+        settings: CalibrationSettings { images: 200, draws: 2, seed: (1 << 53) - 1 },
+        images: 200,
+        samples: 400,
+        images_per_sample: 1,
+        sampling_error: 0.07,
+        unreached: 1,
+    }
+}
+
 fn model() -> ModelSummary {
     ModelSummary {
         name: "réseau.onnx".into(),
@@ -114,6 +129,7 @@ fn allocation() -> AllocationReport {
         depths: vec![8, 3, 0],
     };
     AllocationReport {
+        measure: Measure::Output,
         rate: 0.1,
         bytes: 1 << 40,
         ratio: 7.5,
@@ -129,13 +145,18 @@ fn allocation() -> AllocationReport {
 
 fn curves() -> RdCurves {
     let points = (0..50).map(|i| RdPoint { rate: f64::from(i) / 7.0, bytes: 1000 * i as u64, db: -f64::from(i) * 6.02 }).collect();
-    RdCurves { lines: vec![RdLine { label: "auto".into(), points }] }
+    RdCurves { measure: Measure::Output, lines: vec![RdLine { label: "auto".into(), points }] }
 }
 
 #[wasm_bindgen_test]
 async fn a_file_is_posted_by_handle() {
     let file = File::new_with_str_sequence(&Array::of1(&JsValue::from_str("weights")), "a.onnx").expect("a file");
-    let message = ToEngine::Open { job: 3, files: Array::of1(&file), curves: CurveSettings { blocks: 4 }, allocation: settings() };
+    let message = ToEngine::Open {
+        job: 3,
+        files: Array::of1(&file),
+        curves: CurveSettings { blocks: 4, distortion: Distortion::Diagonal },
+        allocation: settings(),
+    };
     let value = message.serialize(&serde_wasm_bindgen::Serializer::new()).expect("serializes");
     let value = posted(&value, &Array::new()).await;
     let ToEngine::Open { job, files, curves, allocation } = serde_wasm_bindgen::from_value(value).expect("deserializes") else {
@@ -202,6 +223,7 @@ fn a_whole_report_survives_the_way_and_json() {
         settings: settings(),
         allocation: allocation(),
         curves: curves(),
+        calibration: Some(calibration()),
         evaluation: Some(evaluation()),
     };
     let parts = Array::of1(&Uint8Array::from(&[7u8][..]));

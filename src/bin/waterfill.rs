@@ -22,11 +22,13 @@ use waterfill::{
     limits,
     pipeline::{
         self, Opened, Session,
+        calibrate::Memory,
         evaluate::{self, Decoded, Evaluator, Reference},
         job::{self, Job},
     },
     report::{
-        AllocationSettings, Budget, Channels, CurveSettings, Evaluation, EvaluationReport, Preprocessing, TransformChoice,
+        AllocationSettings, Budget, CalibrationSettings, Channels, CurveSettings, Distortion, Evaluation, EvaluationReport, Preprocessing,
+        TransformChoice,
         plot::{self, Palette},
         table,
     },
@@ -86,7 +88,48 @@ struct CurveOptions {
 }
 
 #[derive(Args)]
-#[command(group(ArgGroup::new("budget")), after_help = EXAMPLES)]
+struct CalibrationOptions {
+    /// Images to calibrate on: a file, several, or a folder. Bits then go where they matter to the network's output, and transforms learned
+    /// end to end are among the choices. See `waterfill eval --help` for what images can be.
+    #[arg(long, value_name = "DATA", num_args = 1..)]
+    calibration: Vec<PathBuf>,
+    /// Calibrate on at most so many images, evenly spaced [default: 200].
+    #[arg(long, value_name = "N", requires = "calibration", value_parser = clap::value_parser!(u32).range(1..))]
+    calibration_images: Option<u32>,
+    /// Random directions of the output per calibration image [default: 1].
+    #[arg(long, value_name = "N", requires = "calibration", value_parser = clap::value_parser!(u16).range(1..))]
+    draws: Option<u16>,
+    /// Seed of the random directions: the same seed gives the same file [default: 1].
+    #[arg(long, value_name = "N", requires = "calibration")]
+    seed: Option<u64>,
+    /// What an error costs: the full second-order model, or its diagonal alone [default: model].
+    #[arg(long, value_enum, requires = "calibration")]
+    distortion: Option<DistortionModel>,
+}
+
+impl CalibrationOptions {
+    fn settings(&self) -> CalibrationSettings {
+        let default = CalibrationSettings::default();
+        CalibrationSettings {
+            images: self.calibration_images.map_or(default.images, |n| n as usize),
+            draws: self.draws.map_or(default.draws, usize::from),
+            seed: self.seed.unwrap_or(default.seed),
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DistortionModel {
+    Model,
+    Diagonal,
+}
+
+#[derive(Args)]
+#[command(
+    group(ArgGroup::new("budget")),
+    group(ArgGroup::new("images").args(["test", "calibration"]).multiple(true)),
+    after_help = EXAMPLES
+)]
 struct Compress {
     /// Model files.
     #[arg(required = true, value_name = "MODEL")]
@@ -108,6 +151,8 @@ struct Compress {
     transform: Transform,
     #[command(flatten)]
     curve: CurveOptions,
+    #[command(flatten)]
+    calibration: CalibrationOptions,
     /// Lock a layer to a depth of 0 to 10 bits.
     #[arg(long, value_name = "LAYER=BITS", value_parser = lock)]
     lock: Vec<(String, u8)>,
@@ -129,7 +174,7 @@ struct Compress {
 }
 
 #[derive(Args)]
-#[command(after_help = EVAL_EXAMPLES)]
+#[command(group(ArgGroup::new("images").args(["test"])), after_help = EVAL_EXAMPLES)]
 struct Eval {
     /// A model or a .tq file.
     #[arg(value_name = "MODEL_OR_TQ")]
@@ -156,31 +201,31 @@ struct Eval {
 #[derive(Args)]
 struct DataOptions {
     /// Labels in a file of their own: .npy, .npz, or text with one label, or `file,label`, per line.
-    #[arg(long, value_name = "FILE", requires = "test")]
+    #[arg(long, value_name = "FILE", requires = "images")]
     labels: Option<PathBuf>,
     /// Run at most so many images, evenly spaced.
-    #[arg(long, value_name = "N", requires = "test", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", requires = "images", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// Length of the shorter side after resizing; 0 for none.
-    #[arg(long, value_name = "PIXELS", requires = "test")]
+    #[arg(long, value_name = "PIXELS", requires = "images")]
     resize: Option<usize>,
     /// Size cut from the centre: one number, or HEIGHTxWIDTH; 0 for none.
-    #[arg(long, value_name = "PIXELS", requires = "test", value_parser = crop)]
+    #[arg(long, value_name = "PIXELS", requires = "images", value_parser = crop)]
     crop: Option<[usize; 2]>,
     /// Subtracted from each channel, after scaling: one number, or one per channel.
-    #[arg(long, value_name = "M,…", requires = "test", value_delimiter = ',', allow_hyphen_values = true)]
+    #[arg(long, value_name = "M,…", requires = "images", value_delimiter = ',', allow_hyphen_values = true)]
     mean: Vec<f32>,
     /// Divides each channel after that: one number, or one per channel.
-    #[arg(long, value_name = "S,…", requires = "test", value_delimiter = ',')]
+    #[arg(long, value_name = "S,…", requires = "images", value_delimiter = ',')]
     std: Vec<f32>,
     /// Pixels are multiplied by this first: 1/255 for values from 0 to 1.
-    #[arg(long, value_name = "X", requires = "test", value_parser = ratio)]
+    #[arg(long, value_name = "X", requires = "images", value_parser = ratio)]
     scale: Option<f32>,
     /// Order of channels.
-    #[arg(long, value_enum, requires = "test")]
+    #[arg(long, value_enum, requires = "images")]
     channels: Option<ChannelOrder>,
     /// All of these in a JSON file, as reports have it.
-    #[arg(long, value_name = "FILE", requires = "test")]
+    #[arg(long, value_name = "FILE", requires = "images")]
     preprocessing: Option<PathBuf>,
 }
 
@@ -202,6 +247,7 @@ struct Decompress {
 }
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("images").args(["calibration"])))]
 struct Curve {
     /// Model files.
     #[arg(required = true, value_name = "MODEL")]
@@ -214,6 +260,10 @@ struct Curve {
     plot: Vec<PathBuf>,
     #[command(flatten)]
     curve: CurveOptions,
+    #[command(flatten)]
+    calibration: CalibrationOptions,
+    #[command(flatten)]
+    data: DataOptions,
 }
 
 #[derive(Args)]
@@ -232,6 +282,8 @@ enum Transform {
     None,
     KltRow,
     KltCol,
+    EltRow,
+    EltCol,
 }
 
 impl From<Transform> for TransformChoice {
@@ -241,6 +293,8 @@ impl From<Transform> for TransformChoice {
             Transform::None => TransformChoice::None,
             Transform::KltRow => TransformChoice::KltRow,
             Transform::KltCol => TransformChoice::KltCol,
+            Transform::EltRow => TransformChoice::EltRow,
+            Transform::EltCol => TransformChoice::EltCol,
         }
     }
 }
@@ -357,13 +411,27 @@ fn run<T: Send + 'static>(job: Job<T>) -> Result<Vec<T>> {
     result
 }
 
-fn with_curves(path: &Path, options: &CurveOptions) -> Result<Box<Session>> {
-    curves_of(open_model(path, &options.data)?, options)
-}
-
-fn curves_of(mut session: Box<Session>, options: &CurveOptions) -> Result<Box<Session>> {
+/// Takes statistics, if there is something to calibrate on, and computes the curves.
+fn curves_of(
+    mut session: Box<Session>,
+    options: &CurveOptions,
+    calibration: &CalibrationOptions,
+    data: &DataOptions,
+) -> Result<Box<Session>> {
     session.model.notes.iter().for_each(|note| eprintln!("note: {note}"));
-    let settings = CurveSettings { blocks: options.blocks.into() };
+    if !calibration.calibration.is_empty() {
+        let images = dataset(&calibration.calibration, None)?;
+        let preprocessing = preprocessing(&*session.runnable()?, &images, data)?;
+        let memory = Memory { samples: 1 << 30, activations: 512 << 20 };
+        let calibrator = session.calibrator(&images, preprocessing, calibration.settings(), memory)?;
+        run(calibrator.job())?;
+        session.set_statistics(Some(calibrator.statistics()));
+    }
+    let distortion = match calibration.distortion {
+        Some(DistortionModel::Diagonal) => Distortion::Diagonal,
+        Some(DistortionModel::Model) | None => Distortion::Model,
+    };
+    let settings = CurveSettings { blocks: options.blocks.into(), distortion };
     let curves = run(session.curves_job(settings))?;
     session.set_curves(settings, curves);
     Ok(session)
@@ -409,9 +477,14 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
     // What cannot be run says so before the work is done.
     let evaluator = match &args.test[..] {
         [] => None,
-        paths => Some(evaluator(&*session.runnable()?, &dataset(paths, &args.data)?, &args.data)?),
+        paths => Some(evaluator(&*session.runnable()?, &dataset(paths, args.data.labels.as_deref())?, &args.data)?),
     };
-    let session = curves_of(session, &args.curve)?;
+    let transform = TransformChoice::from(args.transform);
+    if transform.needs_calibration() && args.calibration.calibration.is_empty() {
+        let reason = "is learned from how errors of the weights reach the output; give images with --calibration";
+        return Err(Error::Setting(format!("The transform {} {reason}.", transform.name())));
+    }
+    let session = curves_of(session, &args.curve, &args.calibration, &args.data)?;
     let budget = match (args.size, args.ratio) {
         (Some(size), _) => Budget::Size(size),
         (_, Some(ratio)) => Budget::Ratio(ratio),
@@ -419,7 +492,7 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
     };
     let locks = args.lock.iter().map(|(name, depth)| Ok((session.layer_index(name)?, *depth))).collect::<Result<_>>()?;
     let excludes = args.exclude.iter().map(|name| session.layer_index(name)).collect::<Result<_>>()?;
-    let settings = AllocationSettings { budget, transform: args.transform.into(), locks, excludes };
+    let settings = AllocationSettings { budget, transform, locks, excludes };
     let (allocation, _) = session.allocate(&settings)?;
     if let Some(error) = allocation.not_reachable {
         return Err(error);
@@ -466,7 +539,7 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
 }
 
 /// Images, from files and folders.
-fn dataset(paths: &[PathBuf], options: &DataOptions) -> Result<Dataset> {
+fn dataset(paths: &[PathBuf], labels: Option<&Path>) -> Result<Dataset> {
     let mut entries = Vec::new();
     for path in paths {
         let name = path.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned())).unwrap_or_default();
@@ -484,7 +557,7 @@ fn dataset(paths: &[PathBuf], options: &DataOptions) -> Result<Dataset> {
     {
         data.summary.name = name;
     }
-    match &options.labels {
+    match labels {
         Some(labels) => data::with_labels(data, Rc::new(PathSource::open(labels)?)),
         None => Ok(data),
     }
@@ -574,7 +647,7 @@ fn print_evaluation(report: &EvaluationReport) {
 }
 
 fn eval(args: &Eval, path: &Path) -> Result<()> {
-    let data = dataset(&args.test, &args.data)?;
+    let data = dataset(&args.test, args.data.labels.as_deref())?;
     let opened = open(path, &[])?;
     let reference = args.reference.as_deref().map(|path| open_model(path, &[])).transpose()?;
     let report = match (opened, reference) {
@@ -673,7 +746,7 @@ fn decompress(args: &Decompress, file: &Path) -> Result<()> {
 }
 
 fn curve(args: &Curve, model: &Path) -> Result<()> {
-    let session = with_curves(model, &args.curve)?;
+    let session = curves_of(open_model(model, &args.curve.data)?, &args.curve, &args.calibration, &args.data)?;
     let curves = session.rd_curves(&AllocationSettings::default())?;
     write_each(&args.plot, args.models.len() > 1, &session.model.name, &DRAWINGS, |extension| match extension {
         "png" => plot::png::curve_png(&curves, None, PLOT, &Palette::LIGHT),

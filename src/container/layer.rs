@@ -128,6 +128,18 @@ pub fn encode(code: &LayerCode, coefficients: &[f32], basis: &[f32]) -> Vec<u8> 
 }
 
 impl LayerCode {
+    /// Whether a row of coefficients is stored.
+    pub fn is_used(&self, row: usize) -> bool {
+        self.blocks[usize::from(self.block_of_row[row])].depth > 0
+    }
+
+    /// A row of the basis as it is decoded.
+    pub fn decoded_basis(&self, row: usize, values: &[f32]) -> Vec<f32> {
+        let block = self.blocks[usize::from(self.block_of_row[row])];
+        let (size, inverse) = (block.basis_step.size(), 1.0 / block.basis_step.size());
+        values.iter().map(|&v| quantize::index(v, inverse, block.basis_depth) as f32 * size).collect()
+    }
+
     /// The step of a row of coefficients: its block's, times its scale.
     fn row_step(&self, row: usize) -> f32 {
         let step = self.blocks[usize::from(self.block_of_row[row])].step.size();

@@ -78,7 +78,7 @@ fn shapes() -> Vec<LayerShape> {
 
 fn compress(model: Model, settings: &AllocationSettings, blocks: usize) -> (Session, Vec<u8>, Vec<f64>) {
     let mut session = Session::new(model).unwrap();
-    let curve_settings = CurveSettings { blocks };
+    let curve_settings = CurveSettings { blocks, ..Default::default() };
     let curves = run(session.curves_job(curve_settings), &mut |_| Ok(())).unwrap();
     session.set_curves(curve_settings, curves);
     let (allocation, report) = session.allocate(settings).unwrap();

@@ -112,6 +112,14 @@ impl Runnable {
         &self.file
     }
 
+    /// The factor of each output channel that the batch norm after a layer multiplies it by, where it is folded into the weights that run;
+    /// by the index of the layer's tensor.
+    pub fn factors(&self, tensor: usize) -> Option<Vec<f32>> {
+        let fold = self.folds.iter().find(|fold| Some(&fold.weight) == self.names.get(tensor))?;
+        let [gamma, _, _, variance] = &fold.parameters;
+        Some(fold.scale(&self.weights.get(gamma)?.tensor.data, &self.weights.get(variance)?.tensor.data))
+    }
+
     /// The shape of one image that the network takes, without the batch axis (`[C, H, W]`, or whatever its input has); `None` where
     /// any length does. Empty when the file does not say.
     pub fn image_dims(&self) -> Vec<Option<usize>> {

@@ -15,10 +15,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::job::{Item, Job};
+use super::{
+    inputs::{self, EncodedBatch, Inputs},
+    job::{Item, Job},
+};
 use crate::{
     container::TqFile,
-    data::{self, Dataset, Encoded, preprocess},
+    data::{Dataset, preprocess},
     error::{Error, Result, bad},
     evaluate::{self, ImageScore, Output},
     graph::Runnable,
@@ -54,20 +57,15 @@ impl Default for Options {
 /// A network bound to images.
 pub struct Evaluator {
     runnable: Runnable,
-    data: Dataset,
-    preprocessing: Preprocessing,
+    images: Inputs,
     output: Output,
-    /// Shape of one input.
-    image: Vec<usize>,
     /// Images per item; what is short is filled up, so that one network serves all.
     batch: usize,
     /// Multiplications of one item.
     cost: f64,
-    /// Which images are run.
-    chosen: Vec<usize>,
     network: Network,
     /// Inputs that were made, by item; empty when they would not fit [`KEEP`].
-    inputs: Arc<[OnceLock<Tensor>]>,
+    made: Arc<[OnceLock<Tensor>]>,
     notes: Vec<String>,
 }
 
@@ -114,10 +112,10 @@ pub fn preprocessing(runnable: &Runnable, data: &Dataset) -> Result<Preprocessin
     if let Some(p) = &runnable.preprocessing {
         return Ok(p.clone());
     }
-    let first = first_image(data)?;
+    let first = inputs::first_image(data)?;
     let guess = preprocess::guess(&runnable.image_dims(), Some(&first));
     // Networks from images to images are rarely normalized. A network that cannot be built says so when it is run.
-    let shape = input_shape(runnable, data, &guess, &first);
+    let shape = inputs::shape(runnable, data, &guess, &first);
     let network = shape.and_then(|shape| runnable.network(runnable.batch(&shape, false, u64::MAX, 1)?, &shape));
     let picture = network.is_ok_and(|n| {
         let (input, output) = (n.input_shapes(), n.output_shapes());
@@ -126,71 +124,34 @@ pub fn preprocessing(runnable: &Runnable, data: &Dataset) -> Result<Preprocessin
     Ok(if picture { preprocess::plain(guess, &first) } else { guess })
 }
 
-fn first_image(data: &Dataset) -> Result<data::Image> {
-    if data.images.is_empty() {
-        return Err(bad(&data.summary.name, "it has no images", "choose a file or folder with images"));
-    }
-    data::decode(data.images.read(0)?)
-}
-
-/// The shape that images get, checked against what the network takes.
-fn input_shape(runnable: &Runnable, data: &Dataset, p: &Preprocessing, first: &data::Image) -> Result<Vec<usize>> {
-    let shape = preprocess::shape(p, first).map_err(|reason| misfit(&data.summary.name, reason))?;
-    let dims = runnable.image_dims();
-    let text = |dims: &[Option<usize>]| dims.iter().map(|d| d.map_or("?".into(), |d| d.to_string())).collect::<Vec<_>>().join("×");
-    let fits = dims.len() == shape.len() && dims.iter().zip(&shape).all(|(d, s)| d.is_none_or(|d| d == *s));
-    if dims.is_empty() || fits {
-        return Ok(shape.to_vec());
-    }
-    // Images in a row, for networks of dense layers.
-    if let Some(fixed) = dims.iter().copied().collect::<Option<Vec<usize>>>()
-        && fixed.len() == 1
-        && fixed[0] == shape.iter().product::<usize>()
-    {
-        return Ok(fixed);
-    }
-    let has = text(&shape.map(Some));
-    Err(misfit(&data.summary.name, format!("its images become {has}, but the network takes {}", text(&dims))))
-}
-
-fn misfit(name: &str, reason: String) -> Error {
-    bad(name, reason, "change resize, crop or channels, or choose other images")
-}
-
 impl Evaluator {
     /// Binds a network to images.
     ///
     /// # Errors
     /// No images; images that do not become what the network takes; a network that cannot be run; labels it has no classes for.
     pub fn new(runnable: &Runnable, data: &Dataset, preprocessing: Preprocessing, options: Options) -> Result<Evaluator> {
-        let name = &data.summary.name;
-        preprocess::check(&preprocessing).map_err(Error::Setting)?;
-        let image = input_shape(runnable, data, &preprocessing, &first_image(data)?)?;
-        let total = data.images.len();
-        let count = options.limit.unwrap_or(total).clamp(1, total);
-        let chosen: Vec<usize> = (0..count).map(|i| (i as u64 * total as u64 / count as u64) as usize).collect();
-        let mut notes = Vec::new();
-        if count < total {
-            notes.push(format!("{count} of the {total} images of {name} were run, evenly spaced."));
-        }
+        let images = Inputs::new(runnable, data, preprocessing, options.limit)?;
+        let (image, count) = (&images.image, images.len());
+        let mut notes: Vec<String> = images.note().into_iter().collect();
 
-        let least = runnable.batch(&image, false, options.memory, 1)?;
-        let mut network = runnable.network(least, &image)?;
+        let least = runnable.batch(image, false, options.memory, 1)?;
+        let mut network = runnable.network(least, image)?;
         let per_image = (network.multiplications() / least.max(1) as u64).max(1);
         let mut batch = least;
         if least == 1 {
             let most = usize::try_from(options.work / per_image).unwrap_or(usize::MAX).clamp(1, 256.min(count));
-            batch = runnable.batch(&image, false, options.memory, most)?.max(1);
+            batch = runnable.batch(image, false, options.memory, most)?.max(1);
             if batch > 1 {
-                network = runnable.network(batch, &image)?;
+                network = runnable.network(batch, image)?;
             }
         }
         let shape = network.output_shapes().into_iter().next().unwrap_or_default();
+        let name = &data.summary.name;
         let output = Output::of(&shape, batch).map_err(|reason| {
             bad(name, format!("the network cannot be judged by its images: {reason}"), "choose a network with an output per image")
         })?;
         if let (Output::Classes(classes), Some(labels)) = (output, &data.labels)
-            && let Some(&at) = chosen.iter().find(|&&i| labels[i] as usize >= classes)
+            && let Some(&at) = images.chosen.iter().find(|&&i| labels[i] as usize >= classes)
         {
             let reason = format!("its label is {}, but the network tells {classes} classes apart, 0 to {}", labels[at], classes - 1);
             let advice = "choose data of the classes it was trained on, or count labels from 0";
@@ -203,22 +164,19 @@ impl Evaluator {
         let input_bytes = items.saturating_mul(batch).saturating_mul(4 * image.iter().product::<usize>());
         Ok(Evaluator {
             runnable: runnable.clone(),
-            data: data.clone(),
-            preprocessing,
             output,
-            image,
             batch,
             cost: per_image as f64 * batch as f64,
-            chosen,
             network,
-            inputs: if input_bytes <= KEEP { (0..items).map(|_| OnceLock::new()).collect() } else { Arc::new([]) },
+            made: if input_bytes <= KEEP { (0..items).map(|_| OnceLock::new()).collect() } else { Arc::new([]) },
+            images,
             notes,
         })
     }
 
     /// How many images are run.
     pub fn images(&self) -> usize {
-        self.chosen.len()
+        self.images.len()
     }
 
     /// Images per item.
@@ -336,28 +294,35 @@ impl Evaluator {
 
     /// The report of it all.
     pub fn report(&self, reference: Option<Evaluation>, compressed: Option<Evaluation>, damage: Vec<LayerDamage>) -> EvaluationReport {
-        let data: DataSummary = self.data.summary.clone();
-        EvaluationReport { data, preprocessing: self.preprocessing.clone(), reference, compressed, damage, notes: self.notes.clone() }
+        let data: DataSummary = self.images.data.summary.clone();
+        EvaluationReport {
+            data,
+            preprocessing: self.images.preprocessing.clone(),
+            reference,
+            compressed,
+            damage,
+            notes: self.notes.clone(),
+        }
     }
 
     fn count(&self) -> usize {
-        self.chosen.len().div_ceil(self.batch)
+        self.images.len().div_ceil(self.batch)
     }
 
     fn keeps_outputs(&self) -> bool {
-        self.chosen.len().saturating_mul(4 * self.output.len()) <= KEEP
+        self.images.len().saturating_mul(4 * self.output.len()) <= KEEP
     }
 
     fn items(&self) -> Vec<Item> {
         let name = |item: usize| {
-            let (first, end) = (item * self.batch, ((item + 1) * self.batch).min(self.chosen.len()));
+            let (first, end) = (item * self.batch, ((item + 1) * self.batch).min(self.images.len()));
             if end - first == 1 { format!("image {end}") } else { format!("images {} to {end}", first + 1) }
         };
         (0..self.count()).map(|item| Item { name: name(item), cost: self.cost }).collect()
     }
 
     fn network_of(&self, runnable: &Runnable) -> Result<Network> {
-        let network = runnable.network(self.batch, &self.image)?;
+        let network = runnable.network(self.batch, &self.images.image)?;
         let (asked, given) = (self.network.output_shapes(), network.output_shapes());
         if asked.first() != given.first() {
             let text = |shapes: &[Vec<usize>]| shapes.first().map_or("nothing".into(), |s| format!("{s:?}"));
@@ -372,19 +337,18 @@ impl Evaluator {
 
     /// Reads what the task of an item needs.
     fn work(&self, item: usize, reference: Option<&Reference>) -> Result<Work> {
-        let range = item * self.batch..((item + 1) * self.batch).min(self.chosen.len());
-        let images = &self.chosen[range];
-        let made = self.inputs.get(item).is_some_and(|slot| slot.get().is_some());
-        let encoded = if made { Vec::new() } else { images.iter().map(|&i| self.data.images.read(i)).collect::<Result<_>>()? };
+        let range = item * self.batch..((item + 1) * self.batch).min(self.images.len());
+        let chosen = &self.images.chosen[range.clone()];
+        let data = &self.images.data;
+        // Nothing is read for what was decoded before.
+        let made = self.made.get(item).is_some_and(|slot| slot.get().is_some());
         Ok(Work {
-            file: self.data.summary.name.clone(),
-            encoded,
-            names: images.iter().map(|&i| self.data.images.name(i)).collect(),
-            labels: self.data.labels.as_ref().map(|labels| images.iter().map(|&i| labels[i]).collect()),
-            preprocessing: self.preprocessing.clone(),
-            shape: std::iter::once(self.batch).chain(self.image.iter().copied()).collect(),
+            encoded: if made { self.images.batch(self.batch) } else { self.images.read(range, self.batch)? },
+            file: data.summary.name.clone(),
+            names: chosen.iter().map(|&i| data.images.name(i)).collect(),
+            labels: data.labels.as_ref().map(|labels| chosen.iter().map(|&i| labels[i]).collect()),
             output: self.output,
-            inputs: self.inputs.clone(),
+            made: self.made.clone(),
             item,
             against: match reference {
                 None => With::Nothing,
@@ -405,13 +369,11 @@ enum With {
 /// Everything a task needs but the network.
 struct Work {
     file: String,
-    encoded: Vec<Encoded>,
+    encoded: EncodedBatch,
     names: Vec<String>,
     labels: Option<Vec<u32>>,
-    preprocessing: Preprocessing,
-    shape: Vec<usize>,
     output: Output,
-    inputs: Arc<[OnceLock<Tensor>]>,
+    made: Arc<[OnceLock<Tensor>]>,
     item: usize,
     against: With,
 }
@@ -419,12 +381,12 @@ struct Work {
 impl Work {
     fn run(self, network: &Network, keep: bool) -> Result<Batch> {
         let forward = |network: &Network, x: Tensor| network.forward(vec![x], &mut NoHooks).swap_remove(0).data;
-        let input = match self.inputs.get(self.item) {
-            None => input(&self.encoded, &self.preprocessing, &self.shape, &self.file)?,
+        let input = match self.made.get(self.item) {
+            None => self.encoded.decode()?,
             Some(slot) => match slot.get() {
                 Some(made) => made.clone(),
                 None => {
-                    let made = input(&self.encoded, &self.preprocessing, &self.shape, &self.file)?;
+                    let made = self.encoded.decode()?;
                     // Another task may have been first; both made the same.
                     let _ = slot.set(made.clone());
                     made
@@ -452,27 +414,6 @@ impl Work {
         outputs.shrink_to_fit();
         Ok(Batch { scores, outputs })
     }
-}
-
-/// Decodes and preprocesses a micro-batch; what is missing to a whole one is the last image again.
-fn input(encoded: &[Encoded], p: &Preprocessing, shape: &[usize], file: &str) -> Result<Tensor> {
-    let (batch, size) = (shape[0], shape[1..].iter().product::<usize>());
-    let mut values: Vec<f32> = Vec::with_capacity(batch * size);
-    for encoded in encoded {
-        let name = encoded.name().to_string();
-        let image = data::decode(encoded.clone())?;
-        let one = preprocess::apply(p, &image).map_err(|reason| misfit(file, reason).tensor(&name))?;
-        if one.len() != size {
-            let (height, width) = (image.height, image.width);
-            let reason = format!("it has {height}×{width} pixels, and does not become an input as large as the first image does");
-            return Err(bad(file, reason, "set a crop, so that all images become alike").tensor(&name));
-        }
-        values.extend(one);
-    }
-    while values.len() < batch * size && values.len() >= size {
-        values.extend_from_within(values.len() - size..);
-    }
-    Ok(Tensor::new(shape, values))
 }
 
 /// The float tensors of a `.tq`, from the results of [`super::decode_job`].

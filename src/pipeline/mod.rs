@@ -1,30 +1,34 @@
 //! The stages strung together, for the page's worker and for the command line alike:
 //!
 //! ```text
-//! open ─→ Session ─ curves_job ─→ set_curves ─ allocate ─→ encode_job ─→ write ─→ .tq ─ decode_job ─→ rebuild
+//! open ─→ Session ─ calibrator ─→ set_statistics ─ curves_job ─→ set_curves ─ allocate ─→ encode_job ─→ write ─→ .tq ─ decode_job ─→ rebuild
 //! ```
 //!
 //! A [`Session`] keeps what did not change: moving the budget re-runs only [`Session::allocate`]. Heavy work is handed out as
 //! [`job::Job`]s, so that the worker can post progress and be cancelled between layers.
 
+pub mod calibrate;
 pub mod evaluate;
+pub mod inputs;
 pub mod job;
 
 use std::{cell::OnceCell, collections::HashMap, io::Write, rc::Rc, sync::Arc};
 
 use crate::{
     container::{self, Fold, Head, TqFile, fold, layer},
+    data::Dataset,
     error::{Error, Result, bad},
     graph::{Runnable, batch_norm, templates},
     io::{self, LayerShape, Model, Order, Role, Source, TensorReader, skeleton, source::BytesSource},
     quantize,
-    rate::{Allocation, Layer, Plan, Problem, curve, curve::LayerCurves},
+    rate::{Allocation, Layer, Plan, Problem, cost::Cost, curve, curve::LayerCurves},
     report::{
-        AllocationReport, AllocationSettings, Budget, CurveSettings, LayerRow, LayerSummary, ModelSummary, RdCurves, Report,
-        TransformChoice,
+        AllocationReport, AllocationSettings, Budget, CalibrationSettings, CurveSettings, Distortion, LayerRow, LayerSummary, Measure,
+        ModelSummary, Preprocessing, RdCurves, Report, TransformChoice,
     },
     transform::Geometry,
 };
+use calibrate::{CalibratedLayer, Calibrator, Memory, Statistics};
 use job::{Item, Job};
 
 /// What a file turned out to be.
@@ -54,6 +58,7 @@ pub struct Session {
     head: Rc<Head>,
     /// Index in the table of tensors and shape of every layer.
     layers: Rc<[(usize, LayerShape)]>,
+    statistics: Option<Rc<Statistics>>,
     curve_settings: CurveSettings,
     curves: Vec<Arc<LayerCurves>>,
     runnable: Rc<OnceCell<Rc<Runnable>>>,
@@ -64,7 +69,8 @@ pub struct Session {
 pub struct EncodedLayer {
     /// The body; none for a layer that is kept bit for bit.
     pub body: Option<Vec<u8>>,
-    /// `‖dΘ‖²/‖Θ‖²`; of a layer with a batch norm after it, measured on the folded weights.
+    /// `‖dΘ‖²/‖Θ‖²`, of a layer with a batch norm after it on the folded weights; with calibration the error that it causes in the output,
+    /// over the output's power, in the form that [`CurveSettings::distortion`] says.
     pub error: f64,
 }
 
@@ -82,7 +88,7 @@ impl Session {
         }
         let head = Rc::new(Head::new(&model, &folds(&model))?);
         let (curve_settings, curves) = (CurveSettings::default(), Vec::new());
-        Ok(Session { model: Rc::new(model), head, layers, curve_settings, curves, runnable: Rc::default() })
+        Ok(Session { model: Rc::new(model), head, layers, statistics: None, curve_settings, curves, runnable: Rc::default() })
     }
 
     /// Index of a layer by name.
@@ -102,6 +108,52 @@ impl Session {
         })
     }
 
+    /// Binds the network to calibration images, to take statistics of all layers.
+    ///
+    /// # Errors
+    /// Those of [`Session::runnable`] and [`Calibrator::new`].
+    pub fn calibrator(
+        &self,
+        data: &Dataset,
+        preprocessing: Preprocessing,
+        settings: CalibrationSettings,
+        memory: Memory,
+    ) -> Result<Calibrator> {
+        let runnable = self.runnable()?;
+        let layers = self.layers.iter().map(|&(tensor, shape)| {
+            // The derivative is by weights with the batch norm folded in exactly; those that are coded have it as a decoder can.
+            let (exact, coded) = (runnable.factors(tensor), self.head.factors(tensor));
+            let factors = exact.map(|exact| match coded {
+                None => exact,
+                Some(coded) => exact.iter().zip(&**coded).map(|(e, c)| if *c == 0.0 { 0.0 } else { e / c }).collect(),
+            });
+            CalibratedLayer { shape, factors }
+        });
+        Calibrator::new(&runnable, layers.collect(), data, preprocessing, settings, memory)
+    }
+
+    /// Keeps what calibration found, or nothing of it any more. Curves have to be computed again.
+    pub fn set_statistics(&mut self, statistics: Option<Statistics>) {
+        self.statistics = statistics.map(Rc::new);
+        self.curves.clear();
+    }
+
+    /// What calibration found.
+    pub fn statistics(&self) -> Option<&Statistics> {
+        self.statistics.as_deref()
+    }
+
+    /// What errors of layer `i` cost.
+    fn cost(&self, i: usize, settings: CurveSettings) -> Cost {
+        match &self.statistics {
+            None => Cost::Weights,
+            Some(found) => {
+                let unit = if found.output_energy > 0.0 { 1.0 / found.output_energy } else { 1.0 };
+                Cost::Output { statistics: found.layers[i].clone(), unit, full: settings.distortion == Distortion::Model }
+            }
+        }
+    }
+
     /// The job that computes the curves of all layers.
     pub fn curves_job(&self, settings: CurveSettings) -> Job<'_, LayerCurves> {
         let items = self.layers.iter().map(|&(t, shape)| Item { name: self.model.tensors[t].name.clone(), cost: curve_cost(&shape) });
@@ -110,8 +162,8 @@ impl Session {
             items: items.collect(),
             prepare: Box::new(move |i| {
                 let (tensor, shape) = self.layers[i];
-                let weights = self.read(tensor)?;
-                Ok(Box::new(move || Ok(curve::layer_curves(&shape, weights, settings.blocks))))
+                let (weights, cost) = (self.read(tensor)?, self.cost(i, settings));
+                Ok(Box::new(move || Ok(curve::layer_curves(&shape, weights, settings.blocks, &cost))))
             }),
         }
     }
@@ -147,7 +199,8 @@ impl Session {
             let info = &self.model.tensors[tensor];
             Layer { name: &info.name, shape: &info.shape, exact_bytes: info.bytes() as u64, curves }
         });
-        Problem { layers: layers.collect(), other_bytes: self.head.other_bytes(), original_bytes: self.model.file_bytes }
+        let measure = if self.statistics.is_some() { Measure::Output } else { Measure::Weights };
+        Problem { layers: layers.collect(), other_bytes: self.head.other_bytes(), original_bytes: self.model.file_bytes, measure }
     }
 
     /// Allocates bits; milliseconds at most.
@@ -178,10 +231,10 @@ impl Session {
                     return Ok(Box::new(|| Ok(EncodedLayer { body: None, error: 0.0 })));
                 }
                 let (tensor, shape) = self.layers[i];
-                let (weights, curves) = (self.read(tensor)?, self.curves[i].clone());
+                let (weights, curves, cost) = (self.read(tensor)?, self.curves[i].clone(), self.cost(i, self.curve_settings));
                 let (file, folded) = (self.model.name.clone(), self.head.factors(tensor).is_some());
                 Ok(Box::new(move || {
-                    encode_layer(&shape, weights, &curves, &plan, folded).map_err(|reason| bad(file, reason, "report this as a bug"))
+                    encode_layer(&shape, weights, &curves, &plan, &cost, folded).map_err(|reason| bad(file, reason, "report this as a bug"))
                 }))
             }),
         }
@@ -228,6 +281,7 @@ impl Session {
             settings: settings.clone(),
             allocation: problem.report(allocation, settings, Some(&errors)),
             curves: problem.curves(settings)?,
+            calibration: self.statistics.as_ref().map(|s| s.summary.clone()),
             evaluation: None,
         })
     }
@@ -327,14 +381,13 @@ fn encode_layer(
     weights: Vec<f32>,
     curves: &LayerCurves,
     plan: &Plan,
+    cost: &Cost,
     folded: bool,
 ) -> std::result::Result<EncodedLayer, String> {
     let Plan::Quantized { candidate, blocks } = plan else { return Ok(EncodedLayer { body: None, error: 0.0 }) };
     let candidate = &curves.candidates[*candidate];
     let mut normalized = weights.clone();
     let exponent = quantize::normalize(&mut normalized);
-    let coefficients = curve::coefficients(candidate, shape, &normalized);
-    drop(normalized);
     let codes = blocks.iter().zip(&candidate.blocks).map(|(vertex, block)| layer::BlockCode {
         depth: vertex.depths.coefficient,
         step: block.coefficients[usize::from(vertex.depths.coefficient)].step,
@@ -350,10 +403,19 @@ fn encode_layer(
         blocks: codes.collect(),
         folded,
     };
+    let coefficients = curve::coefficients(candidate, &code, cost, shape, &normalized);
+    drop(normalized);
     let body = layer::encode(&code, &coefficients, candidate.basis.as_ref().map_or(&[][..], |b| &b.rows));
     drop(coefficients);
     let decoded = layer::decode(&body, shape)?;
-    Ok(EncodedLayer { error: relative_error(&weights, &decoded), body: Some(body) })
+    let error = match cost {
+        Cost::Weights => relative_error(&weights, &decoded),
+        Cost::Output { statistics, unit, full } => {
+            let error: Vec<f32> = decoded.iter().zip(&weights).map(|(d, w)| d - w).collect();
+            unit * if *full { statistics.distortion(&error) } else { statistics.diagonal_distortion(&error) }
+        }
+    };
+    Ok(EncodedLayer { error, body: Some(body) })
 }
 
 /// `‖a − b‖²/‖a‖²`, in `f64`; 0 where `a` is zero.
@@ -430,6 +492,7 @@ pub fn describe(tq: &TqFile) -> Result<(ModelSummary, AllocationReport)> {
         rate,
         bytes: tq.file_bytes(),
         ratio: tq.original_bytes as f64 / tq.file_bytes().max(1) as f64,
+        measure: Measure::Weights,
         db: f64::NAN,
         lambda: f64::NAN,
         measured: false,

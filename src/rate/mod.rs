@@ -4,9 +4,11 @@
 //! information included) of least cost: equal slopes everywhere. A budget is met by bisection on `λ`, which costs
 //! microseconds a step on convex hulls; what is left of it then goes to the steepest upgrades that still fit.
 //!
-//! Without calibration data the distortion is a stand-in: the sum over layers of the relative weight error `‖dΘ‖²/‖Θ‖²`, in
-//! which every layer weighs the same, whatever its size and its effect on the output.
+//! With calibration the distortion is the output's squared error over its power, summed over blocks and layers ([`cost`]). Without, it
+//! is a stand-in: the sum over layers of the relative weight error `‖dΘ‖²/‖Θ‖²`, in which every layer weighs the same, whatever its size
+//! and its effect on the output.
 
+pub mod cost;
 pub mod curve;
 pub mod hull;
 
@@ -16,7 +18,7 @@ use crate::{
     container::{self, layer},
     error::{Error, Result},
     quantize::MAX_DEPTH,
-    report::{AllocationReport, AllocationSettings, Budget, LayerRow, RdCurves, RdLine, RdPoint, TransformChoice, TransformKind},
+    report::{AllocationReport, AllocationSettings, Budget, LayerRow, Measure, RdCurves, RdLine, RdPoint, TransformChoice, TransformKind},
 };
 use curve::{Candidate, LayerCurves};
 use hull::Vertex;
@@ -43,6 +45,8 @@ pub struct Problem<'a> {
     pub other_bytes: u64,
     /// Bytes of the original file.
     pub original_bytes: u64,
+    /// What distortions are.
+    pub measure: Measure,
 }
 
 /// What a layer was given.
@@ -105,7 +109,8 @@ fn admitted(candidates: &[Candidate], choice: Admit) -> impl Iterator<Item = (us
     let wanted = move |c: &Candidate| match choice {
         Admit::Any => true,
         Admit::One(kind) => c.kind == kind,
-        Admit::Klt => c.kind != TransformKind::None,
+        Admit::Klt => matches!(c.kind, TransformKind::KltRow | TransformKind::KltCol),
+        Admit::Elt => matches!(c.kind, TransformKind::EltRow | TransformKind::EltCol),
     };
     // A layer that has no such transform (a depthwise one) goes without.
     let exists = candidates.iter().any(wanted);
@@ -117,6 +122,7 @@ enum Admit {
     Any,
     One(TransformKind),
     Klt,
+    Elt,
 }
 
 impl From<TransformChoice> for Admit {
@@ -126,6 +132,8 @@ impl From<TransformChoice> for Admit {
             TransformChoice::None => Admit::One(TransformKind::None),
             TransformChoice::KltRow => Admit::One(TransformKind::KltRow),
             TransformChoice::KltCol => Admit::One(TransformKind::KltCol),
+            TransformChoice::EltRow => Admit::One(TransformKind::EltRow),
+            TransformChoice::EltCol => Admit::One(TransformKind::EltCol),
         }
     }
 }
@@ -160,10 +168,10 @@ struct Solver<'a> {
     admit: Admit,
 }
 
-/// Above any slope: a relative error is at most about 1, a bit at least 1.
-const STEEPEST: f64 = 16.0;
-/// Below any slope that matters: one bit of a layer of 2^28 weights at −120 dB.
-const FLATTEST: f64 = 1e-22;
+/// Above any slope: a relative weight error is at most about 1 and a bit at least 1; an output error by the model may be larger.
+const STEEPEST: f64 = 1e6;
+/// Below any slope that matters: one bit of a layer of 2^28 weights at −120 dB, that hardly reaches the output.
+const FLATTEST: f64 = 1e-26;
 
 impl Solver<'_> {
     fn plans(&self, lambda: f64) -> Vec<Plan> {
@@ -326,7 +334,8 @@ impl Problem<'_> {
         Ok(Allocation { plans, lambda, layer_bytes, file_bytes, not_reachable, rate_range })
     }
 
-    /// The lines of the rate–distortion plot: `none`, `KLT` (the better of row and column, everywhere), and `auto`.
+    /// The lines of the rate–distortion plot: `none`, `KLT` (the better of row and column, everywhere), with calibration `ELT` likewise, and
+    /// `auto`.
     pub fn curves(&self, settings: &AllocationSettings) -> Result<RdCurves> {
         const POINTS: i32 = 72;
         let freedom = self.freedom(settings)?;
@@ -335,24 +344,33 @@ impl Problem<'_> {
             let fixed = self.other_bytes + solver.excluded_bytes();
             // From far below the flattest slope to far above the steepest, evenly in the logarithm; then ends that are exact.
             let lambdas = std::iter::once(STEEPEST)
-                .chain((0..POINTS).map(|i| 10f64.powf(-2.0 - 14.0 * f64::from(i) / f64::from(POINTS - 1))))
+                .chain((0..POINTS).map(|i| 10f64.powf(-16.0 * f64::from(i) / f64::from(POINTS - 1))))
                 .chain(std::iter::once(0.0));
             let mut points: Vec<RdPoint> = Vec::new();
             for lambda in lambdas {
                 let plans = solver.plans(lambda);
                 let bytes = solver.layer_bytes(&plans);
-                let point = RdPoint { rate: solver.rate(bytes), bytes: fixed + bytes, db: decibels(mean_distortion(&plans)) };
+                let point = RdPoint { rate: solver.rate(bytes), bytes: fixed + bytes, db: decibels(self.distortion(&plans)) };
                 if points.last().is_none_or(|last| point.bytes > last.bytes) {
                     points.push(point);
                 }
             }
             RdLine { label: label.into(), points }
         };
-        let lines = vec![line("none", Admit::One(TransformKind::None)), line("KLT", Admit::Klt), line("auto", Admit::Any)];
-        Ok(RdCurves { lines })
+        let mut lines = vec![line("none", Admit::One(TransformKind::None)), line("KLT", Admit::Klt)];
+        if self.measure == Measure::Output {
+            lines.push(line("ELT", Admit::Elt));
+        }
+        lines.push(line("auto", Admit::Any));
+        Ok(RdCurves { measure: self.measure, lines })
     }
 
-    /// The readouts of an allocation. `errors` are relative weight errors measured on decoded weights, if there are any yet.
+    fn distortion(&self, plans: &[Plan]) -> f64 {
+        let quantized: Vec<f64> = plans.iter().filter(|p| **p != Plan::Exact).map(Plan::distortion).collect();
+        self.measure.total(quantized.iter().sum(), quantized.len())
+    }
+
+    /// The readouts of an allocation. `errors` are those of decoded weights, if there are any yet.
     pub fn report(&self, allocation: &Allocation, settings: &AllocationSettings, errors: Option<&[f64]>) -> AllocationReport {
         let mut rows = Vec::new();
         for (index, (layer, plan)) in self.layers.iter().zip(&allocation.plans).enumerate() {
@@ -387,7 +405,8 @@ impl Problem<'_> {
             rate: 8.0 * allocation.layer_bytes as f64 / weights.max(1) as f64,
             bytes: allocation.file_bytes,
             ratio: self.original_bytes as f64 / allocation.file_bytes.max(1) as f64,
-            db: decibels(error / quantized.len().max(1) as f64),
+            measure: self.measure,
+            db: decibels(self.measure.total(error, quantized.len())),
             lambda: allocation.lambda,
             measured: errors.is_some(),
             other_bytes: allocation.file_bytes - rows.iter().map(|r| r.bytes).sum::<u64>(),
@@ -398,9 +417,14 @@ impl Problem<'_> {
     }
 }
 
-fn mean_distortion(plans: &[Plan]) -> f64 {
-    let quantized: Vec<f64> = plans.iter().filter(|p| **p != Plan::Exact).map(Plan::distortion).collect();
-    quantized.iter().sum::<f64>() / quantized.len().max(1) as f64
+impl Measure {
+    /// The distortion of a model from the sum over its quantized layers.
+    fn total(self, sum: f64, layers: usize) -> f64 {
+        match self {
+            Measure::Weights => sum / layers.max(1) as f64,
+            Measure::Output => sum,
+        }
+    }
 }
 
 /// A ratio in decibels, not below −200.

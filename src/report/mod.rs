@@ -1,10 +1,12 @@
 //! What is shown: the same serde types on the page, in JSON and in CSV. Nothing here computes a rate or a distortion.
 
+pub mod calibration;
 pub mod evaluation;
 #[cfg(feature = "plots")]
 pub mod plot;
 pub mod table;
 
+pub use calibration::{CalibrationSettings, CalibrationSummary};
 pub use evaluation::{Channels, DataSummary, Evaluation, EvaluationReport, LayerDamage, Preprocessing};
 use serde::{Deserialize, Serialize};
 
@@ -18,17 +20,28 @@ pub enum TransformKind {
     KltRow,
     /// Karhunen–Loève transform across output channels, `T = UᵗΘ`.
     KltCol,
+    /// End-to-end learned transform across input channels; needs calibration.
+    EltRow,
+    /// End-to-end learned transform across output channels; needs calibration.
+    EltCol,
 }
 
 impl TransformKind {
     /// All of them, in the order of the file format's codes.
-    pub const ALL: [TransformKind; 3] = [TransformKind::None, TransformKind::KltRow, TransformKind::KltCol];
+    pub const ALL: [TransformKind; 5] =
+        [TransformKind::None, TransformKind::KltRow, TransformKind::KltCol, TransformKind::EltRow, TransformKind::EltCol];
+    /// Whether it acts across input channels (row transforms) and not across output channels.
+    pub fn across_inputs(self) -> bool {
+        matches!(self, TransformKind::KltRow | TransformKind::EltRow)
+    }
     /// The name on the command line, on the page and in reports.
     pub fn name(self) -> &'static str {
         match self {
             TransformKind::None => "none",
             TransformKind::KltRow => "klt-row",
             TransformKind::KltCol => "klt-col",
+            TransformKind::EltRow => "elt-row",
+            TransformKind::EltCol => "elt-col",
         }
     }
 }
@@ -46,6 +59,10 @@ pub enum TransformChoice {
     KltRow,
     /// This one in every layer that has it.
     KltCol,
+    /// This one in every layer that has it; needs calibration.
+    EltRow,
+    /// This one in every layer that has it; needs calibration.
+    EltCol,
 }
 
 impl TransformChoice {
@@ -56,7 +73,14 @@ impl TransformChoice {
             TransformChoice::None => "none",
             TransformChoice::KltRow => "klt-row",
             TransformChoice::KltCol => "klt-col",
+            TransformChoice::EltRow => "elt-row",
+            TransformChoice::EltCol => "elt-col",
         }
+    }
+
+    /// Whether it exists only with calibration.
+    pub fn needs_calibration(self) -> bool {
+        matches!(self, TransformChoice::EltRow | TransformChoice::EltCol)
     }
 }
 
@@ -72,16 +96,51 @@ pub enum Budget {
     Ratio(f64),
 }
 
+/// What an error of the weights costs (method.md, section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Distortion {
+    /// The output's squared error to second order, over sampled gradients; without calibration the relative weight error.
+    #[default]
+    Model,
+    /// The same by the diagonal of the gradients' second moment alone: for steps that clip nothing.
+    Diagonal,
+}
+
+impl Distortion {
+    /// The name on the command line and on the page.
+    pub fn name(self) -> &'static str {
+        match self {
+            Distortion::Model => "model",
+            Distortion::Diagonal => "diagonal",
+        }
+    }
+}
+
+/// What the distortion of curves and allocations is a share of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Measure {
+    /// Without calibration: relative weight error, its mean over layers.
+    #[default]
+    Weights,
+    /// With calibration: output error over output power, its sum over layers.
+    Output,
+}
+
 /// Settings that the curves depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CurveSettings {
     /// Most blocks of rows per layer, each with its own depth and step (Young et al. 2021, Section 5.1: 8).
     pub blocks: usize,
+    /// What an error costs, with calibration.
+    #[serde(default)]
+    pub distortion: Distortion,
 }
 
 impl Default for CurveSettings {
     fn default() -> Self {
-        CurveSettings { blocks: 8 }
+        CurveSettings { blocks: 8, distortion: Distortion::Model }
     }
 }
 
@@ -149,14 +208,15 @@ pub struct RdPoint {
     pub rate: f64,
     /// Bytes of the whole file at this point.
     pub bytes: u64,
-    /// Distortion: mean over layers of the relative weight error `‖dΘ‖²/‖Θ‖²` ([`LayerRow::error`]), in dB. 0 dB: all weights zero.
+    /// Distortion in dB ([`Measure`]): the mean over layers of the relative weight error, 0 dB for all weights zero; or the output's error
+    /// over its power, summed over layers ([`LayerRow::error`]).
     pub db: f64,
 }
 
 /// One line of the rate–distortion plot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RdLine {
-    /// `none`, `KLT` or `auto`.
+    /// `none`, `KLT`, `ELT` or `auto`.
     pub label: String,
     /// Points, by rising rate.
     pub points: Vec<RdPoint>,
@@ -165,6 +225,9 @@ pub struct RdLine {
 /// The rate–distortion plot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RdCurves {
+    /// What distortions are.
+    #[serde(default)]
+    pub measure: Measure,
     /// Lines; `auto` last.
     pub lines: Vec<RdLine>,
 }
@@ -178,7 +241,10 @@ pub struct AllocationReport {
     pub bytes: u64,
     /// Bytes of the original over bytes of the `.tq` file.
     pub ratio: f64,
-    /// Mean relative weight error of the quantized layers, in dB; NaN (null in JSON) where it is not known, as for an opened `.tq`.
+    /// What distortions are.
+    #[serde(default)]
+    pub measure: Measure,
+    /// Distortion of the quantized layers in dB, as in [`RdPoint::db`]; NaN (null in JSON) where it is not known, as for an opened `.tq`.
     pub db: f64,
     /// The Lagrange multiplier: relative error that one more bit would buy; NaN where it is not known.
     pub lambda: f64,
@@ -213,8 +279,8 @@ pub struct LayerRow {
     pub bytes: u64,
     /// Of these, bytes of the basis.
     pub basis_bytes: u64,
-    /// Relative weight error `‖dΘ‖²/‖Θ‖²`, of the weights with the batch norm after the layer folded in, where there is one; NaN where it
-    /// is not known.
+    /// Without calibration the relative weight error `‖dΘ‖²/‖Θ‖²`, of the weights with the batch norm after the layer folded in, where there
+    /// is one; with it the error that this layer causes in the output, over the output's power, by the model; NaN where it is not known.
     pub error: f64,
     /// The depth it is locked to.
     pub locked: Option<u8>,
@@ -241,6 +307,9 @@ pub struct Report {
     pub allocation: AllocationReport,
     /// The curves.
     pub curves: RdCurves,
+    /// What calibration found, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationSummary>,
     /// What the compressed network gave on data, where it was run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<EvaluationReport>,

@@ -72,6 +72,10 @@ pub struct Palette {
     pub klt_row: RGBColor,
     /// Bars of `klt-col`.
     pub klt_col: RGBColor,
+    /// The `ELT` line, and bars of `elt-row`.
+    pub elt_row: RGBColor,
+    /// Bars of `elt-col`.
+    pub elt_col: RGBColor,
     /// The `auto` line.
     pub auto: RGBColor,
     /// The operating point.
@@ -89,6 +93,8 @@ impl Palette {
         klt: RGBColor(188, 92, 6),
         klt_row: RGBColor(8, 105, 202),
         klt_col: RGBColor(20, 148, 160),
+        elt_row: RGBColor(126, 63, 178),
+        elt_col: RGBColor(178, 72, 140),
         auto: RGBColor(8, 105, 202),
         marker: RGBColor(8, 105, 202),
     };
@@ -102,6 +108,8 @@ impl Palette {
         klt: RGBColor(240, 160, 75),
         klt_row: RGBColor(86, 172, 255),
         klt_col: RGBColor(64, 196, 190),
+        elt_row: RGBColor(190, 150, 255),
+        elt_col: RGBColor(244, 143, 204),
         auto: RGBColor(86, 172, 255),
         marker: RGBColor(86, 172, 255),
     };
@@ -115,6 +123,8 @@ impl Palette {
             Some(TransformKind::None) => self.none,
             Some(TransformKind::KltRow) => self.klt_row,
             Some(TransformKind::KltCol) => self.klt_col,
+            Some(TransformKind::EltRow) => self.elt_row,
+            Some(TransformKind::EltCol) => self.elt_col,
         }
     }
 }
@@ -300,6 +310,7 @@ impl<B: DrawingBackend> Pen<B> {
         match label {
             "none" => self.dashed(points, 1.75, 4.25, palette.text, 1.75),
             "KLT" => self.dashed(points, 7.0, 4.0, palette.klt, 1.75),
+            "ELT" => self.dashed(points, 13.0, 3.0, palette.elt_row, 1.75),
             _ => self.path(points.iter().copied(), palette.auto, 3.0),
         }
     }
@@ -453,7 +464,8 @@ fn legend<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, (right, y)
     Ok(())
 }
 
-/// What tells transforms apart without colour: `klt-row` has a notch line across its top, `klt-col` one down its middle.
+/// What tells transforms apart without colour: `klt-row` has a notch line across its top, `klt-col` one down its middle; those of the ELT
+/// have two.
 fn mark<B: DrawingBackend>(
     pen: &Pen<B>,
     transform: Option<TransformKind>,
@@ -468,6 +480,14 @@ fn mark<B: DrawingBackend>(
         Some(TransformKind::KltCol) if width >= 5.0 && height >= 3.0 => {
             let x = (from.0 + to.0) / 2.0;
             pen.line((x, from.1), (x, to.1), light, 1.25)
+        }
+        Some(TransformKind::EltRow) if width >= 5.0 && height >= 9.0 => {
+            let across = |down: f64| pen.line((from.0, from.1 + down), (to.0, from.1 + down), light, 1.25);
+            across(3.0).and_then(|()| across(6.5))
+        }
+        Some(TransformKind::EltCol) if width >= 8.0 && height >= 3.0 => {
+            let down = |part: f64| pen.line((from.0 + part * width, from.1), (from.0 + part * width, to.1), light, 1.25);
+            down(1.0 / 3.0).and_then(|()| down(2.0 / 3.0))
         }
         _ => Ok(()),
     }

@@ -1,9 +1,10 @@
 //! Transforms (Young et al. 2021, Section 4.2; method.md, section 3).
 //!
 //! A layer is `groups` stacked matrices `X` of `dim` rows (the channels a transform acts across) and `width` columns. The
-//! transform of a group is `T = SᵗX` with orthonormal columns of `S`; its decoder computes `X ≈ Ŝ·T̂`. Coefficients and basis are
+//! decoder of a group computes `X ≈ Ŝ·T̂`; the columns of `S` have unit norm, and are orthogonal in a KLT (then `T = SᵗX`). Coefficients and basis are
 //! kept row by row: row `k` of `T` belongs to row `k` of `Sᵗ`, and both are zero-cost when the row is not needed.
 
+pub mod elt;
 pub mod klt;
 pub mod linalg;
 
@@ -37,8 +38,8 @@ impl Geometry {
             TransformKind::None => {
                 return Some(Geometry { groups, dim: outputs, width: inputs * taps, rank: outputs });
             }
-            TransformKind::KltCol => (outputs, inputs * taps),
-            TransformKind::KltRow => (inputs, outputs * taps),
+            TransformKind::KltCol | TransformKind::EltCol => (outputs, inputs * taps),
+            TransformKind::KltRow | TransformKind::EltRow => (inputs, outputs * taps),
         };
         let exists = dim >= 2 && width >= 1 && groups >= 1 && shape.weights() <= KLT_WEIGHTS;
         exists.then_some(Geometry { groups, dim, width, rank: dim.min(width) })
@@ -57,18 +58,12 @@ impl Geometry {
 
 /// Brings a layer from canonical order (`groups×outputs×inputs×taps`) to the stacked matrices `X` of a transform.
 pub fn to_matrix(shape: &LayerShape, kind: TransformKind, weights: &[f32]) -> Vec<f32> {
-    match kind {
-        TransformKind::None | TransformKind::KltCol => weights.to_vec(),
-        TransformKind::KltRow => swap_channels(weights, shape.outputs, shape.inputs, shape.taps),
-    }
+    if kind.across_inputs() { swap_channels(weights, shape.outputs, shape.inputs, shape.taps) } else { weights.to_vec() }
 }
 
 /// The inverse of [`to_matrix`].
 pub fn from_matrix(shape: &LayerShape, kind: TransformKind, matrix: Vec<f32>) -> Vec<f32> {
-    match kind {
-        TransformKind::None | TransformKind::KltCol => matrix,
-        TransformKind::KltRow => swap_channels(&matrix, shape.inputs, shape.outputs, shape.taps),
-    }
+    if kind.across_inputs() { swap_channels(&matrix, shape.inputs, shape.outputs, shape.taps) } else { matrix }
 }
 
 /// A basis: `groups × rank` rows of `dim` numbers, row `k` of a group being column `k` of its `S`.
@@ -90,7 +85,7 @@ pub struct Coefficients {
 }
 
 impl Basis {
-    /// `T = SᵗX` for stacked matrices `X` in this basis' geometry.
+    /// `SᵗX` for stacked matrices `X` in this basis' geometry: the coefficients of an orthonormal basis.
     pub fn forward(&self, x: &[f32]) -> Coefficients {
         let Geometry { groups, dim, width, rank } = self.geometry;
         let mut rows = Vec::with_capacity(groups * rank * width);

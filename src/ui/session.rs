@@ -161,7 +161,7 @@ impl App {
         });
         let Some((job, kind)) = started.flatten() else { return };
         let (mut allocation, blocks) = wanted;
-        let curves = CurveSettings { blocks };
+        let curves = CurveSettings { blocks, ..Default::default() };
         let message = match kind {
             Job::Allocate => ToEngine::Allocate { job, allocation: allocation.clone() },
             Job::Recompute => ToEngine::Recompute { job, curves, allocation: allocation.clone() },

@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::RdPoint;
+use crate::report::{Measure, RdPoint};
 
 const SIZE: (u32, u32) = (640, 360);
 
@@ -11,7 +11,7 @@ pub(crate) fn curves() -> RdCurves {
             .map(|rate| RdPoint { rate, bytes: (rate * 1e4) as u64, db: -(6.02 + gain) * rate })
             .collect(),
     };
-    RdCurves { lines: vec![line("none", 0.0), line("KLT", 0.3), line("auto", 0.35)] }
+    RdCurves { measure: Measure::Weights, lines: vec![line("none", 0.0), line("KLT", 0.3), line("auto", 0.35)] }
 }
 
 pub(crate) fn report(n: usize) -> AllocationReport {
@@ -30,6 +30,7 @@ pub(crate) fn report(n: usize) -> AllocationReport {
         depths: vec![4],
     });
     AllocationReport {
+        measure: Measure::Weights,
         rate: 3.5,
         bytes: 12345,
         ratio: 8.0,
@@ -118,7 +119,7 @@ fn curves_of_no_point_one_point_and_infinite_points_draw() {
         vec![line(vec![(0.0, f64::NEG_INFINITY), (1.0, f64::NAN), (f64::INFINITY, -3.0), (2.0, -4.0)])],
         vec![line(vec![(0.0, 3.0), (1e-9, 1e-9)])],
     ] {
-        let (svg, frame) = curve_svg(&RdCurves { lines }, Some((f64::NAN, 0.0)), SIZE, &Palette::LIGHT);
+        let (svg, frame) = curve_svg(&RdCurves { measure: Measure::Weights, lines }, Some((f64::NAN, 0.0)), SIZE, &Palette::LIGHT);
         assert_well_formed(&svg);
         assert!(frame.rate_max > 0.0 && frame.db_min < frame.db_max);
     }

@@ -1,0 +1,43 @@
+//! What calibration was asked for, and what it found.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DataSummary, Preprocessing};
+
+/// How statistics are sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CalibrationSettings {
+    /// Most images, evenly spaced among those there are.
+    pub images: usize,
+    /// Random directions per image.
+    pub draws: usize,
+    /// Of the random directions: the same seed gives the same statistics.
+    pub seed: u64,
+}
+
+impl Default for CalibrationSettings {
+    fn default() -> Self {
+        CalibrationSettings { images: 200, draws: 1, seed: 1 }
+    }
+}
+
+/// What statistics were taken of, and how sure they are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CalibrationSummary {
+    /// The images.
+    pub data: DataSummary,
+    /// How they became inputs.
+    pub preprocessing: Preprocessing,
+    /// What was asked for.
+    pub settings: CalibrationSettings,
+    /// Images run.
+    pub images: usize,
+    /// Samples of the gradient taken.
+    pub samples: usize,
+    /// Images that one sample is of: more than one where single ones would take too much memory.
+    pub images_per_sample: usize,
+    /// Relative standard error of a layer's sensitivity, mean over layers: what sampling leaves unknown.
+    pub sampling_error: f64,
+    /// Layers that no output depends on.
+    pub unreached: usize,
+}
