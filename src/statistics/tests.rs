@@ -1,1 +1,126 @@
+use std::sync::Arc;
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::{io::Order, testing::noise};
+
+fn shape(groups: usize, outputs: usize, inputs: usize, taps: usize) -> LayerShape {
+    LayerShape { groups, outputs, inputs, taps, order: Order::OutIn }
+}
+
+fn taken(shape: LayerShape, gradients: &[Vec<f32>], keep: bool) -> LayerStatistics {
+    let mut sum = Accumulator::new(shape, keep);
+    for gradient in gradients {
+        sum.add(Moments::new(&shape, Sample { gradient: gradient.clone(), input: None, output: None }));
+    }
+    sum.finish()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    /// The three moments are those of the definition, and all have the energy of the samples as their trace.
+    #[test]
+    fn moments_are_the_definition(g in 1usize..4, n in 1usize..6, m in 1usize..6, k in 1usize..5, count in 1usize..5, seed in any::<u64>()) {
+        let s = shape(g, n, m, k);
+        let gradients: Vec<Vec<f32>> = (0..count).map(|i| noise(s.weights(), seed.wrapping_add(i as u64))).collect();
+        let found = taken(s, &gradients, true);
+        let at = |i: usize, group, o, c, t| f64::from(gradients[i][((group * n + o) * m + c) * k + t]);
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-5 * (1.0 + b.abs());
+        let energy: f64 = gradients.iter().flatten().map(|&v| f64::from(v).powi(2)).sum::<f64>() / count as f64;
+        for group in 0..g {
+            for (a, b) in (0..n).flat_map(|a| (0..n).map(move |b| (a, b))) {
+                let want: f64 = (0..count).flat_map(|i| (0..m * k).map(move |j| (i, j / k, j % k))).map(|(i, c, t)| at(i, group, a, c, t) * at(i, group, b, c, t)).sum();
+                prop_assert!(close(found.outputs[group].full().unwrap()[(a, b)], want / count as f64));
+            }
+            for (a, b) in (0..m).flat_map(|a| (0..m).map(move |b| (a, b))) {
+                let want: f64 = (0..count).flat_map(|i| (0..n * k).map(move |j| (i, j / k, j % k))).map(|(i, o, t)| at(i, group, o, a, t) * at(i, group, o, b, t)).sum();
+                prop_assert!(close(found.inputs[group].full().unwrap()[(a, b)], want / count as f64));
+            }
+        }
+        prop_assert!(close(found.outputs.iter().map(Moment::trace).sum(), energy) && close(found.inputs.iter().map(Moment::trace).sum(), energy));
+        prop_assert!(k == 1 || close(found.taps.trace(), energy));
+        prop_assert_eq!((found.samples, found.kept()), (count, count));
+        // The samples are kept to the precision of bfloat16.
+        for (i, gradient) in gradients.iter().enumerate() {
+            prop_assert!(found.gradient(i).iter().zip(gradient).all(|(a, b)| (a - b).abs() <= b.abs() / 256.0));
+        }
+    }
+
+    /// `mean_s ⟨G_s, E⟩²`, and its diagonal when samples are not kept.
+    #[test]
+    fn distortion_is_the_mean_square_of_products(n in 1usize..5, m in 1usize..5, k in 1usize..4, count in 1usize..6, seed in any::<u64>()) {
+        let s = shape(1, n, m, k);
+        let gradients: Vec<Vec<f32>> = (0..count).map(|i| noise(s.weights(), seed.wrapping_add(i as u64))).collect();
+        let error = noise(s.weights(), seed ^ 99);
+        let full = taken(s, &gradients, true);
+        let product = |g: &Vec<f32>| g.iter().zip(&error).map(|(g, e)| f64::from(*g) * f64::from(*e)).sum::<f64>();
+        let want = gradients.iter().map(|g| product(g).powi(2)).sum::<f64>() / count as f64;
+        prop_assert!((full.distortion(&error) - want).abs() < 0.02 * want + 1e-3 * s.weights() as f64, "{} {}", full.distortion(&error), want);
+        let diagonal = taken(s, &gradients, false);
+        let rows = |o: usize| error[o * m * k..(o + 1) * m * k].iter().map(|&e| f64::from(e).powi(2)).sum::<f64>();
+        let want: f64 = (0..n).map(|o| diagonal.outputs[0].at(o) / (m * k) as f64 * rows(o)).sum();
+        prop_assert!((diagonal.distortion(&error) - want).abs() < 1e-6 * (1.0 + want) && diagonal.kept() == 0);
+    }
+}
+
+#[test]
+fn errors_along_and_across_a_gradient() {
+    // One sample: an error along it costs, one across it does not. The diagonal cannot tell.
+    let s = taken(shape(1, 1, 2, 1), &[vec![1.0, 1.0]], true);
+    assert_eq!((s.distortion(&[0.5, 0.5]), s.distortion(&[0.5, -0.5])), (1.0, 0.0));
+    assert_eq!((s.diagonal_distortion(&[0.5, 0.5]), s.diagonal_distortion(&[0.5, -0.5])), (0.5, 0.5));
+    assert_eq!(s.sampling_error(), f64::INFINITY, "one sample says nothing of its spread");
+}
+
+#[test]
+fn sampling_errors_shrink_with_samples_and_layers_that_took_no_part_are_known() {
+    let s = shape(1, 2, 2, 1);
+    let gradients = |count: usize| (0..count).map(|i| noise(4, i as u64 + 1)).collect::<Vec<_>>();
+    let (few, many) = (taken(s, &gradients(10), false), taken(s, &gradients(1000), false));
+    assert!(few.reaches_output() && few.sampling_error() > 4.0 * many.sampling_error() && many.sampling_error() < 0.05);
+    let none = taken(s, &[Vec::new(), Vec::new()], true);
+    assert!(!none.reaches_output() && none.sampling_error() == 0.0 && none.distortion(&[1.0; 4]) == 0.0);
+}
+
+#[test]
+fn activations_become_moments_means_and_deviations() {
+    let s = shape(1, 1, 2, 1);
+    let mut sum = Accumulator::new(s, true);
+    for (x, y) in [([1.0f32, 2.0], 1.0), ([3.0, -2.0], 5.0)] {
+        let mut moment = Moment::zeros(2);
+        moment.add(&x, 1);
+        let output = Some((vec![(y, y * y)], 1.0));
+        sum.add(Moments::new(&s, Sample { gradient: vec![1.0, 0.0], input: Some((vec![moment], 1.0)), output }));
+    }
+    let found = sum.finish();
+    let moment = found.input_moments[0].full().unwrap();
+    assert_eq!((moment[(0, 0)], moment[(0, 1)], moment[(1, 1)]), (5.0, -2.0, 4.0));
+    assert_eq!(found.pre_activations, [(3.0, 2.0)]);
+    // What was asked for in between stays as it was.
+    let (before, samples) = (Arc::clone(&found.gradients), found.samples);
+    sum.add(Moments::new(&s, Sample { gradient: vec![0.0, 1.0], input: None, output: None }));
+    assert_eq!((samples, before.len(), sum.finish().kept()), (2, 4, 3));
+}
+
+#[test]
+fn signs_are_fair_independent_and_the_same_everywhere() {
+    let all = |seed, image, draw| signs(seed, image, draw, 4096).collect::<Vec<_>>();
+    let a = all(1, 0, 0);
+    assert_eq!(a[..16], [1.0, 1.0, 1.0, 1.0, 1.0, -1.0, 1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0, -1.0, 1.0, -1.0]);
+    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>().abs();
+    assert!(a.iter().all(|v| v.abs() == 1.0) && a.iter().sum::<f32>().abs() < 250.0);
+    for b in [all(2, 0, 0), all(1, 1, 0), all(1, 0, 1), all(0, 0, 0)] {
+        assert!(product(&a, &b) < 250.0);
+    }
+    assert!((1..64).all(|lag| product(&a[lag..], &a) < 300.0));
+}
+
+#[test]
+fn wide_layers_keep_a_diagonal() {
+    let n = MOST_CHANNELS + 1;
+    let s = shape(1, n, 1, 1);
+    let found = taken(s, &[(0..n).map(|i| (i % 3) as f32).collect()], true);
+    assert!(found.outputs[0].full().is_none() && (found.outputs[0].at(2), found.outputs[0].len()) == (4.0, n));
+    assert_eq!(found.inputs[0].trace(), found.outputs[0].trace());
+}

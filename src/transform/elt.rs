@@ -70,3 +70,131 @@ pub fn closed_loop(basis: &[f32], c: Option<&DMatrix<f64>>, x: &[f32], dim: usiz
     let analysis: Vec<f32> = (0..count).flat_map(|k| analysis.row(k).iter().map(|&v| v as f32).collect::<Vec<_>>()).collect();
     analysis.iter().all(|v| v.is_finite()).then(|| linalg::product(&analysis, x, count, dim, width))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        io::{LayerShape, Order, tensor::transpose},
+        report::TransformKind,
+        testing::noise,
+        transform::reconstruct,
+    };
+
+    fn matrix(x: &[f32], rows: usize, columns: usize) -> DMatrix<f64> {
+        DMatrix::from_row_iterator(rows, columns, x.iter().map(|&v| f64::from(v)))
+    }
+
+    /// `C_γγ` from `count` random gradients: singular when these are fewer than channels.
+    fn moment(n: usize, count: usize, seed: u64) -> Moment {
+        let mut moment = Moment::zeros(n);
+        moment.add(&noise(n * count, seed), count);
+        moment
+    }
+
+    /// The joint diagonalisation, and exact reconstruction, of one group.
+    fn check(x: &[f32], dim: usize, width: usize, moment: &Moment) {
+        let geometry = Geometry { groups: 1, dim, width, rank: dim.min(width) };
+        let (basis, t) = elt(x, geometry, std::slice::from_ref(moment)).expect("the moment is of use");
+        let (c, _) = damped(moment).unwrap();
+        let rank = geometry.rank;
+        let (s, t_rows) = (matrix(&basis.rows, rank, dim), matrix(&t.rows, rank, width));
+        // Unit columns of S; SᵗC_γγS diagonal, which is UᵗC_γγ⁻¹U = I with U = S^{−t} and lengths left free.
+        let g = &s * &c * s.transpose();
+        // Rows beyond the rank of X have no energy, and their directions do not matter.
+        let total: f64 = t.rows.iter().map(|&v| f64::from(v).powi(2)).sum();
+        let energy = |k: usize| t_rows.row(k).norm_squared();
+        let strong = |k: usize| energy(k) > 1e-7 * total;
+        for i in 0..rank {
+            prop_assert_close(s.row(i).norm(), 1.0, 1e-4);
+            for j in 0..i {
+                let mixed = g[(i, j)] / (g[(i, i)] * g[(j, j)]).sqrt();
+                assert!(mixed.abs() < 2e-3 || !strong(i), "{dim}×{width}: SᵗCS[{i},{j}] is {mixed} of its diagonal");
+                let product = t_rows.row(i).dot(&t_rows.row(j)) / (energy(i) * energy(j)).sqrt().max(1e-300);
+                assert!(product.abs() < 2e-3 || !strong(i) || !strong(j), "{dim}×{width}: coefficients {i} and {j} correlate by {product}");
+            }
+        }
+        let back = reconstruct(&basis.rows, &t.rows, &vec![true; rank], dim, width);
+        let scale = (total / x.len() as f64).sqrt().max(1e-12);
+        for (a, b) in back.iter().zip(x) {
+            assert!(f64::from((a - b).abs()) < 1e-3 * scale * (1.0 + dim as f64).sqrt(), "{dim}×{width}: {a} for {b}");
+        }
+    }
+
+    fn prop_assert_close(a: f64, b: f64, within: f64) {
+        assert!((a - b).abs() < within, "{a} for {b}");
+    }
+
+    #[test]
+    fn square_wide_tall_and_near_singular() {
+        for (dim, width) in [(1, 1), (2, 2), (8, 8), (5, 40), (40, 5), (64, 144)] {
+            let x = noise(dim * width, 7);
+            check(&x, dim, width, &moment(dim, 3 * dim, 1));
+            // Fewer samples than channels; dead channels.
+            check(&x, dim, width, &moment(dim, dim.div_ceil(3), 2));
+            let mut dead = moment(dim, 2 * dim, 3);
+            if let (Moment::Full(m), true) = (&mut dead, dim > 1) {
+                m.row_mut(0).fill(0.0);
+                m.column_mut(0).fill(0.0);
+            }
+            check(&x, dim, width, &dead);
+            // Rank one.
+            let outer: Vec<f32> = (0..dim * width).map(|i| ((i / width) as f32 - 1.5) * ((i % width) as f32 + 0.5) * 0.01).collect();
+            check(&outer, dim, width, &moment(dim, 3 * dim, 4));
+        }
+    }
+
+    /// With an isotropic `C_γγ` the ELT is the KLT.
+    #[test]
+    fn known_answer() {
+        let (dim, width) = (6, 30);
+        let x = noise(dim * width, 5);
+        let geometry = Geometry { groups: 1, dim, width, rank: dim };
+        let (basis, t) = elt(&x, geometry, &[Moment::Full(DMatrix::identity(dim, dim) * 3.0)]).unwrap();
+        let (klt_basis, klt_t) = klt::klt(&x, geometry);
+        assert!(basis.rows.iter().zip(&klt_basis.rows).all(|(a, b)| (a - b).abs() < 1e-4));
+        assert!(t.rows.iter().zip(&klt_t.rows).all(|(a, b)| (a - b).abs() < 1e-4));
+    }
+
+    #[test]
+    fn useless_moments_give_no_transform() {
+        let geometry = Geometry { groups: 1, dim: 2, width: 2, rank: 2 };
+        for moment in [Moment::zeros(2), Moment::Full(DMatrix::from_element(2, 2, f64::NAN)), Moment::Diagonal(vec![1.0; 2])] {
+            assert!(elt(&[1.0; 4], geometry, &[moment]).is_none());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn any_shape(n in 1usize..20, m in 1usize..20, k in 1usize..6, seed in any::<u64>()) {
+            let shape = LayerShape { groups: 1, outputs: n, inputs: m, taps: k, order: Order::OutIn };
+            let w = noise(shape.weights(), seed);
+            check(&w, n, m * k, &moment(n, n + 3, seed ^ 1));
+            check(&super::super::to_matrix(&shape, TransformKind::EltRow, &w), m, n * k, &moment(m, m + 3, seed ^ 2));
+        }
+
+        /// No other coefficients of the same basis give less error in the measure of `C`: its gradient vanishes.
+        #[test]
+        fn closed_loop_is_the_least_squares_solution(dim in 1usize..10, width in 1usize..10, part in 1usize..10, seed in any::<u64>()) {
+            let count = part.min(dim);
+            let (basis, x) = (noise(count * dim, seed), noise(dim * width, seed ^ 1));
+            let (c, _) = damped(&moment(dim, 2 * dim + 1, seed ^ 2)).unwrap();
+            // A random basis may happen to be nearly dependent; then there is nothing to check.
+            if let Some(t) = closed_loop(&basis, Some(&c), &x, dim, width) {
+                let (s, t) = (matrix(&basis, count, dim), matrix(&t, count, width));
+                let gram = &s * &c * s.transpose();
+                let condition = gram.clone().symmetric_eigenvalues();
+                if condition.min() > 1e-3 * condition.max() {
+                    let residual = matrix(&x, dim, width) - s.transpose() * t;
+                    prop_assert!((&s * &c * residual).amax() < 1e-3 * gram.amax().max(1e-3));
+                }
+            }
+            let plain = closed_loop(&transpose(&basis, dim, count), None, &x, dim, width);
+            prop_assert!(plain.is_none_or(|t| t.len() == count * width));
+            prop_assert_eq!(closed_loop(&[], None, &x, dim, width), Some(Vec::new()));
+        }
+    }
+}

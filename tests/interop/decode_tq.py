@@ -51,8 +51,8 @@ def layer(body, g, n, m, k):
     first, coding, e, blocks = b.one(8), b.one(8), b.one(16), b.one(8) + 1
     assert coding == 0 and first & 0xC0 == 0
     e -= 65536 if e >= 32768 else 0
-    transform = ["none", "klt-row", "klt-col"][first & 15]
-    dim, width = {"none": (n, m * k), "klt-row": (m, n * k), "klt-col": (n, m * k)}[transform]
+    transform = ["none", "row", "col", "row", "col"][first & 15]  # of KLT, then of ELT
+    dim, width = {"none": (n, m * k), "row": (m, n * k), "col": (n, m * k)}[transform]
     rank = n if transform == "none" else min(dim, width)
     rows = g * rank
     table = [(b.one(8), b.one(8)) + ((b.one(8), b.one(8)) if transform != "none" else (0, 0)) for _ in range(blocks)]
@@ -82,7 +82,7 @@ def layer(body, g, n, m, k):
             x[i] += s[i, r][:, None] * t[i, r][None, :]
     half = int(e / 2)
     x = x * power(half) * power(e - half)
-    x = x.reshape(g, m, n, k).transpose(0, 2, 1, 3) if transform == "klt-row" else x.reshape(g, n, m, k)
+    x = x.reshape(g, m, n, k).transpose(0, 2, 1, 3) if transform == "row" else x.reshape(g, n, m, k)
     return x, first & 32 != 0
 
 
