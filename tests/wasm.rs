@@ -224,6 +224,7 @@ fn a_whole_report_survives_the_way_and_json() {
         allocation: allocation(),
         curves: curves(),
         calibration: Some(calibration()),
+        check: Some(evaluation()),
         evaluation: Some(evaluation()),
     };
     let parts = Array::of1(&Uint8Array::from(&[7u8][..]));

@@ -411,30 +411,48 @@ fn run<T: Send + 'static>(job: Job<T>) -> Result<Vec<T>> {
     result
 }
 
-/// Takes statistics, if there is something to calibrate on, and computes the curves.
-fn curves_of(
-    mut session: Box<Session>,
-    options: &CurveOptions,
-    calibration: &CalibrationOptions,
-    data: &DataOptions,
-) -> Result<Box<Session>> {
-    session.model.notes.iter().for_each(|note| eprintln!("note: {note}"));
-    if !calibration.calibration.is_empty() {
-        let images = dataset(&calibration.calibration, None)?;
+/// Images to calibrate on, and how they become inputs.
+struct Calibration<'a> {
+    options: &'a CalibrationOptions,
+    images: Option<(Dataset, Preprocessing)>,
+}
+
+impl<'a> Calibration<'a> {
+    /// Opens the images, if any are named. A network that cannot be run says so.
+    fn open(session: &Session, options: &'a CalibrationOptions, data: &DataOptions) -> Result<Calibration<'a>> {
+        if options.calibration.is_empty() {
+            return Ok(Calibration { options, images: None });
+        }
+        let images = dataset(&options.calibration, None)?;
         let preprocessing = preprocessing(&*session.runnable()?, &images, data)?;
-        let memory = Memory { samples: 1 << 30, activations: 512 << 20 };
-        let calibrator = session.calibrator(&images, preprocessing, calibration.settings(), memory)?;
-        run(calibrator.job())?;
-        session.set_statistics(Some(calibrator.statistics()));
+        Ok(Calibration { options, images: Some((images, preprocessing)) })
     }
-    let distortion = match calibration.distortion {
-        Some(DistortionModel::Diagonal) => Distortion::Diagonal,
-        Some(DistortionModel::Model) | None => Distortion::Model,
-    };
-    let settings = CurveSettings { blocks: options.blocks.into(), distortion };
-    let curves = run(session.curves_job(settings))?;
-    session.set_curves(settings, curves);
-    Ok(session)
+
+    /// Takes statistics, if there is something to calibrate on, and computes the curves.
+    fn curves(&self, session: &mut Session, blocks: u16) -> Result<()> {
+        session.model.notes.iter().for_each(|note| eprintln!("note: {note}"));
+        if let Some((images, preprocessing)) = &self.images {
+            let memory = Memory { samples: 1 << 30, activations: 512 << 20 };
+            let calibrator = session.calibrator(images, preprocessing.clone(), self.options.settings(), memory)?;
+            run(calibrator.job())?;
+            session.set_statistics(Some(calibrator.statistics()));
+        }
+        let distortion = match self.options.distortion {
+            Some(DistortionModel::Diagonal) => Distortion::Diagonal,
+            Some(DistortionModel::Model) | None => Distortion::Model,
+        };
+        let settings = CurveSettings { blocks: blocks.into(), distortion };
+        let curves = run(session.curves_job(settings))?;
+        session.set_curves(settings, curves);
+        Ok(())
+    }
+
+    /// The network on the calibration images, to measure what the model of distortion has predicted.
+    fn evaluator(&self, session: &Session) -> Result<Option<Evaluator>> {
+        let Some((images, preprocessing)) = &self.images else { return Ok(None) };
+        let options = evaluate::Options { limit: Some(self.options.settings().images), ..EVALUATION };
+        Evaluator::new(&*session.runnable()?, images, preprocessing.clone(), options).map(Some)
+    }
 }
 
 fn unwritable(path: &Path) -> impl Fn(std::io::Error) -> Error {
@@ -473,7 +491,7 @@ fn output(asked: Option<&Path>, several: bool, input: &Path, name: &str) -> Resu
 }
 
 fn compress(args: &Compress, model: &Path) -> Result<()> {
-    let session = open_model(model, &args.curve.data)?;
+    let mut session = open_model(model, &args.curve.data)?;
     // What cannot be run says so before the work is done.
     let evaluator = match &args.test[..] {
         [] => None,
@@ -484,7 +502,9 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
         let reason = "is learned from how errors of the weights reach the output; give images with --calibration";
         return Err(Error::Setting(format!("The transform {} {reason}.", transform.name())));
     }
-    let session = curves_of(session, &args.curve, &args.calibration, &args.data)?;
+    let calibration = Calibration::open(&session, &args.calibration, &args.data)?;
+    let checker = calibration.evaluator(&session)?;
+    calibration.curves(&mut session, args.curve.blocks)?;
     let budget = match (args.size, args.ratio) {
         (Some(size), _) => Budget::Size(size),
         (_, Some(ratio)) => Budget::Ratio(ratio),
@@ -503,15 +523,18 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
     let path = output(args.output.as_deref(), several, model, &pipeline::tq_name(&session.model.name))?;
     write_file(&path, |out| session.write(&layers, out).map(drop))?;
     let name = &session.model.name;
-    if let Some(evaluator) = evaluator {
+    if evaluator.is_some() || checker.is_some() {
         let tq = TqFile::open(Rc::new(PathSource::open(&path)?))?;
         let decoded = evaluate::decoded(&tq, &run(pipeline::decode_job(&tq))?);
-        let (reference, full) = run_reference(&evaluator)?;
-        let what = evaluate::what(&report.allocation);
         let compressed = session.runnable()?.with_tensors(&decoded.tensors)?;
-        let (results, seconds) = timed(|| run(evaluator.compressed_job(&compressed, &reference)?))?;
-        let compressed = evaluator.finish(what, seconds, &results);
-        report.evaluation = Some(evaluator.report(Some(full), Some(compressed), Vec::new()));
+        let measure = |evaluator: &Evaluator| -> Result<EvaluationReport> {
+            let (reference, full) = run_reference(evaluator)?;
+            let (results, seconds) = timed(|| run(evaluator.compressed_job(&compressed, &reference)?))?;
+            let compressed = evaluator.finish(evaluate::what(&report.allocation), seconds, &results);
+            Ok(evaluator.report(Some(full), Some(compressed), Vec::new()))
+        };
+        let (check, evaluation) = (checker.as_ref().map(measure).transpose()?, evaluator.as_ref().map(measure).transpose()?);
+        (report.check, report.evaluation) = (check, evaluation);
     }
     write_each(&args.report, several, name, &REPORTS, |extension| match extension {
         "csv" => table::report_csv(&report).into_bytes(),
@@ -532,6 +555,9 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
         a.rate,
         a.db
     );
+    if let Some(text) = table::check_text(&report) {
+        println!("{text}");
+    }
     if let Some(evaluation) = &report.evaluation {
         print_evaluation(evaluation);
     }
@@ -623,9 +649,12 @@ fn edited(mut p: Preprocessing, options: &DataOptions) -> Preprocessing {
     p
 }
 
+/// What a task may take here.
+const EVALUATION: evaluate::Options = evaluate::Options { limit: None, memory: 256 << 20, work: 2_000_000_000 };
+
 fn evaluator(runnable: &Runnable, data: &Dataset, options: &DataOptions) -> Result<Evaluator> {
-    let limits = evaluate::Options { limit: options.limit.map(|n| n as usize), memory: 256 << 20, work: 2_000_000_000 };
-    Evaluator::new(runnable, data, preprocessing(runnable, data, options)?, limits)
+    let limit = options.limit.map(|n| n as usize);
+    Evaluator::new(runnable, data, preprocessing(runnable, data, options)?, evaluate::Options { limit, ..EVALUATION })
 }
 
 /// What a function gives, and the seconds it took.
@@ -746,7 +775,8 @@ fn decompress(args: &Decompress, file: &Path) -> Result<()> {
 }
 
 fn curve(args: &Curve, model: &Path) -> Result<()> {
-    let session = curves_of(open_model(model, &args.curve.data)?, &args.curve, &args.calibration, &args.data)?;
+    let mut session = open_model(model, &args.curve.data)?;
+    Calibration::open(&session, &args.calibration, &args.data)?.curves(&mut session, args.curve.blocks)?;
     let curves = session.rd_curves(&AllocationSettings::default())?;
     write_each(&args.plot, args.models.len() > 1, &session.model.name, &DRAWINGS, |extension| match extension {
         "png" => plot::png::curve_png(&curves, None, PLOT, &Palette::LIGHT),

@@ -1,7 +1,9 @@
 //! Where bytes come from: a path, a browser's `File`, a buffer. Nothing here reads more than it is asked for.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::Source;
@@ -162,11 +164,27 @@ impl Source for BlobSource {
     }
 }
 
-/// A source behind one page of cache, so that parsers may read a few bytes at a time.
+/// A source behind a cache of pages, so that parsers may read a few bytes at a time, and come back to headers they have seen.
 pub(crate) struct Cached {
     source: Rc<dyn Source>,
-    /// Offset of the page, and its bytes.
-    page: RefCell<(u64, Vec<u8>)>,
+    pages: RefCell<Pages>,
+}
+
+/// Pages by their offset.
+#[derive(Default)]
+struct Pages {
+    all: BTreeMap<u64, Vec<u8>>,
+    bytes: u64,
+    /// Where the page lies that was read last, and its end.
+    last: (u64, u64),
+}
+
+impl Pages {
+    /// The bytes from `range.start` on, if one page has the whole range.
+    fn get(&self, range: &Range<u64>) -> Option<&[u8]> {
+        let (start, page) = self.all.range(..=range.start).next_back()?;
+        page.get((range.start - start) as usize..(range.end - start) as usize)
+    }
 }
 
 impl Cached {
@@ -174,9 +192,11 @@ impl Cached {
     const SMALL: u64 = 4 << 10;
     /// A page in the course of reading on; a browser's `File` gives it in well under a millisecond.
     const PAGE: u64 = 64 << 10;
+    /// Most bytes of pages that are kept.
+    const KEEP: u64 = 4 << 20;
 
     pub(crate) fn new(source: Rc<dyn Source>) -> Cached {
-        Cached { source, page: RefCell::default() }
+        Cached { source, pages: RefCell::default() }
     }
 }
 
@@ -192,17 +212,23 @@ impl Source for Cached {
         if buf.len() as u64 > Self::PAGE / 2 {
             return self.source.read_at(offset, buf);
         }
-        let mut page = self.page.borrow_mut();
-        if range.start < page.0 || range.end > page.0 + page.1.len() as u64 {
-            let held = page.1.len() as u64;
-            let reads_on = held > 0 && (page.0..=page.0 + held).contains(&offset);
-            let size = if reads_on { (2 * held).clamp(Self::SMALL, Self::PAGE) } else { Self::SMALL };
-            let mut fresh = vec![0; size.max(buf.len() as u64).min(self.len() - offset) as usize];
-            self.source.read_at(offset, &mut fresh)?;
-            *page = (offset, fresh);
+        let mut pages = self.pages.borrow_mut();
+        if let Some(bytes) = pages.get(&range) {
+            buf.copy_from_slice(bytes);
+            return Ok(());
         }
-        let at = (range.start - page.0) as usize;
-        buf.copy_from_slice(&page.1[at..at + buf.len()]);
+        let held = pages.last.1 - pages.last.0;
+        let reads_on = held > 0 && (pages.last.0..=pages.last.1).contains(&offset);
+        let size = if reads_on { (2 * held).clamp(Self::SMALL, Self::PAGE) } else { Self::SMALL };
+        let mut fresh = vec![0; size.max(buf.len() as u64).min(self.len() - offset) as usize];
+        self.source.read_at(offset, &mut fresh)?;
+        buf.copy_from_slice(&fresh[..buf.len()]);
+        if pages.bytes > Self::KEEP {
+            *pages = Pages::default();
+        }
+        let length = fresh.len() as u64;
+        pages.last = (offset, offset + length);
+        pages.bytes += length - pages.all.insert(offset, fresh).map_or(0, |old| old.len() as u64);
         Ok(())
     }
 }

@@ -282,6 +282,7 @@ impl Session {
             allocation: problem.report(allocation, settings, Some(&errors)),
             curves: problem.curves(settings)?,
             calibration: self.statistics.as_ref().map(|s| s.summary.clone()),
+            check: None,
             evaluation: None,
         })
     }

@@ -310,7 +310,10 @@ pub struct Report {
     /// What calibration found, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<CalibrationSummary>,
-    /// What the compressed network gave on data, where it was run.
+    /// What the compressed network gave on the calibration images: the measure of what [`AllocationReport::db`] predicts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<EvaluationReport>,
+    /// What the compressed network gave on test data, where it was run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<EvaluationReport>,
 }

@@ -80,6 +80,19 @@ pub fn allocation_text(allocation: &AllocationReport) -> String {
     out
 }
 
+/// What was predicted of the output's error and what was measured on the calibration images; nothing without calibration.
+pub fn check_text(report: &Report) -> Option<String> {
+    let (found, check) = (report.calibration.as_ref()?, report.check.as_ref()?.compressed.as_ref()?);
+    let measured = check.sqnr_db.map_or("exact".into(), |sqnr| format!("{:.2} dB", -sqnr));
+    Some(format!(
+        "output error on {} calibration images: predicted {:.2} dB, measured {measured}; {} samples, sensitivities known to {:.0} %",
+        check.images,
+        report.allocation.db,
+        found.samples,
+        100.0 * found.sampling_error
+    ))
+}
+
 /// A preprocessing in words: `resize 256, crop 224×224, RGB, × 0.003922, mean 0.5, deviation 0.5`.
 pub fn preprocessing_text(p: &Preprocessing) -> String {
     let list = |values: &[f32]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");

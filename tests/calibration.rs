@@ -1,0 +1,220 @@
+//! What calibration says of a network, against the network itself: the samples of the page, and `resnet20.onnx` of the folder named by
+//! `WATERFILL_DATA`.
+#![cfg(all(feature = "cli", not(target_arch = "wasm32")))]
+
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use waterfill::{
+    data::{self, Dataset, Entry},
+    error::Error,
+    io::{source::PathSource, tensor},
+    pipeline::{
+        self, Opened, Session,
+        calibrate::{Calibrator, Memory, Statistics},
+        evaluate::{self, Decoded, DecodedLayer, Evaluator, Options, Reference},
+        job,
+    },
+    report::{
+        AllocationSettings, Budget, CalibrationSettings, CurveSettings, Distortion, Evaluation, LayerDamage, Measure, TransformChoice,
+    },
+};
+
+fn run<T: Send + 'static>(job: job::Job<T>) -> Vec<T> {
+    job::run(job, &mut |_| Ok(())).unwrap()
+}
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("www/samples").join(name)
+}
+
+fn images(path: PathBuf) -> Dataset {
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    data::open(vec![Entry { path: name, source: Rc::new(PathSource::open(path).unwrap()) }]).unwrap()
+}
+
+fn session(path: PathBuf) -> Session {
+    let Opened::Model(session) = pipeline::open(vec![Rc::new(PathSource::open(path).unwrap())]).unwrap() else { panic!("a model") };
+    *session
+}
+
+fn calibrator(session: &Session, data: &Dataset, settings: CalibrationSettings, memory: Memory) -> Calibrator {
+    let preprocessing = evaluate::preprocessing(&session.runnable().unwrap(), data).unwrap();
+    session.calibrator(data, preprocessing, settings, memory).unwrap()
+}
+
+fn statistics(session: &Session, data: &Dataset, settings: CalibrationSettings) -> Statistics {
+    let calibrator = calibrator(session, data, settings, Memory::default());
+    run(calibrator.job());
+    calibrator.statistics()
+}
+
+fn evaluator(session: &Session, data: &Dataset, limit: usize) -> Evaluator {
+    let runnable = session.runnable().unwrap();
+    let preprocessing = evaluate::preprocessing(&runnable, data).unwrap();
+    Evaluator::new(&runnable, data, preprocessing, Options { limit: Some(limit), ..Options::default() }).unwrap()
+}
+
+/// Compresses a calibrated session: the error predicted for each layer, what the network with one layer decoded at a time gives (if it is
+/// asked for), and what it gives with all of them.
+fn compressed(
+    session: &Session,
+    evaluator: &Evaluator,
+    reference: &Reference,
+    (bits, transform): (f64, TransformChoice),
+    layers_alone: bool,
+) -> (Vec<f64>, Vec<LayerDamage>, Evaluation) {
+    let settings = AllocationSettings { budget: Budget::Bits(bits), transform, ..Default::default() };
+    let (allocation, before) = session.allocate(&settings).unwrap();
+    assert!(before.measure == Measure::Output && before.rate <= bits && before.rate > bits - 0.02);
+    let layers = run(session.encode_job(&allocation));
+    let report = session.report(&allocation, &settings, &layers).unwrap();
+    let tq = session.tq(&layers).unwrap();
+    assert_eq!(tq.file_bytes(), report.allocation.bytes);
+    let decoded = evaluate::decoded(&tq, &run(pipeline::decode_job(&tq)));
+    let damage = match layers_alone {
+        true => evaluator.damage(&decoded, &run(evaluator.damage_job(&decoded, reference))),
+        false => Vec::new(),
+    };
+    let network = session.runnable().unwrap().with_tensors(&decoded.tensors).unwrap();
+    let all = evaluator.finish("", 0.0, &run(evaluator.compressed_job(&network, reference).unwrap()));
+    (report.allocation.layers.iter().map(|l| l.error).collect(), damage, all)
+}
+
+fn with_curves(session: &mut Session, settings: CurveSettings) {
+    let curves = run(session.curves_job(settings));
+    session.set_curves(settings, curves);
+}
+
+#[test]
+fn statistics_are_the_same_on_any_number_of_threads_and_after_a_cancelled_job() {
+    let (session, data) = (session(sample("resnet-digits.onnx")), images(sample("digits-test.npz")));
+    let settings = CalibrationSettings { images: 30, draws: 2, seed: 7 };
+    let whole = statistics(&session, &data, settings);
+    assert_eq!((whole.summary.images, whole.summary.samples, whole.summary.images_per_sample), (30, 60, 1));
+    assert!(whole.output_energy > 0.0 && whole.summary.sampling_error < 0.5 && whole.summary.unreached == 0);
+
+    let cut = calibrator(&session, &data, settings, Memory::default());
+    assert_eq!(job::run(cut.job(), &mut |p| if p.done == 11 { Err(Error::Cancelled) } else { Ok(()) }), Err(Error::Cancelled));
+    // Tasks that were handed out may still come in; the new job asks for all that are not there.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let rest = cut.job();
+    assert!((45..50).contains(&rest.items.len()), "{}", rest.items.len());
+    run(rest);
+    let same = |a: &Statistics, b: &Statistics| {
+        a.layers.iter().zip(&b.layers).all(|(a, b)| a == b) && a.output_energy.to_bits() == b.output_energy.to_bits()
+    };
+    assert!(same(&whole, &cut.statistics()), "a cancelled job that goes on gives what an uncancelled one does");
+
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let one = calibrator(&session, &data, settings, Memory::default());
+    let mut tasks = job::Run::new(one.job());
+    while let Some((_, task)) = tasks.next_task().unwrap() {
+        pool.install(task).unwrap();
+    }
+    assert!(same(&whole, &one.statistics()));
+    assert!(!same(&whole, &statistics(&session, &data, CalibrationSettings { seed: 8, ..settings })), "another seed, other samples");
+
+    // Little memory: several images a sample, then no samples at all.
+    let weights: u64 = session.summary().layer_weights;
+    for (samples, kept, per_sample) in [(2 * weights * 10, 10, 6), (2 * weights * 7, 0, 1)] {
+        let calibrator = calibrator(&session, &data, settings, Memory { samples, ..Memory::default() });
+        run(calibrator.job());
+        let found = calibrator.statistics();
+        assert_eq!((found.layers[0].kept(), found.summary.images_per_sample), (kept, per_sample));
+        // The same sensitivity, but for the draw of the signs.
+        let trace = |s: &Statistics| s.layers[3].outputs[0].trace();
+        assert!((trace(&found) / trace(&whole) - 1.0).abs() < 0.5, "{} {}", trace(&found), trace(&whole));
+    }
+}
+
+/// `mean_s ⟨G_s, E⟩²` is the output's squared error for small errors of any layer.
+#[test]
+fn small_errors_cost_what_the_model_says() {
+    for name in ["resnet-digits.onnx", "densenet-digits.onnx", "alexnet-digits.onnx"] {
+        let (session, data) = (session(sample(name)), images(sample("digits-test.npz")));
+        let found = statistics(&session, &data, CalibrationSettings { images: 60, draws: 4, seed: 1 });
+        let evaluator = evaluator(&session, &data, 60);
+        let reference = evaluator.reference(run(evaluator.reference_job()));
+        // Every layer with a little noise.
+        let mut decoded = Decoded::default();
+        let mut predicted = Vec::new();
+        for (i, &index) in session.model.layers().iter().enumerate() {
+            let (info, shape) = (&session.model.tensors[index], found.layers[i].shape);
+            let mut weights = tensor::to_f32(&session.model.reader.read(index).unwrap(), info.dtype);
+            let rms = (weights.iter().map(|w| w * w).sum::<f32>() / weights.len() as f32).sqrt();
+            let mut state = 12345 + i as u32;
+            let mut error = Vec::new();
+            for w in &mut weights {
+                state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+                let e = 0.004 * rms * ((state >> 8) as f32 / (1 << 24) as f32 - 0.5);
+                error.push((*w + e) - *w);
+                *w += e;
+            }
+            let mut error = tensor::canonical(&shape, &error);
+            if let Some(factors) = session.factors(i) {
+                waterfill::container::fold::fold(&mut error, factors);
+            }
+            predicted.push(found.layers[i].distortion(&error));
+            decoded.layers.push(DecodedLayer { name: info.name.clone(), at: Some(decoded.tensors.len()) });
+            decoded.tensors.push((index, weights));
+        }
+        let measured = evaluator.damage(&decoded, &run(evaluator.damage_job(&decoded, &reference)));
+        let ratios: Vec<f64> = predicted.iter().zip(&measured).map(|(p, m)| p / m.distortion).collect();
+        let mean = ratios.iter().map(|r| r.ln()).sum::<f64>() / ratios.len() as f64;
+        assert!(ratios.iter().all(|r| (0.6..1.7).contains(r)) && mean.abs() < 0.12, "{name}: {ratios:?}");
+    }
+}
+
+/// Young et al. 2021, Figs. 6 and 9, and how well the model of distortion predicts, on a real network.
+#[test]
+fn learned_transforms_beat_the_klt_and_the_klt_beats_none() {
+    let Some(folder) = std::env::var_os("WATERFILL_DATA").map(PathBuf::from) else {
+        eprintln!("left out: WATERFILL_DATA is not set");
+        return;
+    };
+    let (mut session, data) = (session(folder.join("resnet20.onnx")), images(folder.join("cifar10-calib1000.npz")));
+    let found = statistics(&session, &data, CalibrationSettings { images: 100, ..Default::default() });
+    let power = found.output_energy;
+    session.set_statistics(Some(found));
+    assert!(!session.has_curves());
+    with_curves(&mut session, CurveSettings::default());
+    // Not only the images of the statistics.
+    let evaluator = evaluator(&session, &data, 250);
+    let reference = evaluator.reference(run(evaluator.reference_job()));
+    use TransformChoice::{Auto, EltRow, KltRow, None as NoTransform};
+    for bits in [2.0, 3.0, 4.0] {
+        let errors = [NoTransform, KltRow, EltRow, Auto].map(|transform| {
+            let (predicted, damage, all) =
+                compressed(&session, &evaluator, &reference, (bits, transform), bits == 3.0 && transform == EltRow);
+            let ratios = predicted.iter().zip(&damage).map(|(p, d)| p * power / d.distortion);
+            let near = ratios.clone().filter(|r| (1.0 / 1.3..1.3).contains(r)).count();
+            assert!(
+                10 * near >= 9 * damage.len(),
+                "only {near} layers are predicted within a factor of 1.3: {:?}",
+                ratios.collect::<Vec<_>>()
+            );
+            all.distortion.unwrap()
+        });
+        let [none, klt, elt, auto] = errors;
+        assert!(elt < klt && klt < none && auto < 1.1 * elt, "{bits} bits: {errors:?}");
+    }
+    let curves = session.rd_curves(&AllocationSettings::default()).unwrap();
+    assert_eq!(curves.lines.iter().map(|l| &*l.label).collect::<Vec<_>>(), ["none", "KLT", "ELT", "auto"]);
+}
+
+/// The diagonal form is for errors that are not correlated with the weights: it sees less than there is where steps clip.
+#[test]
+fn the_diagonal_misses_what_clipping_does() {
+    let (mut session, data) = (session(sample("resnet-digits.onnx")), images(sample("digits-test.npz")));
+    let evaluator = evaluator(&session, &data, 100);
+    let reference = evaluator.reference(run(evaluator.reference_job()));
+    session.set_statistics(Some(statistics(&session, &data, CalibrationSettings { images: 100, draws: 2, seed: 3 })));
+    let measured = [Distortion::Model, Distortion::Diagonal].map(|distortion| {
+        with_curves(&mut session, CurveSettings { distortion, ..Default::default() });
+        compressed(&session, &evaluator, &reference, (1.5, TransformChoice::EltRow), false).2.distortion.unwrap()
+    });
+    assert!(measured[0] < measured[1], "{measured:?}");
+}
