@@ -7,6 +7,7 @@ mod build;
 mod command;
 mod dist;
 mod lint;
+mod paper;
 mod serve;
 mod setup;
 mod test;
@@ -46,6 +47,8 @@ enum Task {
     },
     /// Time the way from opening a large file to its curves, natively and in headless Chromium
     Bench,
+    /// Compare the paper's transforms on the network in WATERFILL_DATA, and write docs/results.md
+    Paper,
     /// Check formatting, lints and documentation
     Lint,
     /// Run lint, then test
@@ -89,6 +92,7 @@ fn run() -> Result<()> {
                 Task::Tools => setup::tools(),
                 Task::Test { only } => test::test(only),
                 Task::Bench => test::bench(),
+                Task::Paper => paper::paper(),
                 Task::Lint => lint::lint(),
                 Task::Ci => lint::lint().and_then(|()| test::test(None)),
                 Task::TestRunner { .. } => unreachable!("handled above"),
