@@ -266,7 +266,7 @@ pub fn CalibrationPanel(app: App) -> impl IntoView {
             <div class="calibration" data-testid="calibration" data-state=move || state.get().key()>
                 <div class="fields">
                     <div class="field">
-                        <label for="calibration-images">"Most images"</label>
+                        <label for="calibration-images">"Images at most"</label>
                         <input id="calibration-images" data-testid="calibration-images" type="number" inputmode="numeric" min="1" step="1"
                             aria-describedby="calibration-state" prop:value=form.images
                             aria-invalid=move || form.images.with(|t| images(t).is_none()).then_some("true")
@@ -302,11 +302,11 @@ fn facts(summary: &CalibrationSummary) -> Vec<(&'static str, String)> {
     let images =
         if run < all { format!("{} of {}", format::grouped(run as u64), format::grouped(all as u64)) } else { format::grouped(run as u64) };
     let each = if summary.images_per_sample > 1 { format!(", of {} images each", summary.images_per_sample) } else { String::new() };
-    let mut facts = vec![
-        ("Images", images),
-        ("Samples", format!("{}{each}", format::grouped(summary.samples as u64))),
-        ("Sampling error", format!("{:.1} %", 100.0 * summary.sampling_error)),
-    ];
+    // Of one sample nobody knows.
+    let error = summary.sampling_error;
+    let error = if error.is_finite() { format!("{:.1} %", 100.0 * error) } else { "unknown".into() };
+    let mut facts =
+        vec![("Images", images), ("Samples", format!("{}{each}", format::grouped(summary.samples as u64))), ("Sampling error", error)];
     if summary.unreached > 0 {
         facts.push(("Not reached", format!("{}, which no output depends on", format::count(summary.unreached, "layer"))));
     }
@@ -318,7 +318,7 @@ fn Readout(made: Arc<Made>) -> impl IntoView {
     let fact = |(name, value)| view! { <div><dt>{name}</dt><dd>{value}</dd></div> };
     let error = made.summary.sampling_error.to_string();
     view! {
-        <dl class="facts" data-testid="calibration-readout" data-samples=made.summary.samples.to_string() data-error=error aria-label="Calibration">
+        <dl class="figures" data-testid="calibration-readout" data-samples=made.summary.samples.to_string() data-error=error aria-label="Calibration">
             {facts(&made.summary).into_iter().map(fact).collect_view()}
         </dl>
     }
@@ -374,6 +374,8 @@ mod tests {
         assert_eq!(values(&found), ["200 of 600", "200", "7.1 %"]);
         (found.images, found.samples, found.images_per_sample, found.unreached) = (600, 20, 30, 1);
         assert_eq!(values(&found), ["600", "20, of 30 images each", "7.1 %", "1 layer, which no output depends on"]);
+        (found.samples, found.sampling_error) = (1, f64::INFINITY);
+        assert_eq!(values(&found)[2], "unknown");
     }
 
     #[test]

@@ -107,11 +107,11 @@ pub fn distortion_is(measure: Measure) -> &'static str {
     }
 }
 
-/// What the error of a layer is.
-pub fn error_is(measure: Measure) -> &'static str {
+/// What the errors of layers are.
+pub fn errors_are(measure: Measure) -> &'static str {
     match measure {
-        Measure::Weights => "relative weight error, in dB",
-        Measure::Output => "error of the network's output over its power, by the second-order model, in dB",
+        Measure::Weights => "relative weight errors, in dB",
+        Measure::Output => "errors of the network's output over its power, by the second-order model, in dB",
     }
 }
 

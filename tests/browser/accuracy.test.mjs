@@ -353,6 +353,18 @@ await group("accuracy by keyboard alone", async () => {
   check("the sample's test set is reached", await tabTo("sample-test"));
   await page.keyboard.press("Enter");
   await recognised(page, "test", "600 images");
+  await hook(page, "calibration-input").setInputFiles(digits);
+  await recognised(page, "calibration", "600 images");
+  await hook(page, "calibration").and(page.locator('[data-state="ready"]')).waitFor();
+  check("the calibration's settings are reached", (await tabTo("calibration-images")) && (await tabTo("distortion-model")));
+  check("and its button", await tabTo("calibrate"));
+  await page.keyboard.press("Enter");
+  await hook(page, "calibration-readout").waitFor({ timeout: 60000 });
+  await ready(page);
+  check("forgetting it is reached", await tabTo("calibrate-forget"));
+  await page.keyboard.press("Enter");
+  await hook(page, "calibration-readout").waitFor({ state: "detached", timeout: 60000 });
+  await ready(page);
   await hook(page, "preprocessing").waitFor();
   check("the form is reached", await tabTo("preprocessing-edit"));
   await page.keyboard.press("Enter");
@@ -367,6 +379,42 @@ await group("accuracy by keyboard alone", async () => {
   await page.keyboard.press("Enter");
   check("a layer is picked", (await page.locator('.damage button[aria-pressed="true"]').count()) === 1);
   check("the focus was always seen", unseen.length === 0, unseen);
+  check("no errors", page.errors.length === 0, page.errors);
+  await page.context().close();
+});
+
+await group("a lost engine is given its calibration again", async () => {
+  const page = await open(browser, `${server.url}?threads=2`);
+  const command = () => page.locator(".command code").textContent();
+  await sample(page);
+  await hook(page, "calibration-input").setInputFiles(digits);
+  await recognised(page, "calibration", "600 images");
+  await hook(page, "calibrate").click();
+  await hook(page, "calibration-readout").waitFor({ timeout: 60000 });
+  await ready(page);
+  await hook(page, "transform").selectOption("elt-col");
+  const before = await changed(page, command, await command());
+  const size0 = await size(page);
+  // An engine that does not hear of the cancel is replaced.
+  await page.evaluate(() => {
+    const post = Worker.prototype.postMessage;
+    Worker.prototype.postMessage = function (message, ...rest) {
+      if (!message.Cancel) post.call(this, message, ...rest);
+    };
+  });
+  await hook(page, "calibration-images").fill("600");
+  await hook(page, "calibrate").click();
+  await page.locator(".evaluation .doing", { hasText: /[1-9]\d* of/ }).waitFor({ timeout: 60000 });
+  const took = await cancelled(page);
+  check("cancel takes effect within 200 ms", took < 250, `${took} ms`);
+  await page.locator(".said", { hasText: "Calibrated on 200 images" }).waitFor({ timeout: 60000 });
+  await changed(page, async () => (await command()) === before, false);
+  check("transform and calibration are as they were", (await command()) === before && (await size(page)) === size0, { before, now: await command() });
+  check("the settings that were cancelled are still asked for", (await hook(page, "calibration").getAttribute("data-state")) === "outdated");
+  await hook(page, "calibrate").click();
+  await page.locator(".said", { hasText: "Calibrated on 600 images" }).waitFor({ timeout: 60000 });
+  await ready(page);
+  check("and calibrate", (await command()).includes("--calibration-images 600"), await command());
   check("no errors", page.errors.length === 0, page.errors);
   await page.context().close();
 });
