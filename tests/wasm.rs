@@ -189,6 +189,18 @@ fn requests_survive_the_way() {
         let ToEngine::Recompute { job, allocation: same, .. } = there_and_back(&message) else { panic!("another message") };
         assert_eq!((job, same), (u32::MAX, allocation));
     }
+    let (curves, summary) = (CurveSettings { blocks: 1, distortion: Distortion::Diagonal }, calibration());
+    for asked in [None, Some(summary.preprocessing)] {
+        let message =
+            ToEngine::Calibrate { job: 4, preprocessing: asked.clone(), calibration: summary.settings, curves, allocation: settings() };
+        let ToEngine::Calibrate { job, preprocessing, calibration, curves: same, allocation } = there_and_back(&message) else {
+            panic!("another message")
+        };
+        assert_eq!((job, preprocessing, calibration, same, allocation), (4, asked, summary.settings, curves, settings()));
+    }
+    let message = ToEngine::Forget { job: 5, curves, allocation: settings() };
+    let ToEngine::Forget { job, curves: same, allocation } = there_and_back(&message) else { panic!("another message") };
+    assert_eq!((job, same, allocation), (5, curves, settings()));
     assert!(matches!(there_and_back(&ToEngine::Encode { job: 1 }), ToEngine::Encode { job: 1 }));
     assert!(matches!(there_and_back(&ToEngine::Reconstruct { job: 2 }), ToEngine::Reconstruct { job: 2 }));
     assert!(matches!(there_and_back(&ToEngine::Cancel { job: 3 }), ToEngine::Cancel { job: 3 }));
@@ -198,9 +210,11 @@ fn requests_survive_the_way() {
 fn answers_survive_the_way() {
     let FromEngine::Opened { model: same, .. } = there_and_back(&FromEngine::Opened { job: 1, model: model() }) else { panic!("another") };
     assert_eq!(same, model());
-    let message = FromEngine::Curves { job: 1, curves: curves(), seconds: 0.25 };
-    let FromEngine::Curves { curves: same, seconds, .. } = there_and_back(&message) else { panic!("another") };
-    assert_eq!((same, seconds), (curves(), 0.25));
+    for calibrated in [None, Some(Box::new(calibration()))] {
+        let message = FromEngine::Curves { job: 1, curves: curves(), seconds: 0.25, calibration: calibrated.clone() };
+        let FromEngine::Curves { curves: same, seconds, calibration, .. } = there_and_back(&message) else { panic!("another") };
+        assert_eq!((same, seconds, calibration), (curves(), 0.25, calibrated));
+    }
     let message = FromEngine::Allocated { job: 1, allocation: allocation(), command: "waterfill compress".into() };
     let FromEngine::Allocated { allocation: same, command, .. } = there_and_back(&message) else { panic!("another") };
     assert_eq!((same, command.as_str()), (allocation(), "waterfill compress"));

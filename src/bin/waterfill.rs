@@ -644,7 +644,7 @@ fn edited(mut p: Preprocessing, options: &DataOptions) -> Preprocessing {
         None => p.channels,
     };
     if p != before {
-        p.origin = "edited".into();
+        p.origin = Preprocessing::EDITED.into();
     }
     p
 }

@@ -67,6 +67,7 @@ pub struct Calibrator {
     /// Images per run of the network, and per sample: a multiple of it.
     micro: usize,
     per_sample: usize,
+    keep: bool,
     /// Multiplications of one sample.
     cost: f64,
     sum: Arc<Mutex<Sum>>,
@@ -102,7 +103,10 @@ struct Squared {
 
 impl Sum {
     fn add(&mut self, index: usize, sample: Squared) {
-        self.waiting.insert(index, sample);
+        // One that a cancelled job left on its way may come twice; it is the same.
+        if index >= self.done {
+            self.waiting.insert(index, sample);
+        }
         while let Some(sample) = self.waiting.remove(&self.done) {
             self.layers.iter_mut().zip(sample.layers).for_each(|(sum, moments)| sum.add(moments));
             self.energy = (self.energy.0 + sample.energy.0, self.energy.1 + sample.energy.1);
@@ -145,7 +149,12 @@ impl Calibrator {
             done: 0,
             waiting: BTreeMap::new(),
         };
-        Ok(Calibrator { network, inputs, layers: layers.into(), settings, micro, per_sample, cost, sum: Arc::new(Mutex::new(sum)) })
+        Ok(Calibrator { network, inputs, layers: layers.into(), settings, micro, per_sample, keep, cost, sum: Arc::new(Mutex::new(sum)) })
+    }
+
+    /// Samples that are kept, once all are taken: errors are measured on them.
+    pub fn kept(&self) -> usize {
+        if self.keep { self.per_draw() * self.settings.draws.max(1) } else { 0 }
     }
 
     /// Samples of one pass over the images.

@@ -27,6 +27,13 @@ pub struct Job<'a, T> {
     pub prepare: Box<dyn Fn(usize) -> Result<Task<T>> + 'a>,
 }
 
+impl<T> Job<'_, T> {
+    /// The cost of all items.
+    pub fn cost(&self) -> f64 {
+        self.items.iter().map(|i| i.cost).sum()
+    }
+}
+
 /// How far a job is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
@@ -59,7 +66,7 @@ impl<'a, T> Run<'a, T> {
     pub fn new(job: Job<'a, T>) -> Run<'a, T> {
         let mut order: Vec<usize> = (0..job.items.len()).collect();
         order.sort_by(|&a, &b| job.items[b].cost.total_cmp(&job.items[a].cost).then(a.cmp(&b)));
-        let cost_total = job.items.iter().map(|i| i.cost).sum::<f64>().max(f64::MIN_POSITIVE);
+        let cost_total = job.cost().max(f64::MIN_POSITIVE);
         Run { results: job.items.iter().map(|_| None).collect(), queue: order.into(), done: 0, cost_done: 0.0, cost_total, job }
     }
 

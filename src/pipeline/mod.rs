@@ -8,6 +8,7 @@
 //! [`job::Job`]s, so that the worker can post progress and be cancelled between layers.
 
 pub mod calibrate;
+pub mod command;
 pub mod evaluate;
 pub mod inputs;
 pub mod job;
@@ -23,11 +24,13 @@ use crate::{
     quantize,
     rate::{Allocation, Layer, Plan, Problem, cost::Cost, curve, curve::LayerCurves},
     report::{
-        AllocationReport, AllocationSettings, Budget, CalibrationSettings, CurveSettings, Distortion, LayerRow, LayerSummary, Measure,
-        ModelSummary, Preprocessing, RdCurves, Report, TransformChoice,
+        AllocationReport, AllocationSettings, CalibrationSettings, CurveSettings, Distortion, LayerRow, LayerSummary, Measure,
+        ModelSummary, Preprocessing, RdCurves, Report,
     },
     transform::Geometry,
 };
+pub use command::quote;
+
 use calibrate::{CalibratedLayer, Calibrator, Memory, Statistics};
 use job::{Item, Job};
 
@@ -156,7 +159,10 @@ impl Session {
 
     /// The job that computes the curves of all layers.
     pub fn curves_job(&self, settings: CurveSettings) -> Job<'_, LayerCurves> {
-        let items = self.layers.iter().map(|&(t, shape)| Item { name: self.model.tensors[t].name.clone(), cost: curve_cost(&shape) });
+        let kept = self.statistics.as_ref().and_then(|s| s.layers.first()).map_or(0, |l| l.kept());
+        let samples = if settings.distortion == Distortion::Model { kept } else { 0 };
+        let items =
+            self.layers.iter().map(|&(t, shape)| Item { name: self.model.tensors[t].name.clone(), cost: curve_cost(&shape, samples) });
         Job {
             stage: "curves",
             items: items.collect(),
@@ -166,6 +172,11 @@ impl Session {
                 Ok(Box::new(move || Ok(curve::layer_curves(&shape, weights, settings.blocks, &cost))))
             }),
         }
+    }
+
+    /// Cost of [`Session::curves_job`] once errors are measured on so many samples.
+    pub fn curves_cost(&self, samples: usize) -> f64 {
+        self.layers.iter().map(|(_, shape)| curve_cost(shape, samples)).sum()
     }
 
     /// Keeps the result of [`Session::curves_job`].
@@ -296,31 +307,10 @@ impl Session {
 
     /// The command line that does the same.
     pub fn command(&self, settings: &AllocationSettings) -> String {
-        let mut words = vec!["waterfill compress".to_string(), quote(&self.model.name), "-o".into(), quote(&tq_name(&self.model.name))];
-        words.push(match settings.budget {
-            Budget::Bits(bits) => format!("--bits {bits}"),
-            Budget::Size(bytes) => format!("--size {bytes}"),
-            Budget::Ratio(ratio) => format!("--ratio {ratio}"),
-        });
-        if settings.transform != TransformChoice::Auto {
-            words.push(format!("--transform {}", settings.transform.name()));
-        }
-        if self.curve_settings != CurveSettings::default() {
-            words.push(format!("--blocks {}", self.curve_settings.blocks));
-        }
-        let name = |index: &usize| self.layers.get(*index).map(|l| self.model.tensors[l.0].name.as_str()).unwrap_or_default();
-        words.extend(settings.locks.iter().map(|(index, depth)| format!("--lock {}", quote(&format!("{}={depth}", name(index))))));
-        words.extend(settings.excludes.iter().map(|index| format!("--exclude {}", quote(name(index)))));
-        words.join(" ")
+        let layers: Vec<&str> = self.layers.iter().map(|l| self.model.tensors[l.0].name.as_str()).collect();
+        let calibration = self.statistics.as_ref().map(|s| &s.summary);
+        command::Compress { model: &self.model.name, layers: &layers, settings, curves: self.curve_settings, calibration }.line()
     }
-}
-
-/// Quotes a word for a POSIX shell, where it needs to be.
-pub fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    let quoted = if !word.is_empty() && word.chars().all(plain) { word.to_string() } else { format!("'{}'", word.replace('\'', "'\\''")) };
-    // A word that starts with a dash would be read as an option.
-    if quoted.starts_with('-') { format!("./{quoted}") } else { quoted }
 }
 
 /// The name of the `.tq` of a model: its extension replaced.
@@ -329,15 +319,18 @@ pub fn tq_name(model: &str) -> String {
     format!("{stem}.tq")
 }
 
-/// Multiplications, roughly: Gram matrices, eigenproblems, coefficients, and histograms.
-fn curve_cost(shape: &LayerShape) -> f64 {
+/// Multiplications, roughly: Gram matrices, eigenproblems, coefficients, and histograms; and errors of all transforms and depths, seen by
+/// so many samples.
+fn curve_cost(shape: &LayerShape, samples: usize) -> f64 {
     let transform = |kind| {
         Geometry::new(shape, kind).map_or(0.0, |g| {
             let (dim, width, rank) = (g.dim as f64, g.width as f64, g.rank as f64);
             g.groups as f64 * (dim * width * rank * 2.0 + 40.0 * rank.powi(3))
         })
     };
-    transform(crate::report::TransformKind::KltRow) + transform(crate::report::TransformKind::KltCol) + 500.0 * shape.weights() as f64
+    transform(crate::report::TransformKind::KltRow)
+        + transform(crate::report::TransformKind::KltCol)
+        + (500.0 + 200.0 * samples as f64) * shape.weights() as f64
 }
 
 fn code_cost(shape: &LayerShape) -> f64 {

@@ -41,3 +41,40 @@ pub struct CalibrationSummary {
     /// Layers that no output depends on.
     pub unreached: usize,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::report::Channels;
+
+    /// One of the digits.
+    pub(crate) fn summary() -> CalibrationSummary {
+        CalibrationSummary {
+            data: DataSummary {
+                name: "digits.npz".into(),
+                format: "npz".into(),
+                images: 600,
+                size: [8, 8, 1],
+                labelled: true,
+                classes: Vec::new(),
+                notes: Vec::new(),
+            },
+            preprocessing: Preprocessing {
+                resize: None,
+                crop: None,
+                channels: Channels::Grey,
+                scale: 1.0 / 255.0,
+                mean: vec![0.306],
+                std: vec![0.3762],
+                channels_last: false,
+                origin: "written in the model".into(),
+            },
+            settings: CalibrationSettings::default(),
+            images: 200,
+            samples: 200,
+            images_per_sample: 1,
+            sampling_error: 0.0712,
+            unreached: 0,
+        }
+    }
+}

@@ -26,6 +26,11 @@ pub struct Preprocessing {
     pub origin: String,
 }
 
+impl Preprocessing {
+    /// Origin of numbers that the user has changed.
+    pub const EDITED: &str = "edited";
+}
+
 /// Order of the channels a network expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

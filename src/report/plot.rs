@@ -23,7 +23,7 @@ use plotters::{
 };
 use plotters_svg::SVGBackend;
 
-use super::{AllocationReport, LayerRow, RdCurves, RdLine, TransformKind};
+use super::{AllocationReport, LayerRow, Measure, RdCurves, RdLine, TransformKind};
 
 #[cfg(feature = "cli")]
 pub mod png;
@@ -227,6 +227,14 @@ fn round_up(v: f64) -> f64 {
     STEPS.iter().map(|s| s * scale).find(|&s| s >= v * (1.0 - 1e-9)).unwrap_or(10.0 * scale)
 }
 
+/// Title of the axis of distortions.
+fn distortion_title(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Weights => "distortion (dB)",
+        Measure::Output => "output distortion (dB)",
+    }
+}
+
 fn finite(line: &RdLine) -> impl Iterator<Item = (f64, f64)> {
     line.points.iter().map(|p| (p.rate, p.db)).filter(|(r, d)| r.is_finite() && d.is_finite())
 }
@@ -344,7 +352,7 @@ pub fn curve<B: DrawingBackend>(
         pen.text(&tick_label(rate), (x, bottom + 7.0), HPos::Center, VPos::Top, palette.muted)?;
     }
     pen.line((left, bottom), (right, bottom), palette.muted, 1.0)?;
-    pen.text("distortion (dB)", (4.0, 6.0), HPos::Left, VPos::Top, palette.text)?;
+    pen.text(distortion_title(curves.measure), (4.0, 6.0), HPos::Left, VPos::Top, palette.text)?;
     pen.text("rate (bits per weight)", ((left + right) / 2.0, bottom + 23.0), HPos::Center, VPos::Top, palette.text)?;
 
     // The solid line, `auto`, first: where lines coincide, the dots and dashes of the others show on it.

@@ -7,6 +7,7 @@ use leptos::prelude::*;
 use web_sys::File;
 
 use super::{
+    calibration::Calibration,
     dom, format,
     jobs::Job,
     state::{App, Phase},
@@ -66,6 +67,8 @@ pub struct Accuracy {
     pub damage: RwSignal<Option<Made<Vec<LayerDamage>>>>,
     /// Why the last evaluation failed.
     pub error: RwSignal<Option<String>>,
+    /// What the curves are calibrated on.
+    pub calibration: Calibration,
 }
 
 impl Accuracy {
@@ -80,6 +83,7 @@ impl Accuracy {
             evaluation: RwSignal::new(None),
             damage: RwSignal::new(None),
             error: RwSignal::new(None),
+            calibration: Calibration::new(),
         }
     }
     /// Images of one use.
@@ -104,6 +108,7 @@ impl Accuracy {
         self.evaluation.set(None);
         self.damage.set(None);
         self.error.set(None);
+        self.calibration.error.set(None);
     }
 }
 
@@ -112,6 +117,9 @@ impl Default for Accuracy {
         Accuracy::new()
     }
 }
+
+/// What stands in the way when the preprocessing cannot be used.
+pub const MISTAKE: &str = "The preprocessing has a mistake; correct it, or reset it to the guess.";
 
 /// In words, what images are for.
 pub fn use_name(usage: DataUse) -> &'static str {
@@ -130,7 +138,7 @@ fn same_bits(a: &AllocationReport, b: &AllocationReport) -> bool {
 }
 
 /// Whether images become the same inputs.
-fn same_inputs(a: &Preprocessing, b: &Preprocessing) -> bool {
+pub(super) fn same_inputs(a: &Preprocessing, b: &Preprocessing) -> bool {
     *a == Preprocessing { origin: a.origin.clone(), ..b.clone() }
 }
 
@@ -187,6 +195,7 @@ impl App {
         });
         self.accuracy.images(usage).update(|i| *i = Images { version: i.version + 1, ..Images::default() });
         self.ask(Job::CloseData(usage));
+        self.images_changed(usage);
     }
 
     /// Runs the networks; with `damage`, also with one layer quantized at a time.
@@ -240,6 +249,9 @@ impl App {
             let version = i.version + u32::from(new == Some(true));
             *i = Images { summary: Some(Arc::new(summary)), error: None, version };
         });
+        if new == Some(true) {
+            self.images_changed(usage);
+        }
     }
 
     /// Images were not opened.
@@ -255,6 +267,7 @@ impl App {
         });
         if gone == Some(true) {
             self.accuracy.images(usage).update(|i| *i = Images { version: i.version + 1, ..Images::default() });
+            self.images_changed(usage);
         }
     }
 

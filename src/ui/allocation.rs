@@ -42,7 +42,10 @@ pub fn Allocation(app: App) -> impl IntoView {
     let column = move || picked().map(|i| bars().slot(i));
     let words = move || {
         let i = picked()?;
-        app.allocation.with(|a| a.as_ref()?.layers.get(i).map(|l| format!("{} · {}", i + 1, format::layer(l))))
+        app.allocation.with(|a| {
+            let a = a.as_ref()?;
+            a.layers.get(i).map(|l| format!("{} · {}", i + 1, format::layer(l, a.measure)))
+        })
     };
     let label = move || {
         let n = app.allocation.with(|a| a.as_ref().map_or(0, |a| a.layers.len()));

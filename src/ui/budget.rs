@@ -8,11 +8,14 @@ use super::{
 };
 use crate::report::{Budget, TransformChoice};
 
-const TRANSFORMS: [(TransformChoice, &str); 4] = [
+/// Those that need calibration come last.
+const TRANSFORMS: [(TransformChoice, &str); 6] = [
     (TransformChoice::Auto, "auto (best)"),
     (TransformChoice::None, "none"),
     (TransformChoice::KltRow, "klt-row"),
     (TransformChoice::KltCol, "klt-col"),
+    (TransformChoice::EltRow, "elt-row"),
+    (TransformChoice::EltCol, "elt-col"),
 ];
 const BLOCKS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 
@@ -89,6 +92,14 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
             app.set(|s| s.transform = transform);
         }
     };
+    let calibrated = Memo::new(move |_| app.is_calibrated());
+    let transforms = move || {
+        let there = TRANSFORMS.into_iter().filter(|(t, _)| calibrated.get() || !t.needs_calibration());
+        let option = |(t, words): (TransformChoice, &'static str)| {
+            view! { <option value=t.name() prop:selected=move || app.settings.with(|s| s.transform == t)>{words}</option> }
+        };
+        there.map(option).collect_view()
+    };
     let valuetext =
         move || app.allocation.with(|a| a.as_ref().map(|a| format!("{:.2} bits per weight, {}", a.rate, super::format::bytes(a.bytes))));
     let not_reachable = move || app.allocation.with(|a| a.as_ref().and_then(|a| a.not_reachable.clone()));
@@ -117,9 +128,7 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
                 <div class="field">
                     <label for="transform">"Transform"</label>
                     <select id="transform" data-testid="transform" disabled=disabled on:change:target=move |e| transform_chosen(e.target().value())>
-                        {TRANSFORMS.map(|(t, words)| view! {
-                            <option value=t.name() selected=move || app.settings.with(|s| s.transform == t)>{words}</option>
-                        }).collect_view()}
+                        {transforms}
                     </select>
                 </div>
                 <div class="field">

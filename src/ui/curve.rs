@@ -14,7 +14,7 @@ use super::{
     state::App,
 };
 use crate::report::{
-    Budget, RdCurves, RdPoint,
+    Budget, RdCurves, RdLine, RdPoint,
     plot::{Frame, Palette, curve_svg},
 };
 
@@ -32,6 +32,17 @@ fn nearest(points: &[RdPoint], rate: f64) -> Option<RdPoint> {
 /// Labels and nearest points of all lines.
 fn values(curves: &RdCurves, rate: f64) -> Vec<(String, RdPoint)> {
     curves.lines.iter().filter_map(|l| Some((l.label.clone(), nearest(&l.points, rate)?))).filter(|(_, p)| p.db.is_finite()).collect()
+}
+
+/// What the drawing shows.
+fn words(curves: &RdCurves) -> String {
+    let line = |l: &RdLine| match l.label.as_str() {
+        "none" => "one line without transform".to_string(),
+        "auto" => "one with the best per layer".into(),
+        transform => format!("one with the {transform}"),
+    };
+    let lines: Vec<_> = curves.lines.iter().map(line).collect();
+    format!("{} in decibels over rate in bits per weight: {}.", format::title(format::distortion(curves.measure)), lines.join(", "))
 }
 
 /// The curve.
@@ -131,7 +142,10 @@ pub fn Curve(app: App) -> impl IntoView {
     };
     let valuetext = move || {
         app.allocation.with(|a| {
-            a.as_ref().map(|a| format!("{:.2} bits per weight, distortion {}, {}", a.rate, format::db(a.db), format::bytes(a.bytes)))
+            a.as_ref().map(|a| {
+                let (name, db) = (format::distortion(a.measure), format::db(a.db));
+                format!("{:.2} bits per weight, {name} {db}, {}", a.rate, format::bytes(a.bytes))
+            })
         })
     };
     let pin = move || at.get().unwrap_or_default();
@@ -140,7 +154,7 @@ pub fn Curve(app: App) -> impl IntoView {
         view! {
             <div class="plot curve" data-testid="rd-curve" node_ref=host>
                 <div class="drawing" role="img" inner_html=move || drawing.with(|d| d.as_ref().map(|d| d.0.clone()).unwrap_or_default())
-                    aria-label="Distortion in decibels over rate in bits per weight: one line without transform, one with the KLT, one with the best per layer."></div>
+                    aria-label=move || app.curves.with(|c| c.as_ref().map(|c| words(c)))></div>
                 <svg class="overlay" node_ref=overlay class:dragging=dragging on:pointerdown=pressed on:pointermove=moved
                     on:pointerup=move |_| set_dragging.set(false) on:pointercancel=move |_| set_dragging.set(false)
                     on:pointerleave=move |_| set_hover.set(None)>
@@ -198,9 +212,10 @@ fn Numbers(app: App) -> impl IntoView {
             });
             view! { <tr><th scope="row" class="number">{format!("{rate:.1}")}</th>{cells.collect_view()}</tr> }
         });
+        let name = format!("{} in decibels", format::title(format::distortion(curves.measure)));
         view! {
             <div class="scroll" tabindex="0" role="region" aria-label="Values of the curve">
-                <table>
+                <table aria-label=name>
                     <thead><tr><th scope="col" class="number">"bits per weight"</th>
                         {curves.lines.iter().map(|l| view! { <th scope="col" class="number">{l.label.clone()}</th> }).collect_view()}</tr></thead>
                     <tbody>{rows.collect_view()}</tbody>
@@ -219,7 +234,7 @@ fn Numbers(app: App) -> impl IntoView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::plot::tests::curves;
+    use crate::report::{Measure, plot::tests::curves};
 
     #[test]
     fn the_nearest_point_is_found_on_both_sides_and_at_both_ends() {
@@ -231,5 +246,15 @@ mod tests {
         assert_eq!(nearest(&[], 1.0), None);
         let found = values(&curves, 4.0);
         assert_eq!(found.iter().map(|(l, _)| l.as_str()).collect::<Vec<_>>(), ["none", "KLT", "auto"]);
+    }
+
+    #[test]
+    fn the_words_follow_the_lines_and_the_measure() {
+        let mut curves = curves();
+        let start = "in decibels over rate in bits per weight: one line without transform, one with the KLT";
+        assert_eq!(words(&curves), format!("Distortion {start}, one with the best per layer."));
+        curves.measure = Measure::Output;
+        curves.lines.insert(2, RdLine { label: "ELT".into(), points: Vec::new() });
+        assert_eq!(words(&curves), format!("Output distortion {start}, one with the ELT, one with the best per layer."));
     }
 }

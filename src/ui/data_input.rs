@@ -2,7 +2,7 @@
 
 use leptos::{html, prelude::*};
 
-use super::{accuracy::use_name, files, format, samples, state::App};
+use super::{accuracy::use_name, calibration::CalibrationPanel, files, format, samples, state::App};
 use crate::worker::messages::DataUse;
 
 /// Key of a use: in hooks, and on the page, where drops look for it.
@@ -25,7 +25,7 @@ pub fn DataInput(app: App, usage: DataUse) -> impl IntoView {
     let (title, purpose) = match usage {
         DataUse::Test => ("Test images", "Accuracy is measured on these. Labels are used where there are some."),
         DataUse::Calibration => {
-            ("Calibration images", "Optional: the damage of each layer is measured on these, so that the test images stay unseen.")
+            ("Calibration images", "Optional: they say what errors cost in the output, layer by layer, and the test images stay unseen.")
         }
     };
     let images = app.accuracy.images(usage);
@@ -88,6 +88,7 @@ pub fn DataInput(app: App, usage: DataUse) -> impl IntoView {
                 }}
             </div>
             <p class="wrong" role="alert" data-testid=format!("{key}-error")>{move || images.with(|i| i.error.clone())}</p>
+            {(usage == DataUse::Calibration).then(|| view! { <CalibrationPanel app/> })}
         </div>
     }
 }

@@ -85,7 +85,7 @@ impl State {
             State::NoModel => "Open a model, and choose test images, to see what compressing it costs.".into(),
             State::NoImages => "Choose test images to see what compressing this network costs.".into(),
             State::CannotRun(why) => format!("This network cannot be run. {why}"),
-            State::Mistake => "The preprocessing has a mistake; correct it, or reset it to the guess.".into(),
+            State::Mistake => accuracy::MISTAKE.into(),
             State::Ready => "Ready to run both networks on the test images.".into(),
             State::Running => "The networks are running…".into(),
             State::Failed(why) => format!("Not evaluated. {why}"),

@@ -1,6 +1,6 @@
 //! Numbers in words.
 
-use crate::report::{Budget, DataSummary, LayerRow, TransformKind};
+use crate::report::{Budget, DataSummary, LayerRow, Measure, TransformKind};
 
 /// `1234567` → `1,234,567`.
 pub fn grouped(n: u64) -> String {
@@ -42,7 +42,7 @@ pub fn db(v: f64) -> String {
     if v < -0.05 { format!("\u{2212}{s}") } else { s }
 }
 
-/// A relative error `‖dΘ‖²/‖Θ‖²` in decibels.
+/// A relative error in decibels.
 pub fn error_db(relative: f64) -> String {
     db(10.0 * relative.log10())
 }
@@ -85,13 +85,44 @@ pub fn transform(t: Option<TransformKind>) -> &'static str {
     t.map_or("kept", TransformKind::name)
 }
 
+/// What distortion is called, where it stands beside others.
+pub fn distortion(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Weights => "distortion",
+        Measure::Output => "output distortion",
+    }
+}
+
+/// Words with a capital letter.
+pub fn title(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// What the distortion of a whole network is.
+pub fn distortion_is(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Weights => "the mean relative weight error of the layers: a stand-in until the model is calibrated",
+        Measure::Output => "the error of the network's output over its power, by the second-order model, in dB",
+    }
+}
+
+/// What the errors of layers are.
+pub fn errors_are(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Weights => "relative weight errors, in dB",
+        Measure::Output => "errors of the network's output over its power, by the second-order model, in dB",
+    }
+}
+
 /// A row in one sentence, for the bars.
-pub fn layer(row: &LayerRow) -> String {
+pub fn layer(row: &LayerRow, measure: Measure) -> String {
     if row.excluded {
         format!("{}: kept as it is, {}", row.name, bytes(row.bytes))
     } else {
         let (transform, size) = (transform(row.transform), bytes(row.bytes));
-        format!("{}: {:.2} bits per weight, {transform}, {size}, error {}", row.name, row.bits, error_db(row.error))
+        let of = if measure == Measure::Output { "output error" } else { "error" };
+        format!("{}: {:.2} bits per weight, {transform}, {size}, {of} {}", row.name, row.bits, error_db(row.error))
     }
 }
 

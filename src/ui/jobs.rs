@@ -1,5 +1,5 @@
 //! Which job runs, and which comes next. The engine is given one job at a time; only a cancel overtakes, and a new allocation does not
-//! wait for an evaluation.
+//! wait for networks that run.
 
 use crate::worker::messages::DataUse;
 
@@ -23,6 +23,10 @@ pub enum Job {
     Reopen,
     /// Computes the curves with other settings.
     Recompute,
+    /// Takes statistics, and computes the curves from them.
+    Calibrate,
+    /// Computes the curves without statistics.
+    Forget,
     /// A new budget, lock or transform.
     Allocate,
     /// Encodes.
@@ -53,9 +57,13 @@ impl Job {
     }
     /// Whether its progress is shown in the panel of the images, not at the top.
     pub fn is_of_data(self) -> bool {
-        self.data().is_some() || self.is_evaluation()
+        self.data().is_some() || self.uses_images() || self == Job::Forget
     }
-    /// Whether it runs networks.
+    /// Whether it runs networks on images.
+    pub fn uses_images(self) -> bool {
+        self.is_evaluation() || self == Job::Calibrate
+    }
+    /// Whether it compares networks.
     pub fn is_evaluation(self) -> bool {
         matches!(self, Job::Evaluate { .. })
     }
@@ -75,7 +83,7 @@ pub struct Stale {
 pub struct Queue {
     last: u32,
     active: Option<(u32, Job)>,
-    /// An allocation beside an evaluation.
+    /// An allocation beside networks that run.
     beside: Option<u32>,
     next: Option<Job>,
     /// Images to open or to forget: one job for each use.
@@ -84,7 +92,7 @@ pub struct Queue {
 
 impl Queue {
     /// Asks for a job. Returns the number of a running job that is to be cancelled for it: a new model ends whatever runs (but images
-    /// outlive models), new curve settings end a computation with old ones, other images an evaluation.
+    /// outlive models), new curve settings end a computation with old ones, other images what runs networks.
     pub fn ask(&mut self, job: Job) -> Option<u32> {
         if job.data().is_some() {
             self.data.retain(|waiting| waiting.data() != job.data());
@@ -95,16 +103,14 @@ impl Queue {
         match (self.active, job) {
             (Some((number, active)), Job::Open) if active.is_long() && active.data().is_none() => Some(number),
             (Some((number, Job::Recompute)), Job::Recompute) => Some(number),
-            (Some((number, active)), new) if new.data().is_some() && (active.is_evaluation() || active.data() == new.data()) => {
-                Some(number)
-            }
+            (Some((number, active)), new) if new.data().is_some() && (active.uses_images() || active.data() == new.data()) => Some(number),
             _ => None,
         }
     }
     /// The job to post now, with its number.
     pub fn start(&mut self, stale: Stale) -> Option<(u32, Job)> {
         match self.active {
-            Some((_, active)) if active.is_evaluation() && self.beside.is_none() && self.next.is_none() && stale.allocation => {
+            Some((_, active)) if active.uses_images() && self.beside.is_none() && self.next.is_none() && stale.allocation => {
                 self.last += 1;
                 self.beside = Some(self.last);
                 return Some((self.last, Job::Allocate));
@@ -112,14 +118,14 @@ impl Queue {
             None if self.beside.is_none() => {}
             _ => return None,
         }
-        // An evaluation is of what was asked for before it.
-        let evaluation = self.next.take_if(|next| next.is_evaluation());
+        // What runs networks does so on what was asked for before it.
+        let networks = self.next.take_if(|next| next.uses_images());
         let images = || (!self.data.is_empty()).then(|| self.data.remove(0));
         let first = self.next.take().or_else(images).or(stale.allocation.then_some(Job::Allocate));
         if first.is_some() {
-            self.next = evaluation;
+            self.next = networks;
         }
-        let job = first.or(evaluation).or(stale.network.then_some(Job::Network))?;
+        let job = first.or(networks).or(stale.network.then_some(Job::Network))?;
         self.last += 1;
         self.active = Some((self.last, job));
         self.active
@@ -273,6 +279,24 @@ mod tests {
         assert_eq!(q.cancel(), Some(6));
         q.end(6);
         assert!(q.is_idle(), "nothing waits after a cancel");
+    }
+
+    #[test]
+    fn calibrating_waits_for_its_images_and_leaves_the_slider_alive() {
+        let images = Job::OpenData(DataUse::Calibration);
+        let mut q = Queue::default();
+        q.ask(images);
+        q.ask(Job::Calibrate);
+        assert_eq!(q.start(NOTHING), Some((1, images)));
+        q.end(1);
+        assert_eq!(q.start(NOTHING), Some((2, Job::Calibrate)));
+        assert_eq!(q.start(ALLOCATION), Some((3, Job::Allocate)));
+        q.end(3);
+        assert_eq!(q.ask(Job::CloseData(DataUse::Calibration)), Some(2), "statistics of images that are gone");
+        q.end(2);
+        q.ask(Job::Forget);
+        assert_eq!(q.start(NOTHING), Some((4, Job::Forget)));
+        assert_eq!(q.start(ALLOCATION), None, "the curves are on their way");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use leptos::prelude::*;
 pub mod accuracy;
 pub mod allocation;
 pub mod budget;
+pub mod calibration;
 pub mod curve;
 pub mod damage;
 pub mod data_input;

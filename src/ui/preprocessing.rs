@@ -177,7 +177,7 @@ impl Form {
             mean: per_channel(Field::Mean, "mean", &self.mean, |_| true, "")?,
             std: per_channel(Field::Std, "deviation", &self.std, |v| v > 0.0, " above 0")?,
             channels_last: self.channels_last,
-            origin: "edited".into(),
+            origin: Preprocessing::EDITED.into(),
         })
     }
 }

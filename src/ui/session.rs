@@ -12,6 +12,7 @@ use web_sys::Blob;
 
 use super::{
     accuracy::{Basis, use_name},
+    calibration::Wish,
     dom,
     engine::Engine,
     format::{self, Unit},
@@ -19,7 +20,7 @@ use super::{
     state::{App, EngineInfo, Phase, Progress},
 };
 use crate::{
-    report::{AllocationReport, AllocationSettings, Budget, CurveSettings, ModelSummary, RdCurves, Report},
+    report::{AllocationReport, AllocationSettings, Budget, CurveSettings, Distortion, ModelSummary, RdCurves, Report, TransformChoice},
     worker::messages::{DataUse, FromEngine, ToEngine},
 };
 
@@ -73,6 +74,10 @@ pub(super) struct Session {
     pub(super) knows_network: bool,
     /// What the evaluation that runs is made from, and the damage, if that is looked for.
     pub(super) evaluating: Option<(Basis, Option<Basis>)>,
+    /// What the calibration that runs is made from: how it was asked for, and the version of the images.
+    pub(super) calibrating: Option<(Wish, u32)>,
+    /// Whether the engine's model is calibrated as the page says.
+    pub(super) holds_calibration: bool,
     pub(super) recompute: Option<TimeoutHandle>,
 }
 
@@ -84,6 +89,7 @@ impl App {
         self.session.update_value(|s| {
             s.engine = None;
             s.holds_model = false;
+            s.holds_calibration = false;
             s.images.iter_mut().for_each(|files| files.held = false);
         });
         match Engine::spawn(move |m| self.receive(m), move |why| self.broken(why)) {
@@ -115,9 +121,13 @@ impl App {
 
     /// Ends the worker and its job, and starts a new one.
     fn restart(self) {
-        let lost = self.session.try_update_value(|s| s.queue.lose()).flatten();
+        let (lost, restoring) = self.session.try_update_value(|s| (s.queue.lose(), !s.holds_calibration)).unwrap_or_default();
         self.spawn();
         if let Some(job) = lost {
+            // Not tried again and again.
+            if job == Job::Calibrate && restoring {
+                self.uncalibrated();
+            }
             self.cancelled(job);
         }
         self.pump();
@@ -135,16 +145,19 @@ impl App {
         let settings = self.settings.get_untracked();
         let locks = self.locks.with_untracked(|l| l.iter().map(|(&i, &d)| (i, d)).collect());
         let excludes = self.excludes.with_untracked(|e| e.iter().copied().collect());
-        (AllocationSettings { budget: settings.budget, transform: settings.transform, locks, excludes }, settings.blocks)
+        let lost = settings.transform.needs_calibration() && !self.session.with_value(|s| s.holds_calibration);
+        let transform = if lost { TransformChoice::Auto } else { settings.transform };
+        (AllocationSettings { budget: settings.budget, transform, locks, excludes }, settings.blocks)
     }
 
     /// Posts the next job, when none runs.
     pub(super) fn pump(self) {
         let wanted = self.wanted();
         let tq = untrack(|| self.is_tq());
+        let calibrated = self.accuracy.calibration.made.get_untracked();
         let started = self.session.try_update_value(|s| {
             if s.queue.is_idle() {
-                // A new engine is given the old model, unless a new one waits, and the old images.
+                // A new engine is given the old model, unless a new one waits, the old images, and what was calibrated on them.
                 if !s.holds_model && s.opened.is_some() {
                     s.queue.ask(Job::Reopen);
                 }
@@ -155,16 +168,31 @@ impl App {
                     }
                 }
             }
+            if let Some(made) = calibrated.filter(|_| s.queue.is_idle() && s.holds_model && !s.holds_calibration) {
+                s.calibrating = Some(made.again());
+                s.queue.ask(Job::Calibrate);
+            }
             let allocation = s.holds_model && !tq && s.applied.as_ref().is_none_or(|a| a.0 != wanted.0);
             let network = s.holds_model && !s.knows_network && s.images.iter().any(|files| files.held);
             s.queue.start(Stale { allocation, network })
         });
         let Some((job, kind)) = started.flatten() else { return };
         let (mut allocation, blocks) = wanted;
-        let curves = CurveSettings { blocks, ..Default::default() };
+        let curves = CurveSettings { blocks, distortion: if kind == Job::Recompute { self.distortion() } else { Distortion::default() } };
+        // A new model is not calibrated.
+        if matches!(kind, Job::Open | Job::Forget) && allocation.transform.needs_calibration() {
+            allocation.transform = TransformChoice::Auto;
+        }
         let message = match kind {
             Job::Allocate => ToEngine::Allocate { job, allocation: allocation.clone() },
             Job::Recompute => ToEngine::Recompute { job, curves, allocation: allocation.clone() },
+            Job::Calibrate => {
+                let wish = self.session.with_value(|s| s.calibrating.clone()).map(|c| c.0).unwrap_or_default();
+                let Wish { preprocessing, settings: calibration, distortion } = wish;
+                let curves = CurveSettings { distortion, ..curves };
+                ToEngine::Calibrate { job, preprocessing, calibration, curves, allocation: allocation.clone() }
+            }
+            Job::Forget => ToEngine::Forget { job, curves, allocation: allocation.clone() },
             Job::Encode(_) => ToEngine::Encode { job },
             Job::Reconstruct => ToEngine::Reconstruct { job },
             Job::OpenData(usage) => {
@@ -195,7 +223,7 @@ impl App {
                 ToEngine::Open { job, files: files.unwrap_or_default(), curves, allocation: allocation.clone() }
             }
         };
-        if matches!(kind, Job::Allocate | Job::Recompute | Job::Open | Job::Reopen) {
+        if matches!(kind, Job::Allocate | Job::Recompute | Job::Calibrate | Job::Forget | Job::Open | Job::Reopen) {
             self.session.update_value(|s| s.sent = Some((allocation, blocks)));
         }
         if kind.is_long() {
@@ -204,6 +232,8 @@ impl App {
                 Job::Open => "Reading the file…".into(),
                 Job::Reopen => format!("Cancelled. The engine was restarted and opens {} again…", self.model_name()),
                 Job::Recompute => "Computing the curves again…".into(),
+                Job::Calibrate => "Calibrating…".into(),
+                Job::Forget => "Computing the curves without calibration…".into(),
                 Job::Reconstruct => "Decoding the model…".into(),
                 Job::OpenData(usage) => format!("Reading the {}…", use_name(usage)),
                 Job::Evaluate { .. } => "Running the networks…".into(),
@@ -253,13 +283,18 @@ impl App {
                     self.session.update_value(|s| s.incoming = Some((model, None, 0.0)));
                 }
             }
-            FromEngine::Curves { job, curves, seconds } => match self.active(job) {
+            FromEngine::Curves { job, curves, seconds, calibration } => match self.active(job) {
                 Some(Job::Open | Job::Reopen) => self.session.update_value(|s| {
                     if let Some(incoming) = &mut s.incoming {
                         (incoming.1, incoming.2) = (Some(curves), seconds);
                     }
                 }),
-                Some(_) => self.curves.set(Some(Arc::new(curves))),
+                Some(kind) => {
+                    self.curves.set(Some(Arc::new(curves)));
+                    if matches!(kind, Job::Calibrate | Job::Forget) {
+                        self.curves_are_of(calibration.map(|c| *c), seconds);
+                    }
+                }
                 None => {}
             },
             FromEngine::Allocated { job, allocation, command } => {
@@ -358,6 +393,7 @@ impl App {
             .unwrap_or_default();
         if let (Job::Open, Some((sent, _))) = (kind, sent) {
             self.accuracy.forget_model();
+            self.uncalibrated();
             self.selected.set(None);
             self.locks.set(BTreeMap::new());
             self.excludes.set(BTreeSet::new());
@@ -413,19 +449,29 @@ impl App {
                 Job::Allocate => s.applied = s.sent.take(),
                 Job::Network => s.knows_network = true,
                 Job::Evaluate { .. } => s.evaluating = None,
+                Job::Calibrate => s.calibrating = None,
                 _ => {}
             }
-            s.applied.as_ref().map(|a| a.1)
+            // The curves are still those with the old settings.
+            let curves = matches!(kind, Job::Recompute | Job::Calibrate | Job::Forget) && s.queue.is_idle();
+            s.applied.as_ref().filter(|_| curves).map(|a| a.1)
         });
-        match (kind, applied.flatten()) {
-            (Job::Recompute, Some(blocks)) if self.session.with_value(|s| s.queue.is_idle()) => self.settings.update(|s| s.blocks = blocks),
-            (Job::Reopen, _) => {
+        if let Some(blocks) = applied.flatten() {
+            self.settings.update(|s| s.blocks = blocks);
+        }
+        match kind {
+            Job::Reopen => {
                 self.model.set(None);
                 self.curves.set(None);
                 self.allocation.set(None);
                 self.accuracy.forget_model();
+                self.uncalibrated();
             }
-            (Job::OpenData(usage), _) => self.data_lost(usage),
+            // It was for an engine that had lost it.
+            Job::Calibrate if self.session.with_value(|s| s.holds_model && !s.holds_calibration) => {
+                self.uncalibrated();
+            }
+            Job::OpenData(usage) => self.data_lost(usage),
             _ => {}
         }
     }
@@ -446,6 +492,7 @@ impl App {
         match kind {
             Job::OpenData(usage) => self.accuracy.images(usage).update(|i| i.error = Some(error.clone())),
             Job::Evaluate { .. } => self.accuracy.error.set(Some(error.clone())),
+            Job::Calibrate => self.accuracy.calibration.error.set(Some(error.clone())),
             _ => {}
         }
         self.fail(error.clone());

@@ -186,6 +186,8 @@ impl App {
             dark: dom::media("(prefers-color-scheme: dark)"),
             session: StoredValue::new_local(Session::default()),
         };
+        // What was calibrated at the last visit is not any more.
+        app.uncalibrated();
         app.spawn();
         // Storage is written to when a slider rests, not at each of its steps.
         Effect::new(move |waiting: Option<Option<TimeoutHandle>>| {

@@ -55,13 +55,15 @@ fn words(p: &Progress) -> String {
         "running" => ("full precision", "batch"),
         "comparing" => ("compressed", "batch"),
         "damage" => ("one layer at a time", "run"),
+        "statistics" => ("statistics", "sample"),
         other => (other, "layer"),
     };
     let mut words = match p.total {
         0 => stage.to_string(),
         total => format!("{stage}: {what} {} of {total}", p.done),
     };
-    if !p.layer.is_empty() {
+    // Samples have no names, only numbers.
+    if !p.layer.is_empty() && what != "sample" {
         words += &format!(" · {}", p.layer);
     }
     if let Some(left) = p.seconds_left {

@@ -23,13 +23,15 @@ pub fn Summary(app: App) -> impl IntoView {
                     <dd class="main" data-testid="size-readout" data-bytes=move || with(|a| a.bytes.to_string())>{move || with(|a| format::bytes(a.bytes))}</dd></div>
                 <div><dt>"Rate"</dt>
                     <dd data-testid="rate-readout" data-rate=move || with(|a| a.rate.to_string())>{move || with(|a| format!("{:.2} bits per weight", a.rate))}</dd></div>
-                <div><dt>"Distortion"</dt>
-                    <dd data-testid="distortion-readout" data-db=move || with(|a| a.db.to_string())>{move || with(|a| format::db(a.db))}</dd></div>
+                <div><dt>{move || with(|a| format::title(format::distortion(a.measure)))}</dt>
+                    <dd data-testid="distortion-readout" data-db=move || with(|a| a.db.to_string())
+                        data-measure=move || with(|a| format::distortion(a.measure).into())>{move || with(|a| format::db(a.db))}</dd></div>
                 <div><dt>"Besides layers"</dt><dd>{move || with(|a| format::bytes(a.other_bytes))}</dd></div>
             </dl>
             <p class="fine">
-                {move || with(|a| if a.measured { "Errors are measured on decoded weights.".into() } else {
-                    "Distortion is the mean relative weight error of the layers: a stand-in until data are given.".into()
+                {move || with(|a| {
+                    let measured = if a.measured { "Errors are measured on decoded weights. " } else { "" };
+                    format!("{measured}Distortion is {}.", format::distortion_is(a.measure))
                 })}
             </p>
             <ul class="notes">{move || notes().into_iter().map(|n| view! { <li>{n}</li> }).collect_view()}</ul>

@@ -144,6 +144,7 @@ pub fn LayerTable(app: App) -> impl IntoView {
     });
     let visible = move || rows.with(|r| r.iter().take(shown.get()).copied().collect::<Vec<_>>());
 
+    let errors_are = move || app.allocation.with(|a| format::errors_are(a.as_ref().map(|a| a.measure).unwrap_or_default()));
     let headers = Column::ALL.map(|(column, name)| {
         let state = move || match sort.get() {
             (c, true) if c == column => "descending",
@@ -161,7 +162,7 @@ pub fn LayerTable(app: App) -> impl IntoView {
         <section class="card" aria-labelledby="layers-title">
             <div class="head">
                 <h2 id="layers-title">"Layers"</h2>
-                <p class="hint">"Lock a layer to a depth in bits, or exclude it and it is kept as it is."</p>
+                <p class="hint">"Lock a layer to a depth in bits, or exclude it and it is kept as it is. Errors are "{errors_are}"."</p>
             </div>
             <div class="scroll" tabindex="0" role="region" aria-labelledby="layers-title">
                 // The style lays rows out by themselves, so that rows out of sight cost nothing; that takes the roles away.

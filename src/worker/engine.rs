@@ -24,11 +24,12 @@ use crate::{
     io::{Source, source::BlobSource},
     pipeline::{
         self, EncodedLayer, Opened, Session,
+        calibrate::{Calibrator, Memory},
         evaluate::{self, Decoded, Evaluator, Options, Reference},
         job::{Job, Progress, Run},
     },
     rate::Allocation,
-    report::{AllocationSettings, CurveSettings, Evaluation, ModelSummary, Preprocessing, table},
+    report::{AllocationSettings, CalibrationSettings, CurveSettings, Distortion, Evaluation, ModelSummary, Preprocessing, table},
 };
 
 /// What is open.
@@ -42,6 +43,15 @@ struct State {
     allocation: Option<Allocation>,
     /// The open network on the open images, by use: moving the budget runs only the compressed network again.
     references: [Option<Rc<OnImages>>; 2],
+    /// The samples taken last, of the open network on the open calibration images.
+    samples: Option<Rc<Samples>>,
+}
+
+/// Samples for statistics, perhaps not all of them yet.
+struct Samples {
+    preprocessing: Preprocessing,
+    settings: CalibrationSettings,
+    calibrator: Calibrator,
 }
 
 /// A network that was run on images.
@@ -91,6 +101,10 @@ pub async fn handle(message: JsValue) {
     let (job, result) = match message {
         ToEngine::Open { job, files, curves, allocation } => (job, open(job, files, curves, allocation).await),
         ToEngine::Recompute { job, curves, allocation } => (job, recompute(job, curves, allocation).await),
+        ToEngine::Calibrate { job, preprocessing, calibration, curves, allocation } => {
+            (job, calibrate(job, preprocessing, calibration, curves, allocation).await)
+        }
+        ToEngine::Forget { job, curves, allocation } => (job, forget(job, curves, allocation).await),
         ToEngine::Allocate { job, allocation } => (job, allocate(job, allocation)),
         ToEngine::Encode { job } => (job, encode(job).await),
         ToEngine::Reconstruct { job } => (job, reconstruct(job).await),
@@ -271,18 +285,37 @@ async fn open(job: u32, files: Array, curves: CurveSettings, allocation: Allocat
 }
 
 async fn recompute(job: u32, curves: CurveSettings, allocation: AllocationSettings) -> Result<()> {
-    let start = now();
+    let session = session()?;
+    RUNNING.set(job);
+    curves_of(job, now(), Part::whole(), session, curves, allocation).await
+}
+
+async fn forget(job: u32, curves: CurveSettings, allocation: AllocationSettings) -> Result<()> {
     let mut session = session()?;
     RUNNING.set(job);
-    let computed = run(job, session.curves_job(curves)).await?;
+    session.set_statistics(None);
+    curves_of(job, now(), Part::whole(), session, curves, allocation).await
+}
+
+/// Computes the curves of `session`, which takes the place of the open one once it has them.
+async fn curves_of(
+    job: u32,
+    start: f64,
+    part: Part,
+    mut session: Session,
+    curves: CurveSettings,
+    allocation: AllocationSettings,
+) -> Result<()> {
+    let computed = run_part(job, part, session.curves_job(curves)).await?;
     session.set_curves(curves, computed);
     STATE.with_borrow_mut(|s| s.session = Some(session));
     finish_curves(job, start, allocation)
 }
 
 fn finish_curves(job: u32, start: f64, settings: AllocationSettings) -> Result<()> {
-    let curves = session()?.rd_curves(&settings)?;
-    post(&FromEngine::Curves { job, curves, seconds: now() - start });
+    let session = session()?;
+    let (curves, calibration) = (session.rd_curves(&settings)?, session.statistics().map(|s| Box::new(s.summary.clone())));
+    post(&FromEngine::Curves { job, curves, seconds: now() - start, calibration });
     allocate(job, settings)
 }
 
@@ -350,7 +383,12 @@ fn images_in(sources: &[Rc<dyn Source>]) -> Option<Dataset> {
 
 fn set_images(usage: DataUse, images: Option<Dataset>) {
     IMAGES.with_borrow_mut(|i| i[usage as usize] = images);
-    STATE.with_borrow_mut(|s| s.references[usage as usize] = None);
+    STATE.with_borrow_mut(|s| {
+        s.references[usage as usize] = None;
+        if usage == DataUse::Calibration {
+            s.samples = None;
+        }
+    });
 }
 
 fn opened_images(job: u32, usage: DataUse, images: Dataset) -> Result<()> {
@@ -389,7 +427,8 @@ async fn runnable(job: u32) -> Result<Rc<Runnable>> {
 
 async fn network(job: u32) -> Result<()> {
     RUNNING.set(job);
-    let images = images(DataUse::Test).or_else(|| images(DataUse::Calibration));
+    // Labels are no matter where accuracy is not measured.
+    let images = images(DataUse::Test).or_else(|| images(DataUse::Calibration).map(|images| Dataset { labels: None, ..images }));
     let (preprocessing, why_not) = match runnable(job).await {
         Err(Error::Cancelled) => return Err(Error::Cancelled),
         Err(e) => (None, Some(e)),
@@ -401,6 +440,46 @@ async fn network(job: u32) -> Result<()> {
     };
     post(&FromEngine::Network { job, preprocessing, why_not: why_not.map(|e| e.to_string()) });
     Ok(())
+}
+
+/// The samples that were taken in the same way before, or none of them yet.
+fn samples(
+    session: &Session,
+    images: &Dataset,
+    preprocessing: Option<Preprocessing>,
+    settings: CalibrationSettings,
+) -> Result<Rc<Samples>> {
+    let preprocessing = preprocessing.map_or_else(|| evaluate::preprocessing(&*session.runnable()?, images), Ok)?;
+    let known = STATE.with_borrow(|s| s.samples.clone());
+    if let Some(known) = known.filter(|known| known.preprocessing == preprocessing && known.settings == settings) {
+        return Ok(known);
+    }
+    // Those before are freed first.
+    STATE.with_borrow_mut(|s| s.samples = None);
+    let calibrator = session.calibrator(images, preprocessing.clone(), settings, Memory::default())?;
+    let samples = Rc::new(Samples { preprocessing, settings, calibrator });
+    STATE.with_borrow_mut(|s| s.samples = Some(samples.clone()));
+    Ok(samples)
+}
+
+async fn calibrate(
+    job: u32,
+    preprocessing: Option<Preprocessing>,
+    calibration: CalibrationSettings,
+    curves: CurveSettings,
+    allocation: AllocationSettings,
+) -> Result<()> {
+    let start = now();
+    RUNNING.set(job);
+    let images = images(DataUse::Calibration).ok_or_else(|| Error::Setting("No calibration images are open; choose some first.".into()))?;
+    let mut session = session()?;
+    let samples = samples(&session, &images, preprocessing, calibration)?;
+    let statistics = samples.calibrator.job();
+    let seen = if curves.distortion == Distortion::Model { samples.calibrator.kept() } else { 0 };
+    let between = statistics.cost() / (statistics.cost() + session.curves_cost(seen));
+    run_part(job, Part { from: 0.0, to: between, start }, statistics).await?;
+    session.set_statistics(Some(samples.calibrator.statistics()));
+    curves_of(job, start, Part { from: between, to: 1.0, start }, session, curves, allocation).await
 }
 
 /// What the open network gives on images; run only if it was not run on them before. `part` of the progress bar is its own.

@@ -5,13 +5,14 @@
 //!
 //! A job is one request and all its answers; the page numbers them upwards. Every job ends with exactly one of its result,
 //! [`FromEngine::Failed`] or [`FromEngine::Cancelled`]. A failed or cancelled `Open` leaves the model that was open before, a failed or
-//! cancelled `OpenData` the images. One job runs at a time, but `Allocate` may be asked for while `Evaluate` runs, which goes on with
-//! the allocation that it began with.
+//! cancelled `OpenData` the images, a failed or cancelled `Recompute`, `Calibrate` or `Forget` the curves. One job runs at a time, but
+//! `Allocate` may be asked for while `Evaluate` or `Calibrate` runs: `Evaluate` goes on with the allocation that it began with.
 
 use serde::{Deserialize, Serialize};
 
 use crate::report::{
-    AllocationReport, AllocationSettings, CurveSettings, DataSummary, EvaluationReport, ModelSummary, Preprocessing, RdCurves, Report,
+    AllocationReport, AllocationSettings, CalibrationSettings, CalibrationSummary, CurveSettings, DataSummary, EvaluationReport,
+    ModelSummary, Preprocessing, RdCurves, Report,
 };
 
 /// What images are for.
@@ -49,6 +50,29 @@ pub enum ToEngine {
         /// Settings of the allocation that follows.
         allocation: AllocationSettings,
     },
+    /// Takes statistics of the open model on the calibration images, and computes its curves from them: `Progress`…, `Curves`, `Allocated`.
+    /// Asked for again with the same images, preprocessing and settings, it goes on from the samples that were taken.
+    Calibrate {
+        /// Job number.
+        job: u32,
+        /// How images become inputs; none: as guessed.
+        preprocessing: Option<Preprocessing>,
+        /// How statistics are sampled.
+        calibration: CalibrationSettings,
+        /// Settings of the curves.
+        curves: CurveSettings,
+        /// Settings of the allocation that follows.
+        allocation: AllocationSettings,
+    },
+    /// Computes the curves of the open model without statistics: `Progress`…, `Curves`, `Allocated`.
+    Forget {
+        /// Job number.
+        job: u32,
+        /// Settings of the curves.
+        curves: CurveSettings,
+        /// Settings of the allocation that follows.
+        allocation: AllocationSettings,
+    },
     /// A new budget, lock or transform: `Allocated`, in milliseconds.
     Allocate {
         /// Job number.
@@ -67,6 +91,7 @@ pub enum ToEngine {
         job: u32,
     },
     /// Opens images: `Progress`…, `DataOpened`. They stay until others are opened for the same use or `CloseData`; a new model keeps them.
+    /// What was calibrated on others holds until `Forget`.
     OpenData {
         /// Job number.
         job: u32,
@@ -123,11 +148,11 @@ pub enum FromEngine {
     Progress {
         /// Job number.
         job: u32,
-        /// What is being done: `curves`, `encoding`, `decoding`, `running`, `comparing`, `damage`
+        /// What is being done: `curves`, `statistics`, `encoding`, `decoding`, `running`, `comparing`, `damage`
         stage: String,
-        /// The layer (of `running` and `comparing`, the images) that was finished last.
+        /// The layer (of `running` and `comparing`, the images; of `statistics`, the sample) that was finished last.
         layer: String,
-        /// Layers done (or batches of images; of `damage`, layers times batches).
+        /// Layers done (or samples, or batches of images; of `damage`, layers times batches).
         done: u32,
         /// Of how many.
         total: u32,
@@ -151,6 +176,8 @@ pub enum FromEngine {
         curves: RdCurves,
         /// Seconds from the request to here.
         seconds: f64,
+        /// What they were calibrated on, if they were.
+        calibration: Option<Box<CalibrationSummary>>,
     },
     /// An allocation.
     Allocated {

@@ -4,7 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import zlib from "node:zlib";
 import { check, group, launch, root, serve } from "./harness.mjs";
-import { cancelled, changed, download, hook, open, ready, sample, shots, size, squares, status, text } from "./page.mjs";
+import { cancelled, changed, download, hook, open, rate, ready, sample, shots, size, squares, status, text } from "./page.mjs";
 
 const samples = path.join(root, "www/samples");
 const digits = path.join(samples, "digits-test.npz");
@@ -229,6 +229,104 @@ for (const [engine, url, options] of engines) {
     check("no errors", page.errors.length === 0, page.errors);
     await page.context().close();
   });
+
+  await group(`${engine}: calibration, end to end`, async () => {
+    const page = await open(browser, url, options);
+    const calibration = () => hook(page, "calibration").getAttribute("data-state");
+    const calibrates = (wanted) =>
+      page.waitForFunction((wanted) => document.querySelector('[data-testid="calibration"]')?.dataset.state === wanted, wanted, { timeout: 120000 });
+    const command = () => page.locator(".command code").textContent();
+    const drawn = () => hook(page, "rd-curve").locator(".drawing").innerHTML();
+    const transforms = () => hook(page, "transform").locator("option").allTextContents();
+    const db = async () => Number(await hook(page, "distortion-readout").getAttribute("data-db"));
+    const measure = () => hook(page, "distortion-readout").getAttribute("data-measure");
+
+    await hook(page, "calibration-input").setInputFiles(digits);
+    await recognised(page, "calibration", "600 images");
+    check("without a model calibration says what it needs", (await calibration()) === "no-model" && (await hook(page, "calibrate").isDisabled()), await calibration());
+    await sample(page);
+    await calibrates("ready");
+    const [weights, kept] = [await db(), await rate(page)];
+    check("uncalibrated, errors are those of weights", (await measure()) === "distortion" && /weight error/.test(await page.textContent(".result")), await measure());
+    check("there is no ELT yet", !(await drawn()).includes("ELT") && !(await transforms()).some((t) => t.includes("elt")), await transforms());
+    check("nor in the command", !(await command()).includes("calibration"), await command());
+
+    await hook(page, "calibration-images").fill("0");
+    check("a number that means nothing is said", (await calibration()) === "wrong-number" && (await hook(page, "calibrate").isDisabled()), await calibration());
+    await hook(page, "calibration-images").fill("200");
+    await hook(page, "calibrate").click();
+    await calibrates("done");
+    await ready(page);
+    const found = await text(page, "calibration-readout");
+    check("what was found is shown", /Images200 of 600/.test(found) && /Samples200/.test(found) && /Sampling error[\d.]+ %/.test(found), found);
+    check("errors are those of the output", (await measure()) === "output distortion" && (await db()) !== weights, { measure: await measure(), db: await db(), weights });
+    check("in words, too", /network's output over its power/.test(await page.textContent(".result")) && /output over its power/.test(await page.locator("section", { has: hook(page, "layer-table") }).textContent()));
+    check("the ELT has a line", (await drawn()).includes("ELT") && (await drawn()).includes("output distortion (dB)"));
+    check("which is told", /one with the ELT/.test(await hook(page, "rd-curve").locator(".drawing").getAttribute("aria-label")));
+    check("the rate is kept", Math.abs((await rate(page)) - kept) < 0.05, { kept, now: await rate(page) });
+    check("the command calibrates", (await command()).endsWith("--bits 4 --calibration digits-test.npz"), await command());
+    await hook(page, "transform").selectOption("elt-row");
+    await changed(page, command, await command());
+    const kinds = await hook(page, "layer-table").locator("tbody tr > :nth-child(5)").allTextContents();
+    check("the ELT can be chosen", kinds.includes("elt-row") && !kinds.includes("klt-row") && Math.abs((await rate(page)) - kept) < 0.05, kinds);
+    check("the command chooses it", /--transform elt-row --calibration/.test(await command()), await command());
+    const colour = await hook(page, "layer-table").locator('.transform[data-kind="elt-row"]').first().evaluate((e) => getComputedStyle(e, "::before").backgroundColor);
+    check("it has a colour of its own", colour === "rgb(126, 63, 178)", colour);
+
+    await hook(page, "test-input").setInputFiles(digits);
+    await recognised(page, "test", "600 images");
+    await hook(page, "evaluate").click();
+    await reaches(page, "done");
+    await ready(page);
+    check("networks agree", (await value(page, "agreement", 1)) > 0.97, await value(page, "agreement", 1));
+    const report = JSON.parse((await download(page, "download-report")).content);
+    check("the report knows the calibration", report.calibration.samples === 200 && report.allocation.measure === "output" && report.curves.lines.length === 4);
+    await hook(page, "blocks").selectOption("4");
+    await page.locator(".said", { hasText: "again." }).waitFor();
+    await ready(page);
+    check("other curves stay calibrated", (await calibration()) === "done" && /--blocks 4 --calibration digits/.test(await command()), await command());
+    await hook(page, "blocks").selectOption("8");
+    await changed(page, command, await command());
+
+    await hook(page, "calibrate-forget").click();
+    await calibrates("ready");
+    await ready(page);
+    check("forgetting restores", Math.abs((await db()) - weights) < 1e-9 && (await measure()) === "distortion", { weights, now: await db() });
+    check("there is no ELT any more", !(await drawn()).includes("ELT") && !(await transforms()).some((t) => t.includes("elt")) && !(await command()).includes("calibration"));
+    check("the transform is auto, and why", (await hook(page, "transform").inputValue()) === "auto" && /elt-row/.test(await page.textContent(".said")), await page.textContent(".said"));
+
+    await hook(page, "calibration-images").fill("50");
+    await hook(page, "distortion-model").selectOption("diagonal");
+    await hook(page, "calibrate").click();
+    await calibrates("done");
+    await ready(page);
+    check("settings are in the command", (await command()).endsWith("--calibration digits-test.npz --calibration-images 50 --distortion diagonal"), await command());
+
+    // Cancelling keeps what was there, and the page works on.
+    const before = await db();
+    await hook(page, "calibration-images").fill("600");
+    check("other settings make it out of date", (await calibration()) === "outdated" && /settings have changed/.test(await text(page, "calibration-state")), await text(page, "calibration-state"));
+    await hook(page, "calibrate").click();
+    await page.locator(".evaluation .doing", { hasText: /[1-9]\d* of/ }).waitFor({ timeout: 60000 });
+    const took = await cancelled(page);
+    check("cancel takes effect within 200 ms", took < 250, `${took} ms`);
+    await calibrates("outdated");
+    await ready(page);
+    check("what was calibrated before is still there", (await db()) === before && (await command()).includes("--calibration-images 50"), { before, now: await db() });
+    await hook(page, "budget-number").fill("3");
+    await changed(page, command, await command());
+    await hook(page, "calibrate").click();
+    await calibrates("done");
+    await ready(page);
+    check("and can be calibrated again", /Samples600/.test(await text(page, "calibration-readout")) && (await rate(page)) < 3.05, await text(page, "calibration-readout"));
+
+    await hook(page, "calibration-remove").click();
+    await hook(page, "calibration").waitFor({ state: "detached" });
+    await ready(page);
+    check("without its images it is forgotten", (await measure()) === "distortion" && !(await command()).includes("calibration"), await command());
+    check("no errors", page.errors.length === 0, page.errors);
+    await page.context().close();
+  });
 }
 
 await group("accuracy by keyboard alone", async () => {
@@ -255,6 +353,18 @@ await group("accuracy by keyboard alone", async () => {
   check("the sample's test set is reached", await tabTo("sample-test"));
   await page.keyboard.press("Enter");
   await recognised(page, "test", "600 images");
+  await hook(page, "calibration-input").setInputFiles(digits);
+  await recognised(page, "calibration", "600 images");
+  await hook(page, "calibration").and(page.locator('[data-state="ready"]')).waitFor();
+  check("the calibration's settings are reached", (await tabTo("calibration-images")) && (await tabTo("distortion-model")));
+  check("and its button", await tabTo("calibrate"));
+  await page.keyboard.press("Enter");
+  await hook(page, "calibration-readout").waitFor({ timeout: 60000 });
+  await ready(page);
+  check("forgetting it is reached", await tabTo("calibrate-forget"));
+  await page.keyboard.press("Enter");
+  await hook(page, "calibration-readout").waitFor({ state: "detached", timeout: 60000 });
+  await ready(page);
   await hook(page, "preprocessing").waitFor();
   check("the form is reached", await tabTo("preprocessing-edit"));
   await page.keyboard.press("Enter");
@@ -269,6 +379,42 @@ await group("accuracy by keyboard alone", async () => {
   await page.keyboard.press("Enter");
   check("a layer is picked", (await page.locator('.damage button[aria-pressed="true"]').count()) === 1);
   check("the focus was always seen", unseen.length === 0, unseen);
+  check("no errors", page.errors.length === 0, page.errors);
+  await page.context().close();
+});
+
+await group("a lost engine is given its calibration again", async () => {
+  const page = await open(browser, `${server.url}?threads=2`);
+  const command = () => page.locator(".command code").textContent();
+  await sample(page);
+  await hook(page, "calibration-input").setInputFiles(digits);
+  await recognised(page, "calibration", "600 images");
+  await hook(page, "calibrate").click();
+  await hook(page, "calibration-readout").waitFor({ timeout: 60000 });
+  await ready(page);
+  await hook(page, "transform").selectOption("elt-col");
+  const before = await changed(page, command, await command());
+  const size0 = await size(page);
+  // An engine that does not hear of the cancel is replaced.
+  await page.evaluate(() => {
+    const post = Worker.prototype.postMessage;
+    Worker.prototype.postMessage = function (message, ...rest) {
+      if (!message.Cancel) post.call(this, message, ...rest);
+    };
+  });
+  await hook(page, "calibration-images").fill("600");
+  await hook(page, "calibrate").click();
+  await page.locator(".evaluation .doing", { hasText: /[1-9]\d* of/ }).waitFor({ timeout: 60000 });
+  const took = await cancelled(page);
+  check("cancel takes effect within 200 ms", took < 250, `${took} ms`);
+  await page.locator(".said", { hasText: "Calibrated on 200 images" }).waitFor({ timeout: 60000 });
+  await changed(page, async () => (await command()) === before, false);
+  check("transform and calibration are as they were", (await command()) === before && (await size(page)) === size0, { before, now: await command() });
+  check("the settings that were cancelled are still asked for", (await hook(page, "calibration").getAttribute("data-state")) === "outdated");
+  await hook(page, "calibrate").click();
+  await page.locator(".said", { hasText: "Calibrated on 600 images" }).waitFor({ timeout: 60000 });
+  await ready(page);
+  check("and calibrate", (await command()).includes("--calibration-images 600"), await command());
   check("no errors", page.errors.length === 0, page.errors);
   await page.context().close();
 });
@@ -302,6 +448,14 @@ if (process.env.WATERFILL_DATA) {
       await ready(page);
       check(`${engine}: 88.65 %`, (await shown(page, "top1", 0)) === "88.65 %", await shown(page, "top1", 0));
       console.log(`     ${engine}: ${await shown(page, "seconds", 0)} and ${await shown(page, "seconds", 1)} for 2000 images; compressed ${await shown(page, "top1", 1)}`);
+      await hook(page, "calibration-input").setInputFiles(path.join(process.env.WATERFILL_DATA, "cifar10-calib1000.npz"));
+      await recognised(page, "calibration", "1,000 images, 32 × 32, RGB");
+      await hook(page, "calibrate").click();
+      await page.waitForFunction(() => document.querySelector('[data-testid="calibration"]').dataset.state === "done", null, { timeout: 300000 });
+      await ready(page);
+      const words = await page.textContent(".said");
+      check(`${engine}: calibrated on 200 images`, /^Calibrated on 200 images in /.test(words), words);
+      console.log(`     ${engine}: ${words} ${await text(page, "calibration-readout")}`);
       check(`${engine}: no errors`, page.errors.length === 0, page.errors);
       await page.context().close();
     }

@@ -358,6 +358,15 @@ await group("every state, in light and dark, wide and narrow, is accessible", as
       await page.locator(".preprocessing summary").click();
       await hook(page, "damage-list").locator("tbody button").first().click();
       await look("evaluated");
+      await hook(page, "calibration-input").setInputFiles(path.join(root, "www/samples/digits-test.npz"));
+      await hook(page, "calibration-summary").filter({ hasText: "600 images" }).waitFor({ timeout: 30000 });
+      await hook(page, "calibrate").click();
+      await hook(page, "calibration-readout").waitFor({ timeout: 60000 });
+      await ready(page);
+      await hook(page, "evaluate").click();
+      await page.waitForFunction(() => document.querySelector('[data-testid="accuracy-readout"]').dataset.state === "done", null, { timeout: 60000 });
+      await ready(page);
+      await look("calibrated");
       const bad = path.join(shots, "cut.onnx");
       fs.writeFileSync(bad, "not a model");
       await hook(page, "model-input").setInputFiles(bad);
