@@ -111,7 +111,7 @@ pub fn distortion_is(measure: Measure) -> &'static str {
 pub fn errors_are(measure: Measure) -> &'static str {
     match measure {
         Measure::Weights => "relative weight errors, in dB",
-        Measure::Output => "errors of the network's output over its power, by the second-order model, in dB",
+        Measure::Output => "those of the network's output over its power, by the second-order model, in dB",
     }
 }
 

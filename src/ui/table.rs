@@ -162,7 +162,7 @@ pub fn LayerTable(app: App) -> impl IntoView {
         <section class="card" aria-labelledby="layers-title">
             <div class="head">
                 <h2 id="layers-title">"Layers"</h2>
-                <p class="hint">"Lock a layer to a depth in bits, or exclude it and it is kept as it is. Errors are "{errors_are}"."</p>
+                <p class="hint">"Lock a layer to a depth in bits, or exclude it and it is kept as it is. Errors: "{errors_are}"."</p>
             </div>
             <div class="scroll" tabindex="0" role="region" aria-labelledby="layers-title">
                 // The style lays rows out by themselves, so that rows out of sight cost nothing; that takes the roles away.
