@@ -8,7 +8,7 @@ use super::{dom, format, state::App};
 use crate::report::{LayerRow, TransformKind};
 
 /// Rows made per frame: a table of hundreds must not hold up the page.
-const CHUNK: usize = 40;
+const CHUNK: usize = 10;
 /// Wait for the last change before rows change places: they do not jump while a slider is dragged.
 const RESORT: std::time::Duration = std::time::Duration::from_millis(250);
 /// Deepest lock.

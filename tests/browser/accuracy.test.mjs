@@ -3,7 +3,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import zlib from "node:zlib";
-import { check, group, launch, root, serve } from "./harness.mjs";
+import { check, group, launch, prompt, root, serve } from "./harness.mjs";
 import { cancelled, changed, download, hook, open, rate, ready, sample, shots, size, squares, status, text } from "./page.mjs";
 
 const samples = path.join(root, "www/samples");
@@ -216,7 +216,7 @@ for (const [engine, url, options] of engines) {
     await hook(page, "find-damage").click();
     await page.locator(".evaluation .doing", { hasText: /[1-9]\d* of/ }).waitFor({ timeout: 60000 });
     const took = await cancelled(page);
-    check("cancel takes effect within 200 ms", took < 250, `${took} ms`);
+    prompt("cancel takes effect", took, 200);
     await page.waitForFunction(() => /is (still )?open/.test(document.querySelector(".said").textContent), null, { timeout: 60000 });
     await ready(page);
     check("what was measured is still shown", (await state(page)) === "done" && (await value(page, "distortion", 1)) === kept);
@@ -309,7 +309,7 @@ for (const [engine, url, options] of engines) {
     await hook(page, "calibrate").click();
     await page.locator(".evaluation .doing", { hasText: /[1-9]\d* of/ }).waitFor({ timeout: 60000 });
     const took = await cancelled(page);
-    check("cancel takes effect within 200 ms", took < 250, `${took} ms`);
+    prompt("cancel takes effect", took, 200);
     await calibrates("outdated");
     await ready(page);
     check("what was calibrated before is still there", (await db()) === before && (await command()).includes("--calibration-images 50"), { before, now: await db() });
@@ -406,7 +406,7 @@ await group("a lost engine is given its calibration again", async () => {
   await hook(page, "calibrate").click();
   await page.locator(".evaluation .doing", { hasText: /[1-9]\d* of/ }).waitFor({ timeout: 60000 });
   const took = await cancelled(page);
-  check("cancel takes effect within 200 ms", took < 250, `${took} ms`);
+  prompt("cancel takes effect", took, 200);
   await page.locator(".said", { hasText: "Calibrated on 200 images" }).waitFor({ timeout: 60000 });
   await changed(page, async () => (await command()) === before, false);
   check("transform and calibration are as they were", (await command()) === before && (await size(page)) === size0, { before, now: await command() });

@@ -107,6 +107,14 @@ export function check(what, holds, detail = "") {
   console.log(`${holds ? "ok  " : "FAIL"} ${what}${holds || detail === "" ? "" : `: ${typeof detail === "string" ? detail : JSON.stringify(detail)}`}`);
 }
 
+/**
+ * One check of a time, printed. It fails only far beyond the target: a shared machine is slow at times, and this is to notice a page that hangs.
+ * `cargo xtask bench` measures.
+ */
+export function prompt(what, ms, target) {
+  check(`${what} (${Math.round(ms)} ms, target ${target} ms)`, ms < 5 * target);
+}
+
 /** A group of checks; an error that is thrown in it counts as a failed check, and the next group runs. */
 export async function group(name, body) {
   console.log(`\n${name}`);
