@@ -44,41 +44,51 @@ function start(module) {
 }
 await page.evaluate(start, fs.readFileSync(file).toString("base64"));
 
-/** In the page: one network. Milliseconds are of the fastest run, rates in GFLOP/s. */
-async function measure([which, images, gradient]) {
-  const best = async (count, once) => {
-    let least = Infinity;
-    for (let i = 0; i < count; i++) least = Math.min(least, await once());
-    return least;
-  };
+/**
+ * In the page: one network, in rounds. What is compared with each other is measured within one round, a second apart, because the speed of a
+ * shared machine changes; medians over the rounds come back. Times in milliseconds, rates in GFLOP/s.
+ */
+async function measure([which, images, gradient, rounds]) {
+  const time = async (i, call, ...values) => (await self.call(i, call, ...values)).time;
   const rate = async (call, count) => {
     const { value } = await self.call(0, call, count);
-    return (2e-6 * value) / (await best(15, async () => (await self.call(0, call, count)).time));
+    return (2e-6 * value) / (await time(0, call, count));
   };
-  const [tile, product] = [await rate("tiles", 4000), await rate("products", 4)];
   const multiplications = (await self.call(0, "build", which, images)).value;
-  await self.call(0, "run", gradient);
-  await self.call(0, "peak");
-  const one = await best(4, async () => (await self.call(0, "run", gradient)).time);
-  const peak = (await self.call(0, "peak")).value;
-  for (const i of [0, 1]) await self.call(i, "build", which, images / 2);
-  const both = () => Promise.all([0, 1].map((i) => self.call(i, "run", gradient)));
-  await both();
-  const two = await best(4, async () => Math.max(...(await both()).map(({ time }) => time)));
-  return { tile, product, one, two, peak, flops: 2 * multiplications * (gradient ? 3 : 1) };
+  const flops = 2 * multiplications * (gradient ? 3 : 1);
+  const found = [];
+  for (let round = 0; round < rounds; round++) {
+    await self.call(0, "build", which, images);
+    await self.call(0, "run", gradient);
+    const before = await rate("tiles", 16000);
+    const one = await time(0, "run", gradient);
+    const after = await rate("tiles", 16000);
+    const product = await rate("products", 16);
+    const tile = (before + after) / 2;
+    const both = async (...call) => Math.max(...(await Promise.all([0, 1].map((i) => time(i, ...call)))));
+    for (const i of [0, 1]) await self.call(i, "build", which, images / 2);
+    await both("run", gradient);
+    const two = await both("run", gradient);
+    // What two threads gain at most on this machine now: twice the tiles, which share nothing, in what time?
+    const alone = await time(0, "tiles", 16000);
+    const ceiling = (2 * alone) / (await both("tiles", 16000));
+    found.push({ one, rate: flops / one / 1e6, share: flops / one / 1e6 / tile, tile, product, threads: one / two, ceiling });
+  }
+  const middle = (key) => found.map((f) => f[key]).sort((a, b) => a - b)[Math.floor(rounds / 2)];
+  const peak = (await self.call(0, "build", which, images), await self.call(0, "peak"), await self.call(0, "run", gradient), await self.call(0, "peak")).value;
+  return { ...Object.fromEntries(Object.keys(found[0]).map((key) => [key, middle(key)])), peak };
 }
 
-const columns = ["", "images", "", "ms", "GFLOP/s", "of tile", "tile", "product", "peak MB", "2 threads"];
+const ROUNDS = 9;
+const columns = ["", "images", "", "ms", "GFLOP/s", "of tile", "tile", "product", "peak MB", "2 threads", "of tile"];
 const line = (cells) => console.log(cells.map((cell, i) => (i % 2 || i > 2 ? String(cell).padStart(10) : String(cell).padEnd(17))).join(""));
 line(columns);
 try {
   for (const [which, name, images] of [[0, "ResNet-18", 4], [1, "ResNet-20", 32], [2, "MobileNet-v2", 4]]) {
     for (const gradient of [false, true]) {
-      const { tile, product, one, two, peak, flops } = await page.evaluate(measure, [which, images, gradient]);
-      const rate = flops / one / 1e6;
-      const share = `${((100 * rate) / tile).toFixed(0)}%`;
-      const cells = [one.toFixed(0), rate.toFixed(1), share, tile.toFixed(1), product.toFixed(1), (peak / 1e6).toFixed(0)];
-      line([name, images, gradient ? "forward and back" : "forward", ...cells, `${(one / two).toFixed(2)}x`]);
+      const { one, rate, share, tile, product, peak, threads, ceiling } = await page.evaluate(measure, [which, images, gradient, ROUNDS]);
+      const cells = [one.toFixed(0), rate.toFixed(1), `${(100 * share).toFixed(0)}%`, tile.toFixed(1), product.toFixed(1), (peak / 1e6).toFixed(0)];
+      line([name, images, gradient ? "forward and back" : "forward", ...cells, `${threads.toFixed(2)}x`, `${ceiling.toFixed(2)}x`]);
     }
   }
 } finally {
