@@ -108,6 +108,8 @@ pub enum Distortion {
 }
 
 impl Distortion {
+    /// All of them.
+    pub const ALL: [Distortion; 2] = [Distortion::Model, Distortion::Diagonal];
     /// The name on the command line and on the page.
     pub fn name(self) -> &'static str {
         match self {
