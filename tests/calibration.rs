@@ -69,7 +69,8 @@ fn compressed(
     let settings = AllocationSettings { budget: Budget::Bits(bits), transform, ..Default::default() };
     let (allocation, before) = session.allocate(&settings).unwrap();
     assert!(before.measure == Measure::Output && before.rate <= bits && before.rate > bits - 0.02);
-    let layers = run(session.encode_job(&allocation));
+    let found = run(session.steps_job(&allocation));
+    let layers = run(session.with_steps(&allocation, found).encode_job(&allocation));
     let report = session.report(&allocation, &settings, &layers).unwrap();
     let tq = session.tq(&layers).unwrap();
     assert_eq!(tq.file_bytes(), report.allocation.bytes);
@@ -200,11 +201,60 @@ fn learned_transforms_beat_the_klt_and_the_klt_beats_none() {
             all.distortion.unwrap()
         });
         let [none, klt, elt, auto] = errors;
-        // At 4 bits a KLT in every layer does not repay its basis on this narrow network.
-        assert!(elt < klt && elt < none && (klt < none || bits == 4.0) && auto < 1.1 * elt, "{bits} bits: {errors:?}");
+        assert!(elt < klt && klt < none && auto < 1.02 * elt, "{bits} bits: {errors:?}");
     }
     let curves = session.rd_curves(&AllocationSettings::default()).unwrap();
     assert_eq!(curves.lines.iter().map(|l| &*l.label).collect::<Vec<_>>(), ["none", "KLT", "ELT", "auto"]);
+}
+
+/// What is measured of a block is what the network does with that block quantized, by other means: a layer that is one block, all others kept.
+#[test]
+fn measured_distortions_are_those_of_the_network() {
+    for name in ["resnet-digits.onnx", "alexnet-digits.onnx"] {
+        let (mut session, data) = (session(sample(name)), images(sample("digits-test.npz")));
+        let preprocessing = evaluate::preprocessing(&session.runnable().unwrap(), &data).unwrap();
+        session.set_statistics(Some(statistics(&session, &data, CalibrationSettings { images: 40, draws: 1, seed: 5 })));
+        let settings = CurveSettings { blocks: 1, distortion: Distortion::Measured };
+        with_curves(&mut session, settings);
+        let measurer = session.measurer(&data, preprocessing, 40, 1 << 20).unwrap();
+        assert_eq!(measurer.images(), 40);
+        let results = run(session.measured_job(&measurer));
+        session.set_curves(settings, session.measured_curves(&measurer, &results));
+        let evaluator = evaluator(&session, &data, 40);
+        let reference = evaluator.reference(run(evaluator.reference_job()));
+        let layers = session.model.layers().len();
+        for (kept, depth) in [(0, 3), (layers - 1, 2), (1, 0)] {
+            let excludes = (0..layers).filter(|&l| l != kept).collect();
+            let transform = TransformChoice::None;
+            let settings = AllocationSettings { budget: Budget::Bits(8.0), transform, locks: vec![(kept, depth)], excludes };
+            let (allocation, report) = session.allocate(&settings).unwrap();
+            let tq = session.tq(&run(session.encode_job(&allocation))).unwrap();
+            let decoded = evaluate::decoded(&tq, &run(pipeline::decode_job(&tq)));
+            let network = session.runnable().unwrap().with_tensors(&decoded.tensors).unwrap();
+            let all = evaluator.finish("", 0.0, &run(evaluator.compressed_job(&network, &reference).unwrap()));
+            let measured = -all.sqnr_db.unwrap();
+            assert!((report.db - measured).abs() < 0.02, "{name}, layer {kept} at {depth} bits: {} dB, not {measured} dB", report.db);
+        }
+    }
+}
+
+/// Where `auto` may choose, what is run holds at least the best single transform by the model.
+#[test]
+fn alternatives_are_different_allocations_within_the_budget() {
+    let (mut session, data) = (session(sample("resnet-digits.onnx")), images(sample("digits-test.npz")));
+    let settings = AllocationSettings { budget: Budget::Bits(2.5), ..Default::default() };
+    with_curves(&mut session, CurveSettings::default());
+    assert_eq!(session.alternatives(&settings).unwrap().len(), 1, "nothing can be run without images");
+    session.set_statistics(Some(statistics(&session, &data, CalibrationSettings { images: 40, draws: 1, seed: 5 })));
+    with_curves(&mut session, CurveSettings::default());
+    let found = session.alternatives(&settings).unwrap();
+    assert!(found.len() > 1 && found[0].transform == TransformChoice::Auto);
+    for (i, a) in found.iter().enumerate() {
+        assert!(a.allocation.layer_bytes as f64 * 8.0 <= 2.5 * session.summary().layer_weights as f64);
+        assert!(found[..i].iter().all(|b| b.allocation.plans != a.allocation.plans));
+    }
+    let single = AllocationSettings { transform: TransformChoice::EltRow, ..settings };
+    assert_eq!(session.alternatives(&single).unwrap().len(), 1);
 }
 
 /// The diagonal form is for errors that are not correlated with the weights: it sees less than there is where steps clip.

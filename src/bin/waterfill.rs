@@ -21,14 +21,16 @@ use waterfill::{
     },
     limits,
     pipeline::{
-        self, Opened, Session,
+        self, EncodedLayer, Opened, Session,
         calibrate::Memory,
         evaluate::{self, Decoded, Evaluator, Reference},
         job::{self, Job},
+        settle::Alternative,
     },
+    rate::Allocation,
     report::{
-        AllocationSettings, Budget, CalibrationSettings, Channels, CurveSettings, Distortion, Evaluation, EvaluationReport, Preprocessing,
-        TransformChoice,
+        AllocationSettings, AlternativeRow, Budget, CalibrationSettings, Channels, CurveSettings, Distortion, Evaluation, EvaluationReport,
+        Preprocessing, TransformChoice,
         plot::{self, Palette},
         table,
     },
@@ -122,6 +124,7 @@ impl CalibrationOptions {
 enum DistortionModel {
     Model,
     Diagonal,
+    Measured,
 }
 
 #[derive(Args)]
@@ -439,11 +442,18 @@ impl<'a> Calibration<'a> {
         }
         let distortion = match self.options.distortion {
             Some(DistortionModel::Diagonal) => Distortion::Diagonal,
+            Some(DistortionModel::Measured) => Distortion::Measured,
             Some(DistortionModel::Model) | None => Distortion::Model,
         };
         let settings = CurveSettings { blocks: blocks.into(), distortion };
         let curves = run(session.curves_job(settings))?;
         session.set_curves(settings, curves);
+        if let (Distortion::Measured, Some((images, preprocessing))) = (distortion, &self.images) {
+            let count = self.options.settings().images;
+            let measurer = session.measurer(images, preprocessing.clone(), count, evaluate::Options::default().memory)?;
+            let measured = run(session.measured_job(&measurer))?;
+            session.set_curves(settings, session.measured_curves(&measurer, &measured));
+        }
         Ok(())
     }
 
@@ -513,12 +523,9 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
     let locks = args.lock.iter().map(|(name, depth)| Ok((session.layer_index(name)?, *depth))).collect::<Result<_>>()?;
     let excludes = args.exclude.iter().map(|name| session.layer_index(name)).collect::<Result<_>>()?;
     let settings = AllocationSettings { budget, transform, locks, excludes };
-    let (allocation, _) = session.allocate(&settings)?;
-    if let Some(error) = allocation.not_reachable {
-        return Err(error);
-    }
-    let layers = run(session.encode_job(&allocation))?;
+    let Settled { allocation, layers, alternatives } = settle(&session, &settings, checker.as_ref())?;
     let mut report = session.report(&allocation, &settings, &layers)?;
+    report.alternatives = alternatives;
     let several = args.models.len() > 1;
     let path = output(args.output.as_deref(), several, model, &pipeline::tq_name(&session.model.name))?;
     write_file(&path, |out| session.write(&layers, out).map(drop))?;
@@ -562,6 +569,56 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
         print_evaluation(evaluation);
     }
     Ok(())
+}
+
+/// Encodes an allocation, with calibration after choosing the steps of all blocks together.
+fn encode(session: &Session, allocation: &Allocation) -> Result<Vec<EncodedLayer>> {
+    if session.statistics().is_none() {
+        return run(session.encode_job(allocation));
+    }
+    let found = run(session.steps_job(allocation))?;
+    run(session.with_steps(allocation, found).encode_job(allocation))
+}
+
+/// What is written.
+struct Settled {
+    allocation: Allocation,
+    layers: Vec<EncodedLayer>,
+    alternatives: Vec<AlternativeRow>,
+}
+
+/// Allocates and encodes. Where there are several allocations to choose from ([`Session::alternatives`]), all are run on the calibration
+/// images, and the best is taken.
+fn settle(session: &Session, settings: &AllocationSettings, checker: Option<&Evaluator>) -> Result<Settled> {
+    let mut alternatives = session.alternatives(settings)?;
+    if let Some(error) = alternatives[0].allocation.not_reachable.take() {
+        return Err(error);
+    }
+    let Some(checker) = checker.filter(|_| alternatives.len() > 1) else {
+        let allocation = alternatives.swap_remove(0).allocation;
+        let layers = encode(session, &allocation)?;
+        return Ok(Settled { allocation, layers, alternatives: Vec::new() });
+    };
+    let (reference, _) = run_reference(checker)?;
+    let mut found = Vec::new();
+    for Alternative { transform, allocation } in alternatives {
+        let layers = encode(session, &allocation)?;
+        let report = session.encoded_report(&allocation, settings, &layers);
+        let tq = session.tq(&layers)?;
+        let decoded = evaluate::decoded(&tq, &run(pipeline::decode_job(&tq))?);
+        let compressed = session.runnable()?.with_tensors(&decoded.tensors)?;
+        let (results, seconds) = timed(|| run(checker.compressed_job(&compressed, &reference)?))?;
+        let evaluation = checker.finish(evaluate::what(&report), seconds, &results);
+        // Without an error there is no ratio in decibels: least of all.
+        let measured_db = evaluation.sqnr_db.map_or(-200.0, |sqnr| -sqnr);
+        let row = AlternativeRow { transform, bytes: report.bytes, predicted_db: report.db, measured_db };
+        found.push((row, allocation, layers));
+    }
+    // The first of equals: `auto` itself.
+    found.sort_by(|a, b| a.0.measured_db.total_cmp(&b.0.measured_db));
+    let alternatives = found.iter().map(|f| f.0).collect();
+    let (_, allocation, layers) = found.swap_remove(0);
+    Ok(Settled { allocation, layers, alternatives })
 }
 
 /// Images, from files and folders.

@@ -140,6 +140,13 @@ impl LayerCode {
         values.iter().map(|&v| quantize::index(v, inverse, block.basis_depth) as f32 * size).collect()
     }
 
+    /// A row of coefficients as it is decoded.
+    pub fn decoded_row<'a>(&self, row: usize, values: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
+        let (size, depth) = (self.row_step(row), self.blocks[usize::from(self.block_of_row[row])].depth);
+        let inverse = 1.0 / size;
+        values.iter().map(move |&v| quantize::index(v, inverse, depth) as f32 * size)
+    }
+
     /// The step of a row of coefficients: its block's, times its scale.
     fn row_step(&self, row: usize) -> f32 {
         let step = self.blocks[usize::from(self.block_of_row[row])].step.size();

@@ -11,6 +11,7 @@
 pub mod cost;
 pub mod curve;
 pub mod hull;
+pub mod joint;
 
 use std::collections::BinaryHeap;
 
@@ -106,15 +107,15 @@ impl Plan {
 
 /// Which candidates a line or a choice of transform admits.
 fn admitted(candidates: &[Candidate], choice: Admit) -> impl Iterator<Item = (usize, &Candidate)> {
-    let wanted = move |c: &Candidate| match choice {
+    // None is always a candidate: a layer may have no such transform (a depthwise one), and on narrow layers the basis can cost more than
+    // it gains (method.md, section 3).
+    let wanted = move |kind: TransformKind| match choice {
         Admit::Any => true,
-        Admit::One(kind) => c.kind == kind,
-        Admit::Klt => matches!(c.kind, TransformKind::KltRow | TransformKind::KltCol),
-        Admit::Elt => matches!(c.kind, TransformKind::EltRow | TransformKind::EltCol),
+        Admit::One(one) => kind == one,
+        Admit::Klt => matches!(kind, TransformKind::KltRow | TransformKind::KltCol),
+        Admit::Elt => matches!(kind, TransformKind::EltRow | TransformKind::EltCol),
     };
-    // A layer that has no such transform (a depthwise one) goes without.
-    let exists = candidates.iter().any(wanted);
-    candidates.iter().enumerate().filter(move |(_, c)| if exists { wanted(c) } else { c.kind == TransformKind::None })
+    candidates.iter().enumerate().filter(move |(_, c)| c.kind == TransformKind::None || wanted(c.kind))
 }
 
 #[derive(Debug, Clone, Copy)]

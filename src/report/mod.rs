@@ -66,6 +66,16 @@ pub enum TransformChoice {
 }
 
 impl TransformChoice {
+    /// All of them.
+    pub const ALL: [TransformChoice; 6] = [
+        TransformChoice::Auto,
+        TransformChoice::None,
+        TransformChoice::KltRow,
+        TransformChoice::KltCol,
+        TransformChoice::EltRow,
+        TransformChoice::EltCol,
+    ];
+
     /// The name on the command line and on the page.
     pub fn name(self) -> &'static str {
         match self {
@@ -105,16 +115,19 @@ pub enum Distortion {
     Model,
     /// The same by the diagonal of the gradients' second moment alone: for steps that clip nothing.
     Diagonal,
+    /// The output's squared error of the network itself, run with one block quantized at a time (Young et al. 2021, Algorithm 2).
+    Measured,
 }
 
 impl Distortion {
     /// All of them.
-    pub const ALL: [Distortion; 2] = [Distortion::Model, Distortion::Diagonal];
+    pub const ALL: [Distortion; 3] = [Distortion::Model, Distortion::Diagonal, Distortion::Measured];
     /// The name on the command line and on the page.
     pub fn name(self) -> &'static str {
         match self {
             Distortion::Model => "model",
             Distortion::Diagonal => "diagonal",
+            Distortion::Measured => "measured",
         }
     }
 }
@@ -292,6 +305,19 @@ pub struct LayerRow {
     pub depths: Vec<u8>,
 }
 
+/// An allocation that was run to see what it does ([`TransformChoice::Auto`] takes the best).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AlternativeRow {
+    /// Which transforms it chose from.
+    pub transform: TransformChoice,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Its distortion by the model, in dB.
+    pub predicted_db: f64,
+    /// The output's error over its power on the calibration images, in dB.
+    pub measured_db: f64,
+}
+
 /// The whole report: `--report R.json`, `download-report`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -315,6 +341,9 @@ pub struct Report {
     /// What the compressed network gave on the calibration images: the measure of what [`AllocationReport::db`] predicts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<EvaluationReport>,
+    /// The allocations that were run on the calibration images, the one that was taken first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<AlternativeRow>,
     /// What the compressed network gave on test data, where it was run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<EvaluationReport>,
