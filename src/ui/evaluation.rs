@@ -220,6 +220,7 @@ mod tests {
         };
         let data = DataSummary {
             name: "a.npz".into(),
+            several: false,
             format: "npz".into(),
             images: 2000,
             size: [32, 32, 3],
