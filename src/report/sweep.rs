@@ -22,6 +22,11 @@ impl SweepSettings {
         let there = |t: &TransformChoice| calibrated || !t.needs_calibration();
         SweepSettings { transforms: TransformChoice::ALL.into_iter().filter(there).collect(), rates: Self::RATES.to_vec() }
     }
+
+    /// How many points there will be.
+    pub fn points(&self) -> usize {
+        self.transforms.len() * self.rates.len()
+    }
 }
 
 /// A compressed network that was run: one point of a measured curve.
@@ -121,7 +126,7 @@ impl Quantity {
 impl MeasuredCurves {
     /// How many points there will be.
     pub fn wanted(&self) -> usize {
-        self.settings.transforms.len() * self.settings.rates.len()
+        self.settings.points()
     }
 
     /// Whether all points are there.
