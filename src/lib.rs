@@ -31,7 +31,7 @@
 //! | [`nn`] | running and differentiating it, one file per family of operators | `core` |
 //! | [`data`] | images and labels, and how they become inputs | `core` |
 //! | [`evaluate`] | accuracy, agreement, output distortion | `core` |
-//! | [`pipeline`] | sessions and jobs | `core` |
+//! | [`pipeline`] | sessions and jobs; measured curves | `core` |
 //! | [`report`] | what is shown: tables, curves, charts | always; charts with `plots` |
 //! | [`worker`] | messages, and the engine's loop | `web` |
 //! | [`ui`] | the page | `ui` |
@@ -47,6 +47,7 @@
 //! | Section 4.3, storing only what the rank needs | [`transform::Geometry`], and [`rate::hull`]: a pruned row stores no basis |
 //! | Section 5.1, step search, blocks of rows | [`quantize::search`], [`rate::curve`] |
 //! | eq. 8 and Algorithm 1, allocation | [`rate`] |
+//! | Figs. 6 and 9, distortion and accuracy against rate, measured | [`pipeline::sweep`] |
 //! | Section 3, output distortion `E‖ŷ − y‖²` | [`evaluate`] |
 //! | Section 4.2, gradients of `vᵗy` by weights, `C_γγ` | [`nn::Network::gradient`], [`statistics`] |
 //! | Section 4.2, output distortion to second order | [`rate::cost`] |

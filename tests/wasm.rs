@@ -60,6 +60,7 @@ fn evaluation() -> EvaluationReport {
     EvaluationReport {
         data: DataSummary {
             name: "digits.npz".into(),
+            several: false,
             format: "npz".into(),
             images: 600,
             size: [8, 8, 1],

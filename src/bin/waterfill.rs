@@ -36,6 +36,9 @@ use waterfill::{
     },
 };
 
+#[path = "waterfill/curves.rs"]
+mod curves;
+
 const EXAMPLES: &str = "\
 Examples:
   waterfill compress resnet.onnx -o resnet.tq --bits 4
@@ -43,6 +46,7 @@ Examples:
   waterfill compress resnet.pth -o resnet.tq --size 3000000 --lock conv1.weight=8 --exclude fc.weight --report resnet.json
   waterfill decompress resnet.tq -o resnet-small.onnx
   waterfill curve resnet.onnx --plot curve.svg --json > curve.json
+  waterfill curves resnet.onnx --data test.npz --calibration train.npz --plot measured.svg
   waterfill inspect resnet.tq
   waterfill eval resnet.tq --data test.npz --reference resnet.onnx";
 
@@ -73,6 +77,8 @@ enum Command {
     Decompress(Decompress),
     /// Compute the rate–distortion curves of models.
     Curve(Curve),
+    /// Measure distortion and accuracy against rate, for every transform.
+    Curves(curves::Curves),
     /// Show what a model or a .tq file holds.
     Inspect(Inspect),
     /// Run a model or a .tq file on images: accuracy, agreement with a reference, output error.
@@ -227,6 +233,11 @@ struct DataOptions {
     /// Order of channels.
     #[arg(long, value_enum, requires = "images")]
     channels: Option<ChannelOrder>,
+    /// Whether channels come last in the network's input (N × H × W × C).
+    #[arg(
+        long, value_name = "BOOL", requires = "images", num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    channels_last: Option<bool>,
     /// All of these in a JSON file, as reports have it.
     #[arg(long, value_name = "FILE", requires = "images")]
     preprocessing: Option<PathBuf>,
@@ -360,6 +371,7 @@ fn main() -> ExitCode {
         Command::Compress(c) => each(&c.models, |model| compress(&c, model)),
         Command::Decompress(d) => each(&d.files, |file| decompress(&d, file)),
         Command::Curve(c) => each(&c.models, |model| curve(&c, model)),
+        Command::Curves(c) => usize::from(curves::curves(&c).inspect_err(|e| eprintln!("error: {e}")).is_err()),
         Command::Inspect(i) => each(&i.files, |file| inspect(&i, file)),
         Command::Eval(e) => each(std::slice::from_ref(&e.model), |model| eval(&e, model)),
     };
@@ -396,14 +408,20 @@ fn open_model(path: &Path, data: &[PathBuf]) -> Result<Box<Session>> {
     }
 }
 
-/// Runs a job with a progress bar on stderr.
-fn run<T: Send + 'static>(job: Job<T>) -> Result<Vec<T>> {
+/// A bar on stderr, of 1000 steps.
+fn progress_bar(prefix: &'static str) -> ProgressBar {
     let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(1000), target);
     if let Ok(style) = ProgressStyle::with_template("{prefix:>9} [{bar:32}] {msg}") {
         bar.set_style(style.progress_chars("=> "));
     }
-    bar.set_prefix(job.stage);
+    bar.set_prefix(prefix);
+    bar
+}
+
+/// Runs a job with a progress bar on stderr.
+fn run<T: Send + 'static>(job: Job<T>) -> Result<Vec<T>> {
+    let bar = progress_bar(job.stage);
     let result = job::run(job, &mut |p| {
         bar.set_position((p.fraction * 1000.0) as u64);
         let left = p.seconds_left.map(|s| format!(", {s:.0} s left")).unwrap_or_default();
@@ -460,8 +478,7 @@ impl<'a> Calibration<'a> {
     /// The network on the calibration images, to measure what the model of distortion has predicted.
     fn evaluator(&self, session: &Session) -> Result<Option<Evaluator>> {
         let Some((images, preprocessing)) = &self.images else { return Ok(None) };
-        let options = evaluate::Options { limit: Some(self.options.settings().images), ..EVALUATION };
-        Evaluator::new(&*session.runnable()?, images, preprocessing.clone(), options).map(Some)
+        Evaluator::of_calibration(&*session.runnable()?, images, preprocessing.clone(), self.options.settings(), EVALUATION).map(Some)
     }
 }
 
@@ -509,8 +526,7 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
     };
     let transform = TransformChoice::from(args.transform);
     if transform.needs_calibration() && args.calibration.calibration.is_empty() {
-        let reason = "is learned from how errors of the weights reach the output; give images with --calibration";
-        return Err(Error::Setting(format!("The transform {} {reason}.", transform.name())));
+        return Err(pipeline::uncalibrated(transform));
     }
     let calibration = Calibration::open(&session, &args.calibration, &args.data)?;
     let checker = calibration.evaluator(&session)?;
@@ -638,7 +654,7 @@ fn dataset(paths: &[PathBuf], labels: Option<&Path>) -> Result<Dataset> {
         && folder.is_dir()
         && let Some(name) = folder.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()))
     {
-        data.summary.name = name;
+        (data.summary.name, data.summary.several) = (name, false);
     }
     match labels {
         Some(labels) => data::with_labels(data, Rc::new(PathSource::open(labels)?)),
@@ -700,6 +716,7 @@ fn edited(mut p: Preprocessing, options: &DataOptions) -> Preprocessing {
         Some(ChannelOrder::Grey) => Channels::Grey,
         None => p.channels,
     };
+    p.channels_last = options.channels_last.unwrap_or(p.channels_last);
     if p != before {
         p.origin = Preprocessing::EDITED.into();
     }

@@ -14,6 +14,7 @@ pub mod inputs;
 pub mod job;
 pub mod measure;
 pub mod settle;
+pub mod sweep;
 
 use std::{cell::OnceCell, collections::HashMap, io::Write, rc::Rc, sync::Arc};
 
@@ -32,7 +33,7 @@ use crate::{
     },
     report::{
         AllocationReport, AllocationSettings, CalibrationSettings, CurveSettings, Distortion, LayerRow, LayerSummary, Measure,
-        ModelSummary, Preprocessing, RdCurves, Report,
+        ModelSummary, Preprocessing, RdCurves, Report, TransformChoice,
     },
     transform::Geometry,
 };
@@ -316,6 +317,11 @@ impl Session {
         })
     }
 
+    /// Settings of the curves.
+    pub fn curve_settings(&self) -> CurveSettings {
+        self.curve_settings
+    }
+
     /// The model's table.
     pub fn summary(&self) -> ModelSummary {
         let mut summary = self.model.summary();
@@ -335,6 +341,12 @@ impl Session {
 pub fn tq_name(model: &str) -> String {
     let stem = model.rsplit_once('.').map_or(model, |(stem, _)| if stem.is_empty() { model } else { stem });
     format!("{stem}.tq")
+}
+
+/// Says that a transform needs calibration.
+pub fn uncalibrated(transform: TransformChoice) -> Error {
+    let reason = "is learned from how errors of the weights reach the output; give images with --calibration";
+    Error::Setting(format!("The transform {} {reason}.", transform.name()))
 }
 
 /// Multiplications, roughly: Gram matrices, eigenproblems, coefficients, and histograms; and errors of all transforms and depths, seen by

@@ -4,11 +4,13 @@ pub mod calibration;
 pub mod evaluation;
 #[cfg(feature = "plots")]
 pub mod plot;
+pub mod sweep;
 pub mod table;
 
 pub use calibration::{CalibrationSettings, CalibrationSummary};
 pub use evaluation::{Channels, DataSummary, Evaluation, EvaluationReport, LayerDamage, Preprocessing};
 use serde::{Deserialize, Serialize};
+pub use sweep::{MeasuredCurves, MeasuredPoint, Quantity, SweepSettings};
 
 /// The transform of a layer (Young et al. 2021, Section 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,14 +68,14 @@ pub enum TransformChoice {
 }
 
 impl TransformChoice {
-    /// All of them.
+    /// All of them, `auto` last.
     pub const ALL: [TransformChoice; 6] = [
-        TransformChoice::Auto,
         TransformChoice::None,
         TransformChoice::KltRow,
         TransformChoice::KltCol,
         TransformChoice::EltRow,
         TransformChoice::EltCol,
+        TransformChoice::Auto,
     ];
 
     /// The name on the command line and on the page.

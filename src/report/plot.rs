@@ -27,6 +27,7 @@ use super::{AllocationReport, LayerRow, Measure, RdCurves, RdLine, TransformKind
 
 #[cfg(feature = "cli")]
 pub mod png;
+pub mod sweep;
 
 /// Backend units per nominal pixel of an SVG.
 const GRID: f64 = 8.0;

@@ -45,7 +45,7 @@ pub(crate) fn report(n: usize) -> AllocationReport {
 }
 
 /// Every tag closed, every attribute quoted, numbers only where numbers belong.
-fn assert_well_formed(svg: &str) {
+pub(crate) fn assert_well_formed(svg: &str) {
     assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"), "{}", &svg[..svg.len().min(80)]);
     let mut open = Vec::new();
     for tag in svg.split('<').skip(1) {
