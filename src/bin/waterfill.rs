@@ -284,6 +284,13 @@ enum Transform {
     KltCol,
     EltRow,
     EltCol,
+    #[value(name = "intra-dct1")]
+    IntraDct1,
+    #[value(name = "intra-dct2")]
+    IntraDct2,
+    IntraKlt,
+    IntraElt,
+    TwoSided,
 }
 
 impl From<Transform> for TransformChoice {
@@ -295,6 +302,11 @@ impl From<Transform> for TransformChoice {
             Transform::KltCol => TransformChoice::KltCol,
             Transform::EltRow => TransformChoice::EltRow,
             Transform::EltCol => TransformChoice::EltCol,
+            Transform::IntraDct1 => TransformChoice::IntraDct1,
+            Transform::IntraDct2 => TransformChoice::IntraDct2,
+            Transform::IntraKlt => TransformChoice::IntraKlt,
+            Transform::IntraElt => TransformChoice::IntraElt,
+            Transform::TwoSided => TransformChoice::TwoSided,
         }
     }
 }

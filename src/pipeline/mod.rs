@@ -395,11 +395,14 @@ fn encode_layer(
         block_of_row: candidate.block_of_row.clone(),
         scales: candidate.scales.clone(),
         blocks: codes.collect(),
+        second: candidate.second,
         folded,
     };
     let coefficients = curve::coefficients(candidate, &code, cost, shape, &normalized);
     drop(normalized);
-    let body = layer::encode(&code, &coefficients, candidate.basis.as_ref().map_or(&[][..], |b| &b.rows));
+    let basis = candidate.basis.as_ref();
+    let second = basis.and_then(|b| b.second.as_ref()).map_or(&[][..], |v| &v.rows);
+    let body = layer::encode(&code, &coefficients, basis.map_or(&[][..], |b| &b.rows), second);
     drop(coefficients);
     let decoded = layer::decode(&body, shape)?;
     let error = match cost {

@@ -51,10 +51,15 @@ pub struct Projections {
 }
 
 impl Cost {
-    /// The second moments of gradients across the channels that a transform acts across, by group.
+    /// The second moments of gradients across the channels that a transform acts across, by group; of a transform within kernels the one
+    /// across taps, of a two-sided transform those across outputs.
     pub fn moments(&self, kind: TransformKind) -> Option<&[Moment]> {
         let Cost::Output { statistics, .. } = self else { return None };
-        Some(if kind.across_inputs() { &statistics.inputs } else { &statistics.outputs })
+        Some(match kind {
+            _ if kind.across_inputs() => &statistics.inputs,
+            _ if kind.within_kernels() => std::slice::from_ref(&statistics.taps),
+            _ => &statistics.outputs,
+        })
     }
 
     /// Costs of rows. `energy` is that of all coefficients.
@@ -86,18 +91,13 @@ impl Cost {
         if samples == 0 {
             return None;
         }
-        let Geometry { groups, dim, width, rank } = geometry;
+        let width = geometry.width;
         let mut values = Vec::with_capacity(samples * geometry.rows() * width);
         for sample in 0..samples {
             let g = transform::to_matrix(&statistics.shape, kind, &statistics.gradient(sample));
             match basis {
                 None => values.extend(g),
-                Some(basis) => {
-                    for group in 0..groups {
-                        let s = &basis.rows[group * rank * dim..(group + 1) * rank * dim];
-                        values.append(&mut linalg::product(s, &g[group * dim * width..(group + 1) * dim * width], rank, dim, width));
-                    }
-                }
+                Some(basis) => values.append(&mut basis.forward(&g).rows),
             }
         }
         Some(Projections { values, samples, width, unit: *unit })

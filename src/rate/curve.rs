@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{
     cost::{Cost, Projections, RowCosts},
     hull::Block,
+    second,
 };
 use crate::{
     container::layer,
@@ -15,7 +16,7 @@ use crate::{
         search::{Choice, best_steps, eighth_power_sum, square_sum},
     },
     report::TransformKind,
-    transform::{self, Basis, Coefficients, Geometry, elt, klt, linalg},
+    transform::{self, Basis, Coefficients, Geometry, elt, intra::intra, klt, linalg, two_sided},
 };
 
 /// Width of rows from which steps are always scaled per row: a scale then costs less than 0.012 bits per weight.
@@ -35,6 +36,8 @@ pub struct Candidate {
     pub geometry: Geometry,
     /// Its basis; none for [`TransformKind::None`].
     pub basis: Option<Arc<Basis>>,
+    /// How its second basis is quantized, if it has one.
+    pub second: Option<layer::SecondCode>,
     /// Scale of each row, when steps are scaled per row.
     pub scales: Option<Vec<RowScale>>,
     /// Block of each row.
@@ -67,12 +70,16 @@ pub fn layer_curves(shape: &LayerShape, mut weights: Vec<f32>, blocks: usize, co
         weights => weights,
     };
     let count = weights.len() as u64;
-    let klt::Klts { row, col } = klt::klts(shape, &weights);
+    let klts = klt::klts(shape, &weights);
+    let both = two_sided::two_sided(shape, &weights, &klts);
+    let klt::Klts { row, col } = klts;
     let elt = |kind| {
         let (geometry, moments) = (Geometry::new(shape, kind)?, cost.moments(kind)?);
         elt::elt(&transform::to_matrix(shape, kind, &weights), geometry, moments)
     };
     let (elt_row, elt_col) = (elt(TransformKind::EltRow), elt(TransformKind::EltCol));
+    let within = [TransformKind::IntraDct1, TransformKind::IntraDct2, TransformKind::IntraKlt, TransformKind::IntraElt]
+        .map(|kind| (kind, intra(shape, kind, &weights, cost.moments(kind)).map(|(s, t)| (Some(s), t))));
     let none = Geometry::new(shape, TransformKind::None).map(|geometry| Coefficients { geometry, rows: weights });
     let mut candidates = Vec::new();
     let parts = [
@@ -81,17 +88,18 @@ pub fn layer_curves(shape: &LayerShape, mut weights: Vec<f32>, blocks: usize, co
         (TransformKind::KltCol, col.map(|(s, t)| (Some(s), t))),
         (TransformKind::EltRow, elt_row.map(|(s, t)| (Some(s), t))),
         (TransformKind::EltCol, elt_col.map(|(s, t)| (Some(s), t))),
+        (TransformKind::TwoSided, both.map(|(s, t)| (Some(s), t))),
     ];
-    for (kind, part) in parts {
+    for (kind, part) in parts.into_iter().chain(within) {
         let Some((basis, coefficients)) = part else { continue };
         let rows = Rows::new(kind, basis, coefficients, blocks, &cost);
         let scaled = rows.count() > rows.blocks;
         // On wide rows the scales cost next to nothing: one step per block need not be tried.
         if !scaled || rows.coefficients.geometry.width < ALWAYS_SCALED {
-            candidates.push(rows.candidate(None));
+            candidates.extend(second::candidates(rows.candidate(None), &rows.coefficients, &cost));
         }
         if scaled {
-            candidates.push(rows.candidate(Some(rows.scales())));
+            candidates.extend(second::candidates(rows.candidate(Some(rows.scales())), &rows.coefficients, &cost));
         }
     }
     LayerCurves { shape: *shape, weights: count, candidates }
@@ -106,7 +114,7 @@ struct Rows {
     projections: Option<Projections>,
     blocks: usize,
     block_of_row: Vec<u16>,
-    /// Per block, the best step of the basis for each depth; empty without a transform.
+    /// Per block, the best step of the basis for each depth; empty where none is stored.
     basis_steps: Vec<Vec<Choice>>,
 }
 
@@ -129,7 +137,7 @@ impl Rows {
         let geometry = coefficients.geometry;
         let rows = geometry.rows();
         let mut energy = energies(&coefficients);
-        let mut costs = cost.rows(kind, geometry, basis.as_ref(), energy.iter().sum());
+        let mut costs = cost.rows(kind, basis.as_ref().map_or(geometry, Basis::analysed), basis.as_ref(), energy.iter().sum());
         let blocks = blocks.clamp(1, layer::MAX_BLOCKS).min(rows.max(1));
         let importance: Vec<f64> = energy.iter().zip(&costs.rows).map(|(e, c)| e * c).collect();
         let mut order: Vec<usize> = (0..rows).collect();
@@ -149,7 +157,7 @@ impl Rows {
         let projections = cost.projections(kind, geometry, basis.as_ref());
         let basis = basis.map(Arc::new);
         let mut out = Rows { kind, basis, coefficients, costs, projections, blocks, block_of_row, basis_steps: Vec::new() };
-        if let Some(basis) = &out.basis {
+        if let Some(basis) = out.basis.as_ref().filter(|_| kind.stores_basis()) {
             let dim = geometry.dim;
             let steps = |rows: &Vec<usize>| {
                 let weighted = rows.iter().map(|&row| (&basis.rows[row * dim..(row + 1) * dim], energy[row] * out.costs.basis[row]));
@@ -212,7 +220,7 @@ impl Rows {
         }
         let side_bits = layer::side_bits(kind, geometry, blocks.len(), scales.is_some());
         let (basis, block_of_row) = (self.basis.clone(), self.block_of_row.clone());
-        Candidate { kind, geometry, basis, scales, block_of_row, blocks, side_bits }
+        Candidate { kind, geometry, basis, second: None, scales, block_of_row, blocks, side_bits }
     }
 }
 
@@ -257,9 +265,9 @@ fn measure(
 pub fn coefficients(candidate: &Candidate, code: &layer::LayerCode, cost: &Cost, shape: &LayerShape, normalized: &[f32]) -> Vec<f32> {
     let x = transform::to_matrix(shape, candidate.kind, normalized);
     let Some(basis) = &candidate.basis else { return x };
-    let Geometry { groups, dim, width, rank } = candidate.geometry;
+    let Geometry { groups, dim, width, rank } = basis.analysed();
     let moments = cost.moments(candidate.kind);
-    let mut rows = vec![0f32; groups * rank * width];
+    let mut rows = vec![0f32; groups * rank * candidate.geometry.width];
     for group in 0..groups {
         let used: Vec<usize> = (group * rank..(group + 1) * rank).filter(|&row| code.is_used(row)).collect();
         let decoded: Vec<f32> = used.iter().flat_map(|&row| code.decoded_basis(row, &basis.rows[row * dim..(row + 1) * dim])).collect();
@@ -268,6 +276,14 @@ pub fn coefficients(candidate: &Candidate, code: &layer::LayerCode, cost: &Cost,
         let t = elt::closed_loop(&decoded, damped.as_ref().map(|(c, _)| c), x, dim, width);
         // A basis so coarse that its vectors depend on each other has no best coefficients: orthogonal projections, then.
         let t = t.unwrap_or_else(|| linalg::product(&decoded, x, used.len(), dim, width));
+        let (t, width) = match (&basis.second, &code.second) {
+            (Some(v), Some(code)) => {
+                let moment = cost.moments(TransformKind::KltRow).and_then(|m| m.first());
+                let t = two_sided::closed_loop(&code.decoded(&v.rows), code.geometry, moment, &t, shape.taps);
+                (t, candidate.geometry.width)
+            }
+            _ => (t, width),
+        };
         for (row, t) in used.into_iter().zip(t.chunks(width.max(1))) {
             rows[row * width..(row + 1) * width].copy_from_slice(t);
         }
