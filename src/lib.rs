@@ -15,7 +15,7 @@
 //!                                                          └─→ gradients ─ statistics ─→ what errors cost in the output ─→ rate
 //! ```
 //!
-//! Every arrow is one module. [`pipeline`] strings them together for two programs: the command line (`src/bin/waterfill.rs`) and the
+//! Every arrow is one module. [`pipeline`] strings them together for two programs: the command line (`src/bin/waterfill/`) and the
 //! browser's engine ([`worker`]), which answers the page ([`ui`]) in [`worker::messages`]. Data flow one way: the page draws
 //! and never computes, the engine computes and never draws.
 //!
