@@ -10,7 +10,7 @@ use crate::{
         source::BytesSource,
     },
     pipeline::{self, Session, job::run, relative_error},
-    report::{AllocationSettings, Budget, CurveSettings, TransformChoice},
+    report::{AllocationSettings, Budget, CurveSettings, TransformChoice, TransformKind},
     testing,
 };
 
@@ -189,6 +189,56 @@ fn forged_layer_bodies_are_refused() {
     assert!(layer::decode(&body[..body.len() - 1], &shape).is_err());
     assert!(layer::decode(&[&body[..], &[0]].concat(), &shape).is_err());
     assert!(layer::decode(&[], &shape).is_err());
+}
+
+/// Bodies under every transform that needs no calibration: what is wrong in one is said or decodes to the right number of weights, and never
+/// panics. A body of a KLT within kernels says the same as one of an ELT.
+#[test]
+fn forged_bodies_of_all_transforms_are_refused() {
+    let shapes = [
+        LayerShape { groups: 1, outputs: 6, inputs: 4, taps: 9, columns: 9, order: Order::OutIn },
+        LayerShape { groups: 1, outputs: 2, inputs: 9, taps: 3, columns: 3, order: Order::InOut },
+    ];
+    for (shape, transform) in shapes.iter().flat_map(|s| TransformChoice::ALL.map(|t| (s, t))).filter(|(_, t)| !t.needs_calibration()) {
+        let settings = AllocationSettings { budget: Budget::Bits(6.0), transform, ..Default::default() };
+        let (_, file, _) = compress(model(&[*shape], 1), &settings, 3);
+        let tq = open(&file).unwrap();
+        let Body::Layer(body) = tq.body(0).unwrap() else { panic!("layer 0 is quantized") };
+        let code = layer::read_code(&body, shape).unwrap();
+        assert!(transform.kind().is_none_or(|kind| kind == code.kind));
+        let weights = layer::decode(&body, shape).unwrap();
+        for (at, value) in (0..body.len().min(40)).flat_map(|at| [0, 1, 5, 9, 0x7f, 0x80, 0xff].map(|v| (at, v))) {
+            let mut forged = body.clone();
+            forged[at] = value;
+            assert!(layer::decode(&forged, shape).is_ok_and(|w| w.len() == shape.weights()) || layer::decode(&forged, shape).is_err());
+        }
+        for first in 0..=0x1fu8 {
+            let mut forged = body.clone();
+            forged[0] = first;
+            let decoded = layer::decode(&forged, shape);
+            assert!(decoded.is_err() || decoded.unwrap().len() == shape.weights());
+        }
+        if code.kind == TransformKind::IntraKlt {
+            let mut elt = body.clone();
+            elt[0] += 1;
+            assert_eq!(layer::read_code(&elt, shape).unwrap().kind, TransformKind::IntraElt);
+            assert_eq!(layer::decode(&elt, shape).unwrap(), weights);
+        }
+        // Shapes that the transform does not exist for.
+        let one = LayerShape { groups: shape.weights(), outputs: 1, inputs: 1, taps: 1, columns: 1, order: Order::OutIn };
+        assert!(code.kind == TransformKind::None || layer::decode(&body, &one).unwrap_err().contains("does not exist for its shape"));
+        let unknown = LayerShape { columns: 0, ..*shape };
+        let cosine = code.kind != TransformKind::None && !code.kind.stores_basis();
+        assert_eq!(layer::decode(&body, &unknown).is_err(), cosine, "{:?}", code.kind);
+        if let Some(second) = code.second {
+            // Its depth comes after the block table.
+            let at = 5 + 4 * code.blocks.len();
+            assert_eq!(body[at..at + 2], [second.depth, second.step.0]);
+            let mut forged = body.clone();
+            forged[at] = 15;
+            assert!(layer::decode(&forged, shape).unwrap_err().contains("second basis"));
+        }
+    }
 }
 
 /// A known answer: the decoder's arithmetic must not change, or files change their meaning.
