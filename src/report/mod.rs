@@ -2,12 +2,14 @@
 
 pub mod calibration;
 pub mod evaluation;
+pub mod gains;
 #[cfg(feature = "plots")]
 pub mod plot;
 pub mod table;
 
 pub use calibration::{CalibrationSettings, CalibrationSummary};
 pub use evaluation::{Channels, DataSummary, Evaluation, EvaluationReport, LayerDamage, Preprocessing};
+pub use gains::{GainsReport, LayerGains, MeanGain, RowGains, RowVariances, TransformGain};
 use serde::{Deserialize, Serialize};
 
 /// The transform of a layer (Young et al. 2021, Sections 4.2, 7.1 and 7.2).

@@ -7,6 +7,7 @@
 
 pub mod dct;
 pub mod elt;
+pub mod gain;
 pub mod intra;
 pub mod klt;
 pub mod linalg;

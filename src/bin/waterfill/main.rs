@@ -1,5 +1,7 @@
 //! The command line tool. Progress on stderr, results on stdout; exit 0: done, 1: the input's fault, 2: usage.
 
+mod gains;
+
 use std::{
     fs,
     io::{BufWriter, IsTerminal, Write},
@@ -42,6 +44,7 @@ Examples:
   waterfill decompress resnet.tq -o resnet-small.onnx
   waterfill curve resnet.onnx --plot curve.svg --json > curve.json
   waterfill inspect resnet.tq
+  waterfill gains resnet.onnx --calibration images.npz --csv gains.csv
   waterfill eval resnet.tq --data test.npz --reference resnet.onnx";
 
 const EVAL_EXAMPLES: &str = "\
@@ -75,6 +78,8 @@ enum Command {
     Inspect(Inspect),
     /// Run a model or a .tq file on images: accuracy, agreement with a reference, output error.
     Eval(Eval),
+    /// Compute what each transform gains in each layer of a model, before anything is quantized.
+    Gains(gains::Gains),
 }
 
 #[derive(Args)]
@@ -87,8 +92,9 @@ struct CurveOptions {
     data: Vec<PathBuf>,
 }
 
+/// Images to take statistics on.
 #[derive(Args)]
-struct CalibrationOptions {
+struct Sampling {
     /// Images to calibrate on: a file, several, or a folder. Bits then go where they matter to the network's output, and transforms learned
     /// end to end are among the choices. See `waterfill eval --help` for what images can be.
     #[arg(long, value_name = "DATA", num_args = 1..)]
@@ -102,12 +108,18 @@ struct CalibrationOptions {
     /// Seed of the random directions: the same seed gives the same file [default: 1].
     #[arg(long, value_name = "N", requires = "calibration")]
     seed: Option<u64>,
+}
+
+#[derive(Args)]
+struct CalibrationOptions {
+    #[command(flatten)]
+    sampling: Sampling,
     /// What an error costs: the full second-order model, or its diagonal alone [default: model].
     #[arg(long, value_enum, requires = "calibration")]
     distortion: Option<DistortionModel>,
 }
 
-impl CalibrationOptions {
+impl Sampling {
     fn settings(&self) -> CalibrationSettings {
         let default = CalibrationSettings::default();
         CalibrationSettings {
@@ -371,6 +383,7 @@ fn main() -> ExitCode {
         Command::Curve(c) => each(&c.models, |model| curve(&c, model)),
         Command::Inspect(i) => each(&i.files, |file| inspect(&i, file)),
         Command::Eval(e) => each(std::slice::from_ref(&e.model), |model| eval(&e, model)),
+        Command::Gains(g) => each(std::slice::from_ref(&g.model), |_| gains::gains(&g)),
     };
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
@@ -425,31 +438,37 @@ fn run<T: Send + 'static>(job: Job<T>) -> Result<Vec<T>> {
 
 /// Images to calibrate on, and how they become inputs.
 struct Calibration<'a> {
-    options: &'a CalibrationOptions,
+    sampling: &'a Sampling,
     images: Option<(Dataset, Preprocessing)>,
 }
 
 impl<'a> Calibration<'a> {
     /// Opens the images, if any are named. A network that cannot be run says so.
-    fn open(session: &Session, options: &'a CalibrationOptions, data: &DataOptions) -> Result<Calibration<'a>> {
-        if options.calibration.is_empty() {
-            return Ok(Calibration { options, images: None });
+    fn open(session: &Session, sampling: &'a Sampling, data: &DataOptions) -> Result<Calibration<'a>> {
+        if sampling.calibration.is_empty() {
+            return Ok(Calibration { sampling, images: None });
         }
-        let images = dataset(&options.calibration, None)?;
+        let images = dataset(&sampling.calibration, None)?;
         let preprocessing = preprocessing(&*session.runnable()?, &images, data)?;
-        Ok(Calibration { options, images: Some((images, preprocessing)) })
+        Ok(Calibration { sampling, images: Some((images, preprocessing)) })
     }
 
-    /// Takes statistics, if there is something to calibrate on, and computes the curves.
-    fn curves(&self, session: &mut Session, blocks: u16) -> Result<()> {
+    /// Takes statistics, if there is something to calibrate on, and keeps `samples` bytes of what they are made of.
+    fn statistics(&self, session: &mut Session, samples: u64) -> Result<()> {
         session.model.notes.iter().for_each(|note| eprintln!("note: {note}"));
         if let Some((images, preprocessing)) = &self.images {
-            let memory = Memory { samples: 1 << 30, activations: 512 << 20 };
-            let calibrator = session.calibrator(images, preprocessing.clone(), self.options.settings(), memory)?;
+            let memory = Memory { samples, activations: 512 << 20 };
+            let calibrator = session.calibrator(images, preprocessing.clone(), self.sampling.settings(), memory)?;
             run(calibrator.job())?;
             session.set_statistics(Some(calibrator.statistics()));
         }
-        let distortion = match self.options.distortion {
+        Ok(())
+    }
+
+    /// Takes statistics, if there is something to calibrate on, and computes the curves.
+    fn curves(&self, session: &mut Session, blocks: u16, distortion: Option<DistortionModel>) -> Result<()> {
+        self.statistics(session, 1 << 30)?;
+        let distortion = match distortion {
             Some(DistortionModel::Diagonal) => Distortion::Diagonal,
             Some(DistortionModel::Model) | None => Distortion::Model,
         };
@@ -462,7 +481,7 @@ impl<'a> Calibration<'a> {
     /// The network on the calibration images, to measure what the model of distortion has predicted.
     fn evaluator(&self, session: &Session) -> Result<Option<Evaluator>> {
         let Some((images, preprocessing)) = &self.images else { return Ok(None) };
-        let options = evaluate::Options { limit: Some(self.options.settings().images), ..EVALUATION };
+        let options = evaluate::Options { limit: Some(self.sampling.settings().images), ..EVALUATION };
         Evaluator::new(&*session.runnable()?, images, preprocessing.clone(), options).map(Some)
     }
 }
@@ -510,13 +529,13 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
         paths => Some(evaluator(&*session.runnable()?, &dataset(paths, args.data.labels.as_deref())?, &args.data)?),
     };
     let transform = TransformChoice::from(args.transform);
-    if transform.needs_calibration() && args.calibration.calibration.is_empty() {
+    if transform.needs_calibration() && args.calibration.sampling.calibration.is_empty() {
         let reason = "is learned from how errors of the weights reach the output; give images with --calibration";
         return Err(Error::Setting(format!("The transform {} {reason}.", transform.name())));
     }
-    let calibration = Calibration::open(&session, &args.calibration, &args.data)?;
+    let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
     let checker = calibration.evaluator(&session)?;
-    calibration.curves(&mut session, args.curve.blocks)?;
+    calibration.curves(&mut session, args.curve.blocks, args.calibration.distortion)?;
     let budget = match (args.size, args.ratio) {
         (Some(size), _) => Budget::Size(size),
         (_, Some(ratio)) => Budget::Ratio(ratio),
@@ -788,7 +807,8 @@ fn decompress(args: &Decompress, file: &Path) -> Result<()> {
 
 fn curve(args: &Curve, model: &Path) -> Result<()> {
     let mut session = open_model(model, &args.curve.data)?;
-    Calibration::open(&session, &args.calibration, &args.data)?.curves(&mut session, args.curve.blocks)?;
+    let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
+    calibration.curves(&mut session, args.curve.blocks, args.calibration.distortion)?;
     let curves = session.rd_curves(&AllocationSettings::default())?;
     write_each(&args.plot, args.models.len() > 1, &session.model.name, &DRAWINGS, |extension| match extension {
         "png" => plot::png::curve_png(&curves, None, PLOT, &Palette::LIGHT),
