@@ -18,6 +18,7 @@ use waterfill::{
         calibrate::Memory,
         evaluate::{self, Evaluator, Options, Reference},
         job::{self, Progress, Span, Waiting, wait},
+        settle,
         sweep::{Sweep, measure},
     },
     report::{
@@ -96,7 +97,7 @@ fn points_are_those_of_files_compressed_one_by_one() {
     let point = points.iter().find(|p| p.transform == TransformChoice::EltRow && p.rate_asked == 2.0).unwrap();
     let settings = AllocationSettings { budget: Budget::Bits(2.0), transform: TransformChoice::EltRow, ..base };
     let (allocation, _) = session.allocate(&settings).unwrap();
-    let layers = run(session.encode_job(&allocation));
+    let layers = wait(settle::encode(&session, &allocation, Span::WHOLE, &mut Waiting::new(quietly))).unwrap();
     let report = session.report(&allocation, &settings, &layers).unwrap().allocation;
     let tq = session.tq(&layers).unwrap();
     let decoded = evaluate::decoded(&tq, &run(pipeline::decode_job(&tq)));
@@ -105,7 +106,7 @@ fn points_are_those_of_files_compressed_one_by_one() {
     assert_eq!((point.bytes, point.rate, point.predicted_db), (tq.file_bytes(), report.rate, Some(report.db)));
     assert_eq!((point.db, point.top1, point.top5, point.agreement), (e.sqnr_db.map(|s| -s), e.top1, e.top5, e.agreement));
     let (again, measured) =
-        wait(measure(&session, &allocation, &settings, (&on.0, &on.1), Span::WHOLE, &mut Waiting::new(quietly))).unwrap();
+        wait(measure(&session, &allocation, &settings, true, (&on.0, &on.1), Span::WHOLE, &mut Waiting::new(quietly))).unwrap();
     assert_eq!((again.layers, again.report, measured.distortion), (layers, report, e.distortion));
 }
 

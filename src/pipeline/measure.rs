@@ -33,6 +33,9 @@ use crate::{
 /// Most images that distortions are measured on.
 pub const MOST_IMAGES: usize = 64;
 
+/// Depth of the second basis of a two-sided transform that is run.
+const SECOND_DEPTH: u8 = 8;
+
 /// A network bound to the images that distortions are measured on.
 pub struct Measurer {
     network: Network,
@@ -126,6 +129,8 @@ impl Session {
             let candidate = &mut curves[layer].candidates[candidate];
             *candidate = candidate.with_measured(&errors);
         }
+        // What was not measured cannot be compared with what was.
+        curves.iter_mut().for_each(|c| c.candidates.retain(is_measured));
         curves
     }
 }
@@ -139,10 +144,18 @@ impl Measurer {
     fn probes(&self, curves: &[Arc<LayerCurves>]) -> impl Iterator<Item = Probe> {
         let runs = self.network.layers();
         let candidates = curves.iter().enumerate().filter(move |(layer, _)| runs.contains(layer));
-        let candidates = candidates.flat_map(|(layer, c)| (0..c.candidates.len()).map(move |candidate| (layer, candidate)));
+        let candidates = candidates.flat_map(|(layer, c)| {
+            let wanted = c.candidates.iter().enumerate().filter(|(_, c)| is_measured(c)).map(move |(candidate, _)| (layer, candidate));
+            wanted.collect::<Vec<_>>()
+        });
         let starts: Vec<usize> = (0..self.inputs.len()).step_by(self.batch).collect();
         candidates.flat_map(move |(layer, candidate)| starts.clone().into_iter().map(move |first| Probe { layer, candidate, first }))
     }
+}
+
+/// Of a two-sided transform only one depth of its second basis is run: coefficients are the same for all.
+fn is_measured(candidate: &Candidate) -> bool {
+    candidate.second.is_none_or(|second| second.depth == SECOND_DEPTH)
 }
 
 struct Task {

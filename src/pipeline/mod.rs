@@ -10,6 +10,7 @@
 pub mod calibrate;
 pub mod command;
 pub mod evaluate;
+pub mod gains;
 pub mod inputs;
 pub mod job;
 pub mod measure;
@@ -415,7 +416,9 @@ fn encode_layer(
     let code = layer_code(candidate, blocks, exponent, folded);
     let coefficients = curve::coefficients(candidate, &code, cost, shape, &normalized);
     drop(normalized);
-    let body = layer::encode(&code, &coefficients, candidate.basis.as_ref().map_or(&[][..], |b| &b.rows));
+    let basis = candidate.basis.as_ref();
+    let second = basis.and_then(|b| b.second.as_ref()).map_or(&[][..], |v| &v.rows);
+    let body = layer::encode(&code, &coefficients, basis.map_or(&[][..], |b| &b.rows), second);
     drop(coefficients);
     let decoded = layer::decode(&body, shape)?;
     let error = match cost {
@@ -443,6 +446,7 @@ fn layer_code(candidate: &Candidate, blocks: &[Vertex], exponent: i16, folded: b
         block_of_row: candidate.block_of_row.clone(),
         scales: candidate.scales.clone(),
         blocks: codes.collect(),
+        second: candidate.second,
         folded,
     }
 }

@@ -13,19 +13,20 @@
 use std::sync::Arc;
 
 use super::{
-    Session,
-    job::{Item, Job},
-    layer_code,
+    EncodedLayer, Session,
+    evaluate::{Evaluator, Reference},
+    job::{Item, Job, Runner, Span},
+    layer_code, sweep,
 };
 use crate::{
     container::layer,
-    error::{Result, bad},
+    error::{Error, Result, bad},
     quantize,
     rate::{
         Allocation, Plan, curve,
         joint::{self, LayerErrors},
     },
-    report::{AllocationSettings, TransformChoice},
+    report::{AllocationReport, AllocationSettings, AlternativeRow, Evaluation, TransformChoice},
     transform::{self, Basis},
 };
 
@@ -41,6 +42,71 @@ pub struct Alternative {
     pub transform: TransformChoice,
     /// The allocation.
     pub allocation: Allocation,
+}
+
+/// Encodes an allocation; with calibration after choosing the steps of all blocks together.
+///
+/// # Errors
+/// Those of reading and encoding, and of the runner.
+pub async fn encode(session: &Session, allocation: &Allocation, span: Span, runner: &mut impl Runner) -> Result<Vec<EncodedLayer>> {
+    if session.statistics().is_none() {
+        return runner.run(span, session.encode_job(allocation)).await;
+    }
+    let (steps, coding) = (session.steps_job(allocation).cost(), session.encode_job(allocation).cost());
+    let between = steps / (steps + coding).max(f64::MIN_POSITIVE);
+    let found = runner.run(span.part(0.0, between), session.steps_job(allocation)).await?;
+    runner.run(span.part(between, 1.0), session.with_steps(allocation, found).encode_job(allocation)).await
+}
+
+/// What is written, and how it came about.
+pub struct Settled {
+    /// The allocation.
+    pub allocation: Allocation,
+    /// Its layers.
+    pub layers: Vec<EncodedLayer>,
+    /// The allocation, errors measured on the decoded weights.
+    pub report: AllocationReport,
+    /// What the network gave on the images.
+    pub evaluation: Evaluation,
+    /// What was run, the best first.
+    pub alternatives: Vec<AlternativeRow>,
+}
+
+/// Allocates, and takes what does least harm when it is run on the calibration images: of the [`Session::alternatives`], steps chosen together,
+/// and of the first of them with the steps that the curves have. Second-order models fail where errors are as large as the output is, and
+/// there steps that are chosen together by such a model can do more harm than good.
+///
+/// # Errors
+/// A budget out of reach; those of [`Session::alternatives`] and [`sweep::measure`].
+pub async fn settle(
+    session: &Session,
+    settings: &AllocationSettings,
+    on: (&Evaluator, &Reference),
+    span: Span,
+    runner: &mut impl Runner,
+) -> Result<Settled> {
+    let mut alternatives = session.alternatives(settings)?;
+    if let Some(error) = alternatives.first_mut().and_then(|a| a.allocation.not_reachable.take()) {
+        return Err(error);
+    }
+    let alone = alternatives.first().map(|a| Alternative { transform: a.transform, allocation: a.allocation.clone() });
+    let tries: Vec<(Alternative, bool)> = alternatives.into_iter().map(|a| (a, true)).chain(alone.map(|a| (a, false))).collect();
+    let count = tries.len() as f64;
+    let mut found: Vec<Settled> = Vec::new();
+    for (i, (Alternative { transform, allocation }, together)) in tries.into_iter().enumerate() {
+        let part = span.part(i as f64 / count, (i + 1) as f64 / count);
+        let (compressed, evaluation) = sweep::measure(session, &allocation, settings, together, on, part, runner).await?;
+        let sweep::Compressed { layers, report, .. } = compressed;
+        // Without an error there is no ratio in decibels: the least there is.
+        let measured_db = evaluation.sqnr_db.map_or(-200.0, |sqnr| -sqnr);
+        let row = AlternativeRow { transform, steps_together: together, bytes: report.bytes, predicted_db: report.db, measured_db };
+        found.push(Settled { allocation, layers, report, evaluation, alternatives: vec![row] });
+    }
+    // The first of equals: that of the settings.
+    found.sort_by(|a, b| a.alternatives[0].measured_db.total_cmp(&b.alternatives[0].measured_db));
+    let rows = found.iter().map(|f| f.alternatives[0]).collect();
+    let best = found.into_iter().next().ok_or_else(|| Error::Setting("There is nothing to run.".into()))?;
+    Ok(Settled { alternatives: rows, ..best })
 }
 
 impl Session {
@@ -90,7 +156,9 @@ impl Session {
                     let code = layer_code(candidate, &blocks, exponent, false);
                     let coefficients = curve::coefficients(candidate, &code, &cost, &shape, &weights);
                     let basis = candidate.basis.as_ref();
-                    let body = layer::encode(&code, &coefficients, basis.map_or(&[][..], |b| &b.rows));
+                    let second = basis.and_then(|b| b.second.as_ref());
+                    let rows = basis.map_or(&[][..], |b| &b.rows);
+                    let body = layer::encode(&code, &coefficients, rows, second.map_or(&[][..], |v| &v.rows));
                     let decoded = layer::decode(&body, &shape).map_err(|reason| bad(file, reason, "report this as a bug"))?;
                     let to_normal = quantize::power_of_two(-i32::from(exponent));
                     let error: Vec<f32> = decoded.iter().zip(&weights).map(|(d, w)| d * to_normal - w).collect();
@@ -101,7 +169,8 @@ impl Session {
                             true => code.decoded_basis(row, values),
                             false => vec![0.0; dim],
                         };
-                        Basis { geometry: b.geometry, rows: b.rows.chunks(dim.max(1)).enumerate().flat_map(row).collect() }
+                        let second = second.zip(code.second).map(|(v, c)| Box::new(Basis { rows: c.decoded(&v.rows), ..(**v).clone() }));
+                        Basis { geometry: b.geometry, rows: b.rows.chunks(dim.max(1)).enumerate().flat_map(row).collect(), second }
                     });
                     Ok(joint::layer_errors(candidate, &code, &cost, basis.as_ref(), &coefficients, &error))
                 }))

@@ -12,6 +12,7 @@ use super::{
     EncodedLayer, Session, decode_job,
     evaluate::{self, Decoded, Evaluator, Reference},
     job::{Runner, Span},
+    settle,
 };
 use crate::{
     container::TqFile,
@@ -31,7 +32,7 @@ pub struct Compressed {
     pub decoded: Decoded,
 }
 
-/// Encodes an allocation, and decodes what its file holds.
+/// Encodes an allocation, and decodes what its file holds. With calibration the steps of all blocks are chosen `together` ([`settle::encode`]).
 ///
 /// # Errors
 /// Those of encoding and decoding, and of the runner.
@@ -39,11 +40,15 @@ pub async fn compressed(
     session: &Session,
     allocation: &Allocation,
     settings: &AllocationSettings,
+    together: bool,
     span: Span,
     runner: &mut impl Runner,
 ) -> Result<Compressed> {
-    let layers = runner.run(span.part(0.0, 0.5), session.encode_job(allocation)).await?;
-    let report = session.report(allocation, settings, &layers)?.allocation;
+    let layers = match together {
+        true => settle::encode(session, allocation, span.part(0.0, 0.5), runner).await?,
+        false => runner.run(span.part(0.0, 0.5), session.encode_job(allocation)).await?,
+    };
+    let report = session.encoded_report(allocation, settings, &layers);
     let tq: TqFile = session.tq(&layers)?;
     let tensors = runner.run(span.part(0.5, 1.0), decode_job(&tq)).await?;
     Ok(Compressed { layers, report, decoded: evaluate::decoded(&tq, &tensors) })
@@ -74,6 +79,7 @@ pub async fn measure(
     session: &Session,
     allocation: &Allocation,
     settings: &AllocationSettings,
+    together: bool,
     (evaluator, reference): (&Evaluator, &Reference),
     span: Span,
     runner: &mut impl Runner,
@@ -81,7 +87,7 @@ pub async fn measure(
     // Encoding and decoding cost about the same.
     let (coding, running) = (2.0 * session.encode_job(allocation).cost(), evaluator.cost());
     let between = coding / (coding + running).max(f64::MIN_POSITIVE);
-    let compressed = compressed(session, allocation, settings, span.part(0.0, between), runner).await?;
+    let compressed = compressed(session, allocation, settings, together, span.part(0.0, between), runner).await?;
     let network = session.runnable()?.with_tensors(&compressed.decoded.tensors)?;
     let what = evaluate::what(&compressed.report);
     let evaluation = compare(&network, what, evaluator, reference, span.part(between, 1.0), runner).await?;
@@ -158,7 +164,7 @@ impl Sweep {
             None => {
                 let part = |points: usize| points as f64 / self.order.len() as f64;
                 let span = Span { from: part(self.points.len()), to: part(self.points.len() + 1) };
-                let (Compressed { report, .. }, e) = measure(session, &allocation, &settings, on, span, runner).await?;
+                let (Compressed { report, .. }, e) = measure(session, &allocation, &settings, true, on, span, runner).await?;
                 MeasuredPoint {
                     transform,
                     rate_asked,

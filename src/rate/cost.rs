@@ -76,10 +76,15 @@ impl Cost {
         }
     }
 
-    /// The second moments of gradients across the channels that a transform acts across, by group.
+    /// The second moments of gradients across the channels that a transform acts across, by group; of a transform within kernels the one
+    /// across taps, of a two-sided transform those across outputs.
     pub fn moments(&self, kind: TransformKind) -> Option<&[Moment]> {
         let Cost::Output { statistics, .. } = self else { return None };
-        Some(if kind.across_inputs() { &statistics.inputs } else { &statistics.outputs })
+        Some(match kind {
+            _ if kind.across_inputs() => &statistics.inputs,
+            _ if kind.within_kernels() => std::slice::from_ref(&statistics.taps),
+            _ => &statistics.outputs,
+        })
     }
 
     /// Costs of rows. `energy` is that of all coefficients.

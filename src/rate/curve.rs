@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{
     cost::{Cost, Projections, Quantized, RowCosts},
     hull::Block,
+    second,
 };
 use crate::{
     container::layer,
@@ -15,7 +16,7 @@ use crate::{
         search::{Choice, best_steps, eighth_power_sum, square_sum},
     },
     report::TransformKind,
-    transform::{self, Basis, Coefficients, Geometry, elt, klt, linalg},
+    transform::{self, Basis, Coefficients, Geometry, elt, intra::intra, klt, linalg, two_sided},
 };
 
 /// Width of rows from which steps are always scaled per row: a scale then costs less than 0.012 bits per weight.
@@ -34,6 +35,8 @@ pub struct Candidate {
     pub geometry: Geometry,
     /// Its basis; none for [`TransformKind::None`].
     pub basis: Option<Arc<Basis>>,
+    /// How its second basis is quantized, if it has one.
+    pub second: Option<layer::SecondCode>,
     /// Scale of each row, when steps are scaled per row.
     pub scales: Option<Vec<RowScale>>,
     /// Block of each row.
@@ -61,12 +64,16 @@ pub fn layer_curves(shape: &LayerShape, mut weights: Vec<f32>, blocks: usize, co
     let exponent = quantize::normalize(&mut weights);
     let cost = cost.clone().normalized(exponent);
     let count = weights.len() as u64;
-    let klt::Klts { row, col } = klt::klts(shape, &weights);
+    let klts = klt::klts(shape, &weights);
+    let both = two_sided::two_sided(shape, &weights, &klts);
+    let klt::Klts { row, col } = klts;
     let elt = |kind| {
         let (geometry, moments) = (Geometry::new(shape, kind)?, cost.moments(kind)?);
         elt::elt(&transform::to_matrix(shape, kind, &weights), geometry, moments)
     };
     let (elt_row, elt_col) = (elt(TransformKind::EltRow), elt(TransformKind::EltCol));
+    let within = [TransformKind::IntraDct1, TransformKind::IntraDct2, TransformKind::IntraKlt, TransformKind::IntraElt]
+        .map(|kind| (kind, intra(shape, kind, &weights, cost.moments(kind)).map(|(s, t)| (Some(s), t))));
     let none = Geometry::new(shape, TransformKind::None).map(|geometry| Coefficients { geometry, rows: weights });
     let mut candidates = Vec::new();
     let parts = [
@@ -75,17 +82,18 @@ pub fn layer_curves(shape: &LayerShape, mut weights: Vec<f32>, blocks: usize, co
         (TransformKind::KltCol, col.map(|(s, t)| (Some(s), t))),
         (TransformKind::EltRow, elt_row.map(|(s, t)| (Some(s), t))),
         (TransformKind::EltCol, elt_col.map(|(s, t)| (Some(s), t))),
+        (TransformKind::TwoSided, both.map(|(s, t)| (Some(s), t))),
     ];
-    for (kind, part) in parts {
+    for (kind, part) in parts.into_iter().chain(within) {
         let Some((basis, coefficients)) = part else { continue };
         let rows = Rows::new(kind, basis, coefficients, blocks, &cost);
         let scaled = rows.count() > rows.blocks;
         // On wide rows the scales cost next to nothing: one step per block need not be tried.
         if !scaled || rows.coefficients.geometry.width < ALWAYS_SCALED {
-            candidates.push(rows.candidate(None));
+            candidates.extend(second::candidates(rows.candidate(None), &rows.coefficients, &cost));
         }
         if scaled {
-            candidates.push(rows.candidate(Some(rows.scales())));
+            candidates.extend(second::candidates(rows.candidate(Some(rows.scales())), &rows.coefficients, &cost));
         }
     }
     LayerCurves { shape: *shape, weights: count, candidates }
@@ -100,7 +108,7 @@ struct Rows {
     projections: Option<Projections>,
     blocks: usize,
     block_of_row: Vec<u16>,
-    /// Per block, the best step of the basis for each depth; empty without a transform.
+    /// Per block, the best step of the basis for each depth; empty where none is stored.
     basis_steps: Vec<Vec<Choice>>,
 }
 
@@ -123,7 +131,7 @@ impl Rows {
         let geometry = coefficients.geometry;
         let rows = geometry.rows();
         let mut energy = energies(&coefficients);
-        let mut costs = cost.rows(kind, geometry, basis.as_ref(), energy.iter().sum());
+        let mut costs = cost.rows(kind, basis.as_ref().map_or(geometry, Basis::analysed), basis.as_ref(), energy.iter().sum());
         let blocks = blocks.clamp(1, layer::MAX_BLOCKS).min(rows.max(1));
         let importance: Vec<f64> = energy.iter().zip(&costs.rows).map(|(e, c)| e * c).collect();
         let mut order: Vec<usize> = (0..rows).collect();
@@ -143,7 +151,7 @@ impl Rows {
         let projections = cost.projections(kind, geometry, basis.as_ref(), &coefficients.rows, |_| {});
         let basis = basis.map(Arc::new);
         let mut out = Rows { kind, basis, coefficients, costs, projections, blocks, block_of_row, basis_steps: Vec::new() };
-        if let Some(basis) = &out.basis {
+        if let Some(basis) = out.basis.as_ref().filter(|_| kind.stores_basis()) {
             let dim = geometry.dim;
             let steps = |rows: &Vec<usize>| {
                 let weighted = rows.iter().map(|&row| (&basis.rows[row * dim..(row + 1) * dim], energy[row] * out.costs.basis[row]));
@@ -207,7 +215,7 @@ impl Rows {
         }
         let side_bits = layer::side_bits(kind, geometry, blocks.len(), scales.is_some());
         let (basis, block_of_row) = (self.basis.clone(), self.block_of_row.clone());
-        Candidate { kind, geometry, basis, scales, block_of_row, blocks, side_bits }
+        Candidate { kind, geometry, basis, second: None, scales, block_of_row, blocks, side_bits }
     }
 }
 
@@ -234,22 +242,26 @@ fn measure(choices: &mut [Choice], projections: &Projections, of: &[usize], rows
 /// The coefficients that are coded: those of the best reconstruction from the basis that the decoder has ([`elt::closed_loop`]), without
 /// the rows that are not stored. From the weights again, which are not kept between curves and encoding.
 pub fn coefficients(candidate: &Candidate, code: &layer::LayerCode, cost: &Cost, shape: &LayerShape, normalized: &[f32]) -> Vec<f32> {
-    analysed(candidate, cost, shape, normalized, |row, basis| code.is_used(row).then(|| code.decoded_basis(row, basis)))
+    let second = candidate.basis.as_ref().and_then(|b| b.second.as_ref()).zip(code.second).map(|(v, code)| code.decoded(&v.rows));
+    let decoded = |row, basis: &[f32]| code.is_used(row).then(|| code.decoded_basis(row, basis));
+    analysed(candidate, cost, shape, normalized, &second.unwrap_or_default(), decoded)
 }
 
-/// The coefficients of rows for which `decoded` gives the basis vector that the decoder has, zeros for the others.
+/// The coefficients of rows for which `decoded` gives the basis vector that the decoder has, zeros for the others. `second` is the second
+/// basis of a two-sided transform as the decoder has it.
 fn analysed(
     candidate: &Candidate,
     cost: &Cost,
     shape: &LayerShape,
     normalized: &[f32],
+    second: &[f32],
     decoded: impl Fn(usize, &[f32]) -> Option<Vec<f32>>,
 ) -> Vec<f32> {
     let x = transform::to_matrix(shape, candidate.kind, normalized);
     let Some(basis) = &candidate.basis else { return x };
-    let Geometry { groups, dim, width, rank } = candidate.geometry;
+    let Geometry { groups, dim, width, rank } = basis.analysed();
     let moments = cost.moments(candidate.kind);
-    let mut rows = vec![0f32; groups * rank * width];
+    let mut rows = vec![0f32; groups * rank * candidate.geometry.width];
     for group in 0..groups {
         let (mut used, mut vectors) = (Vec::new(), Vec::new());
         for row in group * rank..(group + 1) * rank {
@@ -263,6 +275,13 @@ fn analysed(
         let t = elt::closed_loop(&vectors, damped.as_ref().map(|(c, _)| c), x, dim, width);
         // A basis so coarse that its vectors depend on each other has no best coefficients: orthogonal projections, then.
         let t = t.unwrap_or_else(|| linalg::product(&vectors, x, used.len(), dim, width));
+        let (t, width) = match &basis.second {
+            Some(v) => {
+                let moment = cost.moments(TransformKind::KltRow).and_then(|m| m.first());
+                (two_sided::closed_loop(second, v.geometry, moment, &t, shape.taps), candidate.geometry.width)
+            }
+            None => (t, width),
+        };
         for (row, t) in used.into_iter().zip(t.chunks(width.max(1))) {
             rows[row * width..(row + 1) * width].copy_from_slice(t);
         }
@@ -322,12 +341,13 @@ impl Candidate {
 
     /// The coefficients of all rows, for the basis as it was computed. `normalized` are the weights as they are quantized.
     pub fn coefficients(&self, cost: &Cost, shape: &LayerShape, normalized: &[f32]) -> Vec<f32> {
-        analysed(self, cost, shape, normalized, |_, basis| Some(basis.to_vec()))
+        let second = self.basis.as_ref().and_then(|b| b.second.as_ref()).map_or(&[][..], |v| &v.rows);
+        analysed(self, cost, shape, normalized, second, |_, basis| Some(basis.to_vec()))
     }
 
     /// The error of the weights, in canonical order, of a block that is quantized alone. `coefficients` are those of all rows.
     pub fn error(&self, coefficients: &[f32], shape: &LayerShape, Try { block, depth, step }: Try) -> Vec<f32> {
-        let Geometry { groups, dim, width, rank } = self.geometry;
+        let width = self.geometry.width;
         let mut errors = vec![0f32; coefficients.len()];
         let used: Vec<bool> = self.block_of_row.iter().map(|b| usize::from(*b) == block).collect();
         for row in (0..used.len()).filter(|&row| used[row]) {
@@ -339,6 +359,10 @@ impl Candidate {
             }
         }
         let Some(basis) = &self.basis else { return transform::from_matrix(shape, self.kind, errors) };
+        let Geometry { groups, dim, width, rank } = basis.analysed();
+        if let Some(v) = &basis.second {
+            errors = two_sided::backward(&v.rows, v.geometry, &errors, shape.taps);
+        }
         let mut x = Vec::with_capacity(groups * dim * width);
         for group in 0..groups {
             let rows = group * rank..(group + 1) * rank;

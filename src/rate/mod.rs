@@ -12,6 +12,7 @@ pub mod cost;
 pub mod curve;
 pub mod hull;
 pub mod joint;
+mod second;
 
 use std::collections::BinaryHeap;
 
@@ -128,14 +129,7 @@ enum Admit {
 
 impl From<TransformChoice> for Admit {
     fn from(choice: TransformChoice) -> Admit {
-        match choice {
-            TransformChoice::Auto => Admit::Any,
-            TransformChoice::None => Admit::One(TransformKind::None),
-            TransformChoice::KltRow => Admit::One(TransformKind::KltRow),
-            TransformChoice::KltCol => Admit::One(TransformKind::KltCol),
-            TransformChoice::EltRow => Admit::One(TransformKind::EltRow),
-            TransformChoice::EltCol => Admit::One(TransformKind::EltCol),
-        }
+        choice.kind().map_or(Admit::Any, Admit::One)
     }
 }
 
@@ -395,7 +389,7 @@ impl Problem<'_> {
                 row.transform = Some(candidate.kind);
                 row.depths = blocks.iter().map(|b| b.depths.coefficient).collect();
                 let basis = blocks.iter().zip(&candidate.blocks).map(|(v, b)| u64::from(v.depths.basis) * b.basis_count);
-                row.basis_bytes = basis.sum::<u64>() / 8;
+                row.basis_bytes = (basis.sum::<u64>() + candidate.second.map_or(0, |second| second.bits())) / 8;
             }
             rows.push(row);
         }

@@ -64,12 +64,12 @@ pub fn allocation_text(allocation: &AllocationReport) -> String {
     let name_width = allocation.layers.iter().map(|l| l.name.chars().count()).max().unwrap_or(0).clamp(5, 60);
     let shape_width = allocation.layers.iter().map(|l| shape(l).chars().count()).max().unwrap_or(0).max(5);
     let mut out = format!(
-        "{:<name_width$}  {:<shape_width$}  {:>10}  {:<9}  {:>6}  {:>10}  {:>8}\n",
+        "{:<name_width$}  {:<shape_width$}  {:>10}  {:<10}  {:>6}  {:>10}  {:>8}\n",
         "layer", "shape", "weights", "transform", "bits", "bytes", "error dB"
     );
     for row in &allocation.layers {
         out += &format!(
-            "{:<name_width$}  {:<shape_width$}  {:>10}  {:<9}  {:>6.3}  {:>10}  {:>8}\n",
+            "{:<name_width$}  {:<shape_width$}  {:>10}  {:<10}  {:>6.3}  {:>10}  {:>8}\n",
             row.name,
             shape(row),
             row.weights,

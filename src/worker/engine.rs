@@ -27,6 +27,7 @@ use crate::{
         calibrate::{Calibrator, Memory},
         evaluate::{self, Evaluator, Options, Reference},
         job::{Job, Progress, Run, Runner, Span},
+        settle,
         sweep::{self, Compressed, Sweep},
     },
     rate::Allocation,
@@ -355,8 +356,22 @@ async fn curves_of(
     curves: CurveSettings,
     allocation: AllocationSettings,
 ) -> Result<()> {
-    let computed = run_part(job, part, session.curves_job(curves)).await?;
+    let measured = curves.distortion == Distortion::Measured && session.statistics().is_some();
+    let images = images(DataUse::Calibration).filter(|_| measured);
+    if measured && images.is_none() {
+        let reason =
+            "Distortions are measured by running the network on the calibration images, which are not open any more; choose them again.";
+        return Err(Error::Setting(reason.into()));
+    }
+    // Measuring takes nearly all the time.
+    let between = Part { to: if measured { part.from + 0.05 * (part.to - part.from) } else { part.to }, ..part };
+    let computed = run_part(job, between, session.curves_job(curves)).await?;
     session.set_curves(curves, computed);
+    if let Some((images, found)) = images.zip(session.statistics().map(|s| s.summary.clone())) {
+        let measurer = session.measurer(&images, found.preprocessing, found.settings.images, Options::default().memory)?;
+        let results = run_part(job, Part { from: between.to, ..part }, session.measured_job(&measurer)).await?;
+        session.set_curves(curves, session.measured_curves(&measurer, &results));
+    }
     EPOCH.set(EPOCH.get() + 1);
     STATE.with_borrow_mut(|s| (s.session, s.check, s.sweep) = (Some(session), None, None));
     finish_curves(job, start, allocation)
@@ -397,7 +412,7 @@ async fn encode(job: u32, check: bool) -> Result<()> {
     };
     let layers = match layers {
         Some(layers) => layers,
-        None => run(job, session.encode_job(&allocation)).await?,
+        None => settle::encode(&session, &allocation, Span::WHOLE, &mut Jobs { job, part: Part::whole() }).await?,
     };
     let report = Report { check, ..session.report(&allocation, &settings, &layers)? };
     let mut out = Parts::default();
@@ -416,7 +431,7 @@ async fn reconstruct(job: u32) -> Result<()> {
         // What a download would hold, decoded as a download would be.
         None => {
             let session = session()?;
-            let layers = run(job, session.encode_job(&current()?.0)).await?;
+            let layers = settle::encode(&session, &current()?.0, Span::WHOLE, &mut Jobs { job, part: Part::whole() }).await?;
             Rc::new(session.tq(&layers)?)
         }
     };
@@ -550,8 +565,10 @@ async fn calibrate(
     let mut session = session()?;
     let samples = samples(&session, &images, preprocessing, calibration)?;
     let statistics = samples.calibrator.job();
-    let seen = if curves.distortion == Distortion::Model { samples.calibrator.kept() } else { 0 };
+    let seen = if curves.distortion == Distortion::Diagonal { 0 } else { samples.calibrator.kept() };
     let between = statistics.cost() / (statistics.cost() + session.curves_cost(seen));
+    // What is measured takes far longer than the samples.
+    let between = if curves.distortion == Distortion::Measured { 0.1 * between } else { between };
     let whole = Part { start, ..Part::whole() };
     run_part(job, Part { to: between, ..whole }, statistics).await?;
     session.set_statistics(Some(samples.calibrator.statistics()));
@@ -614,7 +631,7 @@ async fn run_check(
     let on = on_images(job, Part { to: reference, ..whole }, evaluator, p, CHECK).await?;
     let mut jobs = Jobs { job, part: Part { from: reference, ..whole } };
     let (compressed, evaluation) =
-        sweep::measure(session, allocation, settings, (&on.evaluator, &on.reference), Span::WHOLE, &mut jobs).await?;
+        sweep::measure(session, allocation, settings, true, (&on.evaluator, &on.reference), Span::WHOLE, &mut jobs).await?;
     let report = on.evaluator.report(Some(on.evaluation.clone()), Some(evaluation), Vec::new());
     STATE.with_borrow_mut(|s| s.check = Some((settings.clone(), report.clone())));
     Ok((compressed, report))
@@ -712,7 +729,7 @@ async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) 
     };
     let (allocation, settings) = current()?;
     let mut jobs = Jobs { job, part: Part::whole() };
-    let Compressed { decoded, report, .. } = sweep::compressed(&session, &allocation, &settings, Span::WHOLE, &mut jobs).await?;
+    let Compressed { decoded, report, .. } = sweep::compressed(&session, &allocation, &settings, true, Span::WHOLE, &mut jobs).await?;
 
     // One bar for all runs of networks: each counts as many as it runs images, which cost the same.
     let calibration = images(DataUse::Calibration).filter(|_| damage);

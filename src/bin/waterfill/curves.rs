@@ -5,11 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 use waterfill::{
     error::Result,
-    pipeline::{
-        job::{Progress, Span, Waiting, wait},
-        sweep::Sweep,
-        uncalibrated,
-    },
+    pipeline::{job::wait, sweep::Sweep, uncalibrated},
     report::{
         AllocationSettings, MeasuredCurves, Quantity, SweepSettings,
         plot::{Palette, png, sweep::measured_svg},
@@ -19,7 +15,7 @@ use waterfill::{
 
 use super::{
     Calibration, CalibrationOptions, DataOptions, PLOT, Transform, dataset, drawing, evaluator, json, open_model, positive, progress_bar,
-    run_reference, unwritable, write_each, write_file,
+    run_reference, runner, unwritable, write_each, write_file,
 };
 
 const EXAMPLES: &str = "\
@@ -69,16 +65,17 @@ pub fn curves(args: &Curves) -> Result<()> {
     let mut session = open_model(&args.model, &[])?;
     // What cannot be run says so before the work is done.
     let evaluator = evaluator(&*session.runnable()?, &dataset(&args.test, args.data.labels.as_deref())?, &args.data)?;
-    let calibration = Calibration::open(&session, &args.calibration, &args.data)?;
-    let default = SweepSettings::all(!args.calibration.calibration.is_empty());
+    let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
+    let default = SweepSettings::all(!args.calibration.sampling.calibration.is_empty());
     let settings = SweepSettings {
         transforms: if args.transforms.is_empty() { default.transforms } else { args.transforms.iter().map(|&t| t.into()).collect() },
         rates: if args.rates.is_empty() { default.rates } else { args.rates.clone() },
     };
-    if let Some(&transform) = settings.transforms.iter().find(|t| t.needs_calibration() && args.calibration.calibration.is_empty()) {
+    if let Some(&transform) = settings.transforms.iter().find(|t| t.needs_calibration() && args.calibration.sampling.calibration.is_empty())
+    {
         return Err(uncalibrated(transform));
     }
-    calibration.curves(&mut session, args.blocks)?;
+    calibration.curves(&mut session, args.blocks, args.calibration.distortion)?;
     let mut sweep = Sweep::new(&session, settings, AllocationSettings::default())?;
     let (reference, full) = run_reference(&evaluator)?;
     let report = evaluator.report(Some(full.clone()), None, Vec::new());
@@ -95,15 +92,8 @@ pub fn curves(args: &Curves) -> Result<()> {
     report.notes.iter().for_each(|note| eprintln!("note: {note}"));
     print!("{}", table::measured_head(&measured));
 
-    let (bar, start) = (progress_bar("curves"), std::time::Instant::now());
-    let mut runner = Waiting::new(|span: Span, p: &Progress| {
-        let fraction = span.from + (span.to - span.from) * p.fraction;
-        bar.set_position((1000.0 * fraction) as u64);
-        let left = start.elapsed().as_secs_f64() * (1.0 - fraction) / fraction;
-        let left = if fraction > 0.02 { format!(", {left:.0} s left") } else { String::new() };
-        bar.set_message(format!("{}: {} of {}{left}", p.stage, p.done, p.total));
-        Ok(())
-    });
+    let bar = progress_bar("curves");
+    let mut runner = runner(&bar);
     while let Some(point) = wait(sweep.step(&session, (&evaluator, &reference), &mut runner))? {
         measured.points.push(point);
         bar.suspend(|| print!("{}", table::measured_row(&measured, &point)));

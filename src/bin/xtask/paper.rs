@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::command::{cargo, run, say};
 
-const TRANSFORMS: [&str; 6] = ["none", "klt-col", "klt-row", "elt-col", "elt-row", "auto"];
+const TRANSFORMS: [&str; 11] =
+    ["none", "klt-col", "klt-row", "elt-col", "elt-row", "intra-dct1", "intra-dct2", "intra-klt", "intra-elt", "two-sided", "auto"];
 const RATES: [f64; 3] = [2.0, 3.0, 4.0];
 const OUT: &str = "docs/results.md";
 

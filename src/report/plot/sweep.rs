@@ -55,14 +55,7 @@ impl Panel {
 
 /// Colour of a line. Dashes and markers tell lines apart as well.
 fn colour(transform: TransformChoice, palette: &Palette) -> RGBColor {
-    match transform {
-        TransformChoice::None => palette.none,
-        TransformChoice::KltRow => palette.klt_row,
-        TransformChoice::KltCol => palette.klt_col,
-        TransformChoice::EltRow => palette.elt_row,
-        TransformChoice::EltCol => palette.elt_col,
-        TransformChoice::Auto => palette.text,
-    }
+    transform.kind().map_or(palette.text, |kind| palette.bar(Some(kind)))
 }
 
 impl<B: DrawingBackend> Pen<B> {
@@ -77,10 +70,15 @@ impl<B: DrawingBackend> Pen<B> {
             TransformChoice::KltCol => self.dashed(points, 3.5, 3.0, color, 1.75),
             TransformChoice::EltRow => self.path(points.iter().copied(), color, 1.5),
             TransformChoice::EltCol => self.dashed(points, 12.0, 3.0, color, 1.75),
+            TransformChoice::TwoSided => self.dashed(points, 9.0, 6.0, color, 1.75),
+            TransformChoice::IntraDct1 => self.dashed(points, 2.0, 5.0, color, 1.75),
+            TransformChoice::IntraDct2 => self.dashed(points, 4.0, 6.0, color, 1.75),
+            TransformChoice::IntraKlt => self.dashed(points, 7.0, 5.0, color, 1.25),
+            TransformChoice::IntraElt => self.path(points.iter().copied(), color, 1.0),
         }
     }
 
-    /// The marker of a transform: small and large disc, square, diamond, triangles.
+    /// The marker of a transform: small and large disc, square, diamond, triangles; of those that are seldom drawn, bars and hourglasses.
     fn marker(&self, transform: TransformChoice, (x, y): (f64, f64), palette: &Palette) -> Drawn<(), B> {
         let r = MARKER;
         let corners: &[(f64, f64)] = match transform {
@@ -90,6 +88,11 @@ impl<B: DrawingBackend> Pen<B> {
             TransformChoice::KltCol => &[(0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)],
             TransformChoice::EltRow => &[(0.0, -1.2), (1.15, 0.9), (-1.15, 0.9)],
             TransformChoice::EltCol => &[(0.0, 1.2), (1.15, -0.9), (-1.15, -0.9)],
+            TransformChoice::TwoSided => &[(-1.1, 0.0), (0.0, -0.7), (1.1, 0.0), (0.0, 0.7)],
+            TransformChoice::IntraDct1 => &[(-1.1, -0.4), (1.1, -0.4), (1.1, 0.4), (-1.1, 0.4)],
+            TransformChoice::IntraDct2 => &[(-0.4, -1.1), (0.4, -1.1), (0.4, 1.1), (-0.4, 1.1)],
+            TransformChoice::IntraKlt => &[(-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1.0)],
+            TransformChoice::IntraElt => &[(-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0)],
         };
         let corners: Vec<_> = corners.iter().map(|(dx, dy)| self.units((x + r * dx, y + r * dy))).collect();
         self.area.draw(&Polygon::new(corners, colour(transform, palette).filled()))
