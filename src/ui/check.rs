@@ -167,7 +167,7 @@ pub fn CheckReadout(app: App) -> impl IntoView {
     };
     view! {
         <Show when=move || allocation.with(|a| a.is_some())>
-            <div class="check" data-testid="check-readout" data-state=move || state.get().key()
+            <div class="beside" data-testid="check-readout" data-state=move || state.get().key()
                 data-predicted=move || predicted().map(|db| db.to_string()) data-measured=move || measured().map(|db| db.to_string())>
                 <dl aria-label="Predicted and measured output distortion">
                     <div><dt>"Predicted"</dt><dd>{move || predicted().map(format::db)}</dd></div>

@@ -10,7 +10,7 @@ import { changed, download, hook, open, ready, sample, shots, size, status, text
 const samples = path.join(root, "www/samples");
 const digits = path.join(samples, "digits-test.npz");
 /** The command line tool, where it was built beside this test's. */
-const tool = path.join(path.dirname(process.env.XTASK_EXE), "waterfill");
+const tool = path.resolve(path.dirname(process.env.XTASK_EXE), "waterfill");
 const hasTool = fs.existsSync(tool);
 if (!hasTool) console.log(`\n${tool} is not there: comparisons with the command line are left out`);
 const waterfill = (...args) => execFileSync(tool, args, { cwd: shots, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
@@ -151,9 +151,13 @@ for (const [engine, url, options] of engines) {
       const file = `${engine}-check.json`;
       waterfill("compress", path.join(samples, "alexnet-digits.onnx"), "-o", `${engine}-check.tq`, "--bits", "2.5", "--calibration", digits, "--calibration-images", "60", "--report", file);
       const native = json(file);
+      const bits = (report) => JSON.stringify(report.allocation.layers.map(({ transform, bytes, depths }) => ({ transform, bytes, depths })));
+      check("the command line allocates the same bits", bits(native) === bits(report));
+      // Sums of floats differ in their last bits between the two, which turns a rounding here and there: a layer's error is another by a few
+      // percent.
       check(
-        "the command line says the same",
-        Math.abs(native.allocation.db - less.predicted) < 0.05 && Math.abs(-native.check.compressed.sqnr_db - less.measured) < 0.1,
+        "and says the same of them",
+        Math.abs(native.allocation.db - less.predicted) < 0.3 && Math.abs(-native.check.compressed.sqnr_db - less.measured) < 0.3,
         { predicted: native.allocation.db, measured: -native.check.compressed.sqnr_db, less },
       );
     }

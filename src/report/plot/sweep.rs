@@ -134,7 +134,8 @@ fn panel<B: DrawingBackend>(pen: &Pen<B>, curves: &MeasuredCurves, quantity: Qua
     let limit = quantity.limit(&curves.reference).filter(|v| (at.from..=at.to).contains(v));
     if let Some(y) = limit.map(|v| at.to_px(0.0, v).1) {
         pen.dashed(&[(left, y), (right, y)], 3.0, 3.0, palette.muted, 1.0)?;
-        pen.text("full precision", (left + 6.0, y + 4.0), HPos::Left, VPos::Top, palette.muted)?;
+        // Nothing is above it, and to the right of the axis' title there is room even where it is the top.
+        pen.text("full precision", (right, y - 4.0), HPos::Right, VPos::Bottom, palette.muted)?;
     }
     let place = |p: &MeasuredPoint| {
         let value = quantity.of(p).filter(|v| v.is_finite())?;
