@@ -83,8 +83,11 @@ pub fn layer_errors(
     Some(LayerErrors { fixed, blocks })
 }
 
-/// Chooses the steps of all layers: lists of blocks and steps by layer; and the output's error, before and after.
-pub fn choose(layers: &mut [Option<LayerErrors>]) -> (Vec<Vec<(usize, Step)>>, (f64, f64)) {
+/// The steps of a layer's blocks.
+pub type Steps = Vec<(usize, Step)>;
+
+/// Chooses the steps of all layers; gives them layer by layer, and the output's error before and after.
+pub fn choose(layers: &mut [Option<LayerErrors>]) -> (Vec<Steps>, (f64, f64)) {
     let samples = layers.iter().flatten().map(|l| l.fixed.len()).max().unwrap_or(0);
     let mut sum = vec![0f32; samples];
     let add = |sum: &mut [f32], p: &[f32], sign: f32| sum.iter_mut().zip(p).for_each(|(s, p)| *s += sign * p);
