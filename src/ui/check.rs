@@ -25,18 +25,21 @@ pub struct Checked {
     pub report: EvaluationReport,
 }
 
+/// What came of a check, or why nothing did.
+type Outcome = Result<Arc<Checked>, String>;
+
 /// The last check, and the one that runs.
 #[derive(Debug, Clone, Default)]
 pub struct Check {
-    /// What was allocated, and what came of it, or why nothing did.
-    made: Option<(Arc<AllocationReport>, Result<Arc<Checked>, String>)>,
+    /// What was allocated, and what came of it.
+    made: Option<(Arc<AllocationReport>, Outcome)>,
     /// What is being measured.
     running: Option<Arc<AllocationReport>>,
 }
 
 impl Check {
     /// What came of the check of this allocation, if it was made.
-    fn of(&self, allocation: &Arc<AllocationReport>) -> Option<&Result<Arc<Checked>, String>> {
+    fn of(&self, allocation: &Arc<AllocationReport>) -> Option<&Outcome> {
         self.made.as_ref().filter(|(of, _)| Arc::ptr_eq(of, allocation) || same_bits(of, allocation)).map(|(_, result)| result)
     }
 }
