@@ -277,6 +277,7 @@ fn a_whole_report_survives_the_way_and_json() {
         curves: curves(),
         calibration: Some(calibration()),
         check: Some(evaluation()),
+        alternatives: Vec::new(),
         evaluation: Some(evaluation()),
     };
     let parts = Array::of1(&Uint8Array::from(&[7u8][..]));
