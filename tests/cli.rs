@@ -198,7 +198,9 @@ fn gains_are_printed_and_written() {
     }
     let text = fs::read_to_string(&csv).unwrap();
     assert_eq!(text.lines().count(), 1 + gains(&report).len());
-    assert!(text.starts_with("layer,shape,weights,transform,gradient_db,weight_db,total_db,bits_saved,overhead,overhead_percent\n"));
+    assert!(
+        text.starts_with("layer,shape,weights,transform,gradient_db,weight_db,total_db,bits_saved,full_rank,overhead,overhead_percent\n")
+    );
 
     let wrong = waterfill(&[&"gains", &model, &"--rows", &"no such layer"]);
     assert_eq!(wrong.status.code(), Some(1));

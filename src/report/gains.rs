@@ -46,6 +46,9 @@ pub struct TransformGain {
     pub total_db: f64,
     /// Rate that is saved at the same error, in bits per weight: `½ log₂ G`. What the basis takes is not in it.
     pub bits_saved: f64,
+    /// Whether the weights may have full rank across what the transform acts across. Where they may not, the gain is infinite but for a
+    /// floor under the variances (−60 dB), and says little but how many rows lie on it: such gains are in no mean.
+    pub full_rank: bool,
     /// Numbers of coefficients and bases over the number of weights, when only rows that the rank needs are stored (Section 4.3); less
     /// than zero where there are fewer of them than weights.
     pub overhead: i64,
@@ -77,12 +80,13 @@ pub struct RowVariances {
     pub product_db: Vec<f64>,
 }
 
-/// The mean gain over layers of one transform, weighted by nothing: the layers that have it, and the means of its parts and overhead.
+/// The mean gain over layers of one transform, weighted by nothing: over those that have it and may have full rank
+/// ([`TransformGain::full_rank`]).
 #[derive(Debug, Clone, PartialEq)]
 pub struct MeanGain {
     /// The transform.
     pub transform: TransformKind,
-    /// Layers that have it.
+    /// How many layers these are.
     pub layers: usize,
     /// Mean of [`TransformGain::gradient_db`].
     pub gradient_db: f64,
@@ -98,7 +102,8 @@ impl GainsReport {
     /// The mean over layers of every transform that some layer has.
     pub fn means(&self) -> Vec<MeanGain> {
         let mean = |transform: TransformKind| {
-            let of = |l: &'_ LayerGains| l.transforms.iter().find(|g| g.transform == transform).map(|g| (l.weights, g.clone()));
+            let of =
+                |l: &'_ LayerGains| l.transforms.iter().find(|g| g.transform == transform && g.full_rank).map(|g| (l.weights, g.clone()));
             let gains: Vec<(u64, TransformGain)> = self.layers.iter().filter_map(of).collect();
             let count = gains.len();
             let over = |value: &dyn Fn(&TransformGain) -> f64| gains.iter().map(|(_, g)| value(g)).sum::<f64>() / count as f64;
@@ -126,6 +131,7 @@ impl GainsReport {
             "weight_db",
             "total_db",
             "bits_saved",
+            "full_rank",
             "overhead",
             "overhead_percent",
         ];
@@ -141,6 +147,7 @@ impl GainsReport {
                     format!("{:.4}", g.weight_db),
                     format!("{:.4}", g.total_db),
                     format!("{:.4}", g.bits_saved),
+                    g.full_rank.to_string(),
                     g.overhead.to_string(),
                     format!("{:.3}", g.overhead_percent),
                 ]
@@ -156,27 +163,35 @@ impl GainsReport {
         let width = self.layers.iter().map(|l| l.name.chars().count()).max().unwrap_or(0).clamp(5, 60);
         let shapes = self.layers.iter().map(|l| sides(&l.shape).chars().count()).max().unwrap_or(0).max(5);
         let mut out = format!(
-            "{:<width$}  {:<shapes$}  {:<10}  {:>11}  {:>9}  {:>8}  {:>10}  {:>10}\n",
+            "{:<width$}  {:<shapes$}  {:<12}  {:>11}  {:>9}  {:>8}  {:>10}  {:>10}\n",
             "layer", "shape", "transform", "gradient dB", "weight dB", "total dB", "bits saved", "overhead"
         );
-        let mut line = |name: &str, shape: &str, t: TransformKind, [g, w, bits, overhead]: [f64; 4]| {
+        let mut line = |name: &str, shape: &str, (t, full): (TransformKind, bool), [g, w, bits, overhead]: [f64; 4]| {
             let total = g + w;
-            let name_of = t.name();
+            let name_of = if full { t.name().to_string() } else { format!("{} *", t.name()) };
             out += &format!(
-                "{name:<width$}  {shape:<shapes$}  {name_of:<10}  {g:>11.2}  {w:>9.2}  {total:>8.2}  {bits:>10.3}  {overhead:>8.1} %\n"
+                "{name:<width$}  {shape:<shapes$}  {name_of:<12}  {g:>11.2}  {w:>9.2}  {total:>8.2}  {bits:>10.3}  {overhead:>8.1} %\n"
             );
         };
         for layer in &self.layers {
             let (mut name, mut shape) = (&*layer.name, sides(&layer.shape));
             for g in &layer.transforms {
-                line(name, &shape, g.transform, [g.gradient_db, g.weight_db, g.bits_saved, g.overhead_percent]);
+                line(name, &shape, (g.transform, g.full_rank), [g.gradient_db, g.weight_db, g.bits_saved, g.overhead_percent]);
                 (name, shape) = ("", String::new());
             }
         }
         let mut name = "mean";
         for m in self.means() {
-            line(name, &format!("{} layers", m.layers), m.transform, [m.gradient_db, m.weight_db, m.bits_saved, m.overhead_percent]);
+            line(
+                name,
+                &format!("{} layers", m.layers),
+                (m.transform, true),
+                [m.gradient_db, m.weight_db, m.bits_saved, m.overhead_percent],
+            );
             name = "";
+        }
+        if self.layers.iter().any(|l| l.transforms.iter().any(|g| !g.full_rank)) {
+            out += "* more channels than the weights' rank: variances are held above −60 dB; not in the means\n";
         }
         for layer in &self.layers {
             for g in &layer.transforms {
@@ -230,6 +245,7 @@ mod tests {
             weight_db: 1.0,
             total_db: gradient_db + 1.0,
             bits_saved: (gradient_db + 1.0) / 6.0206,
+            full_rank: overhead < 900,
             overhead,
             overhead_percent: overhead as f64 / 10.0,
             rows: None,
@@ -244,8 +260,10 @@ mod tests {
         let variances = RowVariances { weight_db: vec![3.25, 1.0], gradient_db: vec![1.0, 0.5], product_db: vec![4.25, 1.5] };
         let mut klt = gain(TransformKind::KltRow, 0.5, 16);
         klt.rows = Some(RowGains { before: variances.clone(), after: variances });
-        let layers =
-            vec![layer(0, vec![klt, gain(TransformKind::IntraDct1, -0.5, 0)]), layer(1, vec![gain(TransformKind::KltRow, 1.5, 36)])];
+        let layers = vec![
+            layer(0, vec![klt, gain(TransformKind::IntraDct1, -0.5, 0)]),
+            layer(1, vec![gain(TransformKind::KltRow, 1.5, 36), gain(TransformKind::KltCol, 60.0, 900)]),
+        ];
         GainsReport { program: "waterfill".into(), model: "net.onnx".into(), calibration: None, layers }
     }
 
@@ -263,13 +281,14 @@ mod tests {
     #[test]
     fn all_gains_are_in_the_table_and_in_csv() {
         let text = report().text();
-        for words in ["klt-row", "intra-dct1", "-0.50", "10×4×5×5", "2 layers", "2.6 %", "before", "3.25"] {
+        for words in ["klt-row", "intra-dct1", "-0.50", "10×4×5×5", "2 layers", "2.6 %", "klt-col *", "* more channels", "before", "3.25"]
+        {
             assert!(text.contains(words), "{words} is not in\n{text}");
         }
         let csv = report().csv();
         let mut lines = csv::Reader::from_reader(csv.as_bytes());
         let lines: Vec<csv::StringRecord> = lines.records().collect::<Result<_, _>>().unwrap();
-        assert_eq!(lines.len(), 3);
+        assert_eq!(lines.len(), 4);
         assert_eq!(lines[0].iter().collect::<Vec<_>>()[..5], ["layer 0, \"quoted\"", "10×4×5×5", "1000", "klt-row", "0.5000"]);
         let again: GainsReport = serde_json::from_str(&serde_json::to_string(&report()).unwrap()).unwrap();
         assert_eq!(again, report());

@@ -471,7 +471,7 @@ fn layer_labels<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, fram
     pen.text("layer", ((frame.left + frame.right) / 2.0, frame.bottom + 23.0), HPos::Center, VPos::Top, palette.text)
 }
 
-/// The transforms that occur, right-aligned on one line.
+/// The transforms that occur, right-aligned on one line; of more than fit, those of most layers.
 fn legend<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, (right, y): (f64, f64), palette: &Palette) -> Drawn<(), B> {
     let mut entries: Vec<(&str, Option<TransformKind>)> = TransformKind::ALL
         .into_iter()
@@ -482,6 +482,16 @@ fn legend<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, (right, y)
         entries.push(("kept", None));
     }
     let width = |name: &str| 26.0 + 7.0 * name.len() as f64;
+    let count = |transform: Option<TransformKind>| {
+        report.layers.iter().filter(|l| if l.excluded { transform.is_none() } else { l.transform == transform }).count()
+    };
+    // Beside the axis' title, or on a line of its own.
+    let room = if right < NARROW { right } else { right - 120.0 };
+    while entries.iter().map(|(name, _)| width(name)).sum::<f64>() > room
+        && let Some(rarest) = (0..entries.len()).min_by_key(|&i| count(entries[i].1))
+    {
+        entries.remove(rarest);
+    }
     let mut x = right - entries.iter().map(|(name, _)| width(name)).sum::<f64>();
     for (name, transform) in entries {
         let (from, to) = ((x, y - 5.0), (x + 10.0, y + 5.0));

@@ -15,6 +15,8 @@
 //!   total. The ELT has the greatest parts and the greatest total of all transforms, so never less than 0 dB and than the KLT's.
 //! * A singular matrix would make a gain infinite. Before and after alike, `C_γγ` has [`elt::DAMPING`] times its mean eigenvalue added to its
 //!   diagonal, as for the ELT itself, and `C_θθ` [`FLOOR`] times its. So a row without energy counts as one of `FLOOR` of the mean variance.
+//!   Where there are more channels than the rank can be (`dim > width`), there are such rows, and the gain says little but how many:
+//!   [`TransformGain::full_rank`] is then false.
 //! * Without calibration gradients are taken for white: `C_γγ = I`, and their part is 0 dB.
 //! * The two-sided transform is given the sum of its two sides' gains, which it has where the covariance of all weights is the Kronecker
 //!   product of those across outputs and across inputs.
@@ -47,7 +49,9 @@ struct Moments {
 impl Moments {
     /// Of a `dim×width` matrix `X` and the gradients' moment, if there is one that is of use.
     fn new(x: &[f32], dim: usize, width: usize, moment: Option<&Moment>) -> Option<Moments> {
-        let c = linalg::gram(x, dim, width);
+        // In double precision: sums of products in f32 would be seen in rows at the floor.
+        let x = DMatrix::from_row_iterator(dim, width, x.iter().map(|&v| f64::from(v)));
+        let c = &x * x.transpose();
         let mean = c.trace() / dim.max(1) as f64;
         let mut weights = if mean > 0.0 && mean.is_finite() { c / mean } else { DMatrix::identity(dim, dim) };
         (0..dim).for_each(|i| weights[(i, i)] += FLOOR);
@@ -206,10 +210,20 @@ fn of_parts(shape: &LayerShape, transform: TransformKind, gradient_db: f64, weig
         total_db,
         // ½ log₂ G, and 10 log₁₀ G is in dB.
         bits_saved: total_db / (20.0 * std::f64::consts::LOG10_2),
+        full_rank: full_rank(shape, transform),
         overhead,
         overhead_percent: 100.0 * overhead as f64 / shape.weights().max(1) as f64,
         rows: None,
     }
+}
+
+/// Whether the weights may have full rank across what a transform acts across; of the two-sided one, on both sides.
+fn full_rank(shape: &LayerShape, transform: TransformKind) -> bool {
+    let sides = match transform {
+        TransformKind::TwoSided => [TransformKind::KltRow, TransformKind::KltCol],
+        kind => [kind; 2],
+    };
+    sides.into_iter().all(|kind| Geometry::new(shape, kind).is_some_and(|g| g.dim <= g.width))
 }
 
 /// Numbers of coefficients and stored bases less the number of weights, with the rows that the rank needs (Young et al. 2021, Section 4.3);
@@ -324,7 +338,7 @@ mod tests {
         assert!((col.weight_db - expected).abs() < 1e-3 && col.gradient_db.abs() < 1e-5, "{col:?} for {expected}");
         assert!((col.bits_saved - 0.5 * (1.0 / 0.6f64).log2()).abs() < 1e-3, "{col:?}");
         // The basis has 2² numbers, which is as much as the layer.
-        assert_eq!((col.overhead, col.overhead_percent), (4, 100.0));
+        assert_eq!((col.overhead, col.overhead_percent, col.full_rank), (4, 100.0, true));
         // Gradients that are correlated alike double an ELT's gain in dB, and a KLT's.
         let mut gradients = statistics(&shape, 1, 1);
         let c = DMatrix::from_row_slice(2, 2, &[1.0, f64::from(r), f64::from(r), 1.0]);
@@ -349,6 +363,12 @@ mod tests {
         let tall = layer(1, 100, 10, 1, 1);
         assert_eq!(overhead(&tall, TransformKind::KltCol), Some(10 * 10));
         assert_eq!(overhead(&layer(3, 1, 1, 1, 1), TransformKind::KltCol), None);
+        // 90 of its 100 rows are at the floor, and the gain is that.
+        let gains = check(&tall, &noise(1000, 1), None);
+        let of = |kind| gains.iter().find(|g| g.transform == kind).unwrap();
+        let (col, row, both) = (of(TransformKind::KltCol), of(TransformKind::KltRow), of(TransformKind::TwoSided));
+        assert_eq!((col.full_rank, row.full_rank, both.full_rank), (false, true, false));
+        assert!((col.total_db / (-10.0 * FLOOR.log10()) - 0.9).abs() < 0.25 && row.total_db < 1.0, "{} {}", col.total_db, row.total_db);
     }
 
     #[test]

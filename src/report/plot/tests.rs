@@ -159,3 +159,22 @@ fn pngs_decode_and_show_text_and_bars() {
         assert_eq!(&buf[buf.len() - 3..], [255, 255, 255]);
     }
 }
+
+/// With every transform in use a narrow drawing names those of most layers, a wide one nearly all of them.
+#[test]
+fn the_legend_fits() {
+    let mut report = report(TransformKind::ALL.len() * 3);
+    for (i, layer) in report.layers.iter_mut().enumerate() {
+        (layer.excluded, layer.transform) = (false, Some(TransformKind::ALL[i % TransformKind::ALL.len()]));
+    }
+    report.layers[0].transform = Some(TransformKind::TwoSided);
+    let names = |width: u32| {
+        let svg = allocation_svg(&report, (width, 300), &Palette::LIGHT);
+        assert_well_formed(&svg);
+        // The text of an element is on a line of its own.
+        TransformKind::ALL.into_iter().filter(|kind| svg.lines().any(|line| line.trim() == kind.name())).collect::<Vec<_>>()
+    };
+    let (narrow, wide) = (names(340), names(1200));
+    assert!((2..=4).contains(&narrow.len()) && narrow.contains(&TransformKind::TwoSided), "{narrow:?}");
+    assert_eq!(wide, TransformKind::ALL);
+}
