@@ -15,10 +15,11 @@ use waterfill::{
         self, Opened, Session,
         calibrate::{Calibrator, Memory, Statistics},
         evaluate::{self, Decoded, DecodedLayer, Evaluator, Options, Reference},
-        job,
+        job, settle,
     },
     report::{
         AllocationSettings, Budget, CalibrationSettings, CurveSettings, Distortion, Evaluation, LayerDamage, Measure, TransformChoice,
+        TransformKind,
     },
 };
 
@@ -257,6 +258,32 @@ fn alternatives_are_different_allocations_within_the_budget() {
     assert_eq!(session.alternatives(&single).unwrap().len(), 1);
 }
 
+/// What is written is the best of what was run, and fits the budget; a single transform is settled, too.
+#[test]
+fn the_best_of_what_was_run_is_taken() {
+    let (mut session, data) = (session(sample("resnet-digits.onnx")), images(sample("digits-test.npz")));
+    session.set_statistics(Some(statistics(&session, &data, CalibrationSettings { images: 40, draws: 1, seed: 5 })));
+    with_curves(&mut session, CurveSettings::default());
+    let evaluator = evaluator(&session, &data, 40);
+    let reference = evaluator.reference(run(evaluator.reference_job()));
+    for (transform, least) in [(TransformChoice::Auto, 3), (TransformChoice::KltRow, 2)] {
+        let settings = AllocationSettings { budget: Budget::Bits(2.5), transform, ..Default::default() };
+        let mut runner = job::Waiting::new(|_, _: &job::Progress| Ok(()));
+        let settled = settle::settle(&session, &settings, (&evaluator, &reference), job::Span::WHOLE, &mut runner);
+        let settled = job::wait(settled).unwrap();
+        let rows = &settled.alternatives;
+        assert!(rows.len() >= least && rows.iter().any(|r| r.steps_together) && rows.iter().any(|r| !r.steps_together));
+        assert!(rows.windows(2).all(|w| w[0].measured_db <= w[1].measured_db), "{rows:?}");
+        assert_eq!(rows[0].measured_db, -settled.evaluation.sqnr_db.unwrap());
+        assert_eq!((session.tq(&settled.layers).unwrap().file_bytes(), rows[0].bytes), (settled.report.bytes, settled.report.bytes));
+        assert!(settled.report.rate <= 2.5);
+    }
+    let unreachable = AllocationSettings { budget: Budget::Bits(1e-3), ..Default::default() };
+    let mut runner = job::Waiting::new(|_, _: &job::Progress| Ok(()));
+    let settled = job::wait(settle::settle(&session, &unreachable, (&evaluator, &reference), job::Span::WHOLE, &mut runner));
+    assert!(matches!(settled.err(), Some(Error::NotReachable { .. })));
+}
+
 /// The diagonal form is for errors that are not correlated with the weights: it sees less than there is where steps clip.
 #[test]
 fn the_diagonal_misses_what_clipping_does() {
@@ -283,11 +310,14 @@ fn all_transforms_err_as_predicted() {
         let (allocation, predicted) = session.allocate(&settings).unwrap();
         let layers = run(session.encode_job(&allocation));
         let report = session.report(&allocation, &settings, &layers).unwrap().allocation;
-        assert!(transform.kind().is_none_or(|kind| report.layers.iter().any(|l| l.transform == Some(kind))), "{transform:?}");
-        // The prediction adds up blocks and bases as if their errors were not correlated, which they are the more the fewer the bits.
+        let only = |kind| report.layers.iter().all(|l| l.transform == Some(kind) || l.transform == Some(TransformKind::None));
+        assert!(transform.kind().is_none_or(only), "{transform:?}");
+        // The prediction adds up blocks as if their errors were not correlated, but counts those that follow the weights several times, for
+        // they add up in step with other layers': it says too much for one layer after the other, the more the fewer the bits.
         let off = predicted.db - report.db;
         said.push(format!("{} at {bits}: {:.2} dB, predicted {:.2}", transform.name(), report.db, predicted.db));
-        assert!(off.abs() < if bits < 3.0 { 2.0 } else { 1.0 }, "{said:#?}");
+        // On narrow rows, of which this network has many, noise seems to follow the weights in part, and is counted several times, too.
+        assert!((-2.0..4.5).contains(&off), "{said:#?}");
         let tq = session.tq(&layers).unwrap();
         assert_eq!(tq.file_bytes(), predicted.bytes, "{transform:?}");
     }

@@ -88,7 +88,8 @@ fn budgets_locks_and_excludes() {
     assert!(out.status.success(), "{}", stderr(&out));
     let inspected: serde_json::Value = serde_json::from_slice(&waterfill(&[&"inspect", &tq, &"--json"]).stdout).unwrap();
     let layer = &inspected["allocation"]["layers"];
-    assert!(layer[0]["depths"].as_array().unwrap().iter().all(|d| *d == 8) && layer[0]["transform"] == "klt-col");
+    assert!(layer[0]["depths"].as_array().unwrap().iter().all(|d| *d == 8));
+    assert!(layer.as_array().unwrap().iter().all(|l| l["excluded"] == true || l["transform"] == "klt-col" || l["transform"] == "none"));
     assert_eq!(layer[1]["excluded"], true);
 
     let out = waterfill(&[&"compress", &model, &"-o", &tq, &"--bits", &"60"]);

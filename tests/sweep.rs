@@ -78,7 +78,7 @@ fn points_are_those_of_files_compressed_one_by_one() {
     let data = images(sample("digits-test.npz"));
     let session = session(sample("alexnet-digits.onnx"), &data, Some(40));
     let on = evaluator(&session, &data, 100);
-    let settings = SweepSettings { transforms: TransformChoice::ALL.to_vec(), rates: vec![4.0, 1.0, 2.0] };
+    let settings = SweepSettings { transforms: SweepSettings::TRANSFORMS.to_vec(), rates: vec![4.0, 1.0, 2.0] };
     let base = AllocationSettings { locks: vec![(0, 6)], ..Default::default() };
     let sweep = || Sweep::new(&session, settings.clone(), base.clone()).unwrap();
     let points = all_points(&mut sweep(), &session, &on);
@@ -87,7 +87,7 @@ fn points_are_those_of_files_compressed_one_by_one() {
     // Rates by rising order are 1, 2, 4: the places at the thirds are the second and the third.
     let asked: Vec<f64> = points.iter().map(|p| p.rate_asked).collect();
     assert_eq!([asked[0], asked[5], asked[6], asked[12]], [2.0, 2.0, 4.0, 1.0]);
-    for transform in TransformChoice::ALL {
+    for transform in SweepSettings::TRANSFORMS {
         let mut line: Vec<&MeasuredPoint> = points.iter().filter(|p| p.transform == transform).collect();
         line.sort_by(|a, b| a.rate_asked.total_cmp(&b.rate_asked));
         assert!(line.is_sorted_by(|a, b| a.bytes < b.bytes && a.db.unwrap() > b.db.unwrap()), "{transform:?}: {line:?}");

@@ -27,14 +27,11 @@ use crate::{
         cost::Cost,
         curve::{Candidate, LayerCurves},
     },
-    report::Preprocessing,
+    report::{Preprocessing, TransformKind},
 };
 
 /// Most images that distortions are measured on.
 pub const MOST_IMAGES: usize = 64;
-
-/// Depth of the second basis of a two-sided transform that is run.
-const SECOND_DEPTH: u8 = 8;
 
 /// A network bound to the images that distortions are measured on.
 pub struct Measurer {
@@ -72,7 +69,7 @@ impl Session {
         Ok(Measurer { network: runnable.network(batch, &inputs.image)?, inputs, layers: self.calibrated_layers(&runnable), batch })
     }
 
-    /// The job that measures every block of every candidate.
+    /// The job that measures every block of the candidates in question.
     pub fn measured_job<'a>(&'a self, measurer: &'a Measurer) -> Job<'a, Measured> {
         let probes: Vec<Probe> = measurer.probes(&self.curves).collect();
         let item = |probe: &Probe| {
@@ -129,8 +126,6 @@ impl Session {
             let candidate = &mut curves[layer].candidates[candidate];
             *candidate = candidate.with_measured(&errors);
         }
-        // What was not measured cannot be compared with what was.
-        curves.iter_mut().for_each(|c| c.candidates.retain(is_measured));
         curves
     }
 }
@@ -144,18 +139,28 @@ impl Measurer {
     fn probes(&self, curves: &[Arc<LayerCurves>]) -> impl Iterator<Item = Probe> {
         let runs = self.network.layers();
         let candidates = curves.iter().enumerate().filter(move |(layer, _)| runs.contains(layer));
-        let candidates = candidates.flat_map(|(layer, c)| {
-            let wanted = c.candidates.iter().enumerate().filter(|(_, c)| is_measured(c)).map(move |(candidate, _)| (layer, candidate));
-            wanted.collect::<Vec<_>>()
-        });
+        let candidates = candidates.flat_map(|(layer, c)| in_question(c).into_iter().map(move |candidate| (layer, candidate)));
         let starts: Vec<usize> = (0..self.inputs.len()).step_by(self.batch).collect();
         candidates.flat_map(move |(layer, candidate)| starts.clone().into_iter().map(move |first| Probe { layer, candidate, first }))
     }
 }
 
-/// Of a two-sided transform only one depth of its second basis is run: coefficients are the same for all.
-fn is_measured(candidate: &Candidate) -> bool {
-    candidate.second.is_none_or(|second| second.depth == SECOND_DEPTH)
+/// Candidates that are measured: those that the model prefers at some slope, among all and among those without a transform. The others are too
+/// many to run, and keep what the model says of them.
+fn in_question(curves: &LayerCurves) -> Vec<usize> {
+    let cost = |c: &Candidate, lambda: f64| {
+        let blocks = c.blocks.iter().map(|b| b.at(lambda));
+        blocks.map(|v| v.distortion + lambda * v.bits as f64).sum::<f64>() + lambda * c.side_bits as f64
+    };
+    let mut found = std::collections::BTreeSet::new();
+    for lambda in (0..48).map(|i| 10f64.powf(-1.0 - 0.25 * f64::from(i))) {
+        for only in [None, Some(TransformKind::None)] {
+            let among = curves.candidates.iter().enumerate().filter(|(_, c)| only.is_none_or(|kind| c.kind == kind));
+            let best = among.min_by(|a, b| cost(a.1, lambda).total_cmp(&cost(b.1, lambda)));
+            found.extend(best.map(|b| b.0));
+        }
+    }
+    found.into_iter().collect()
 }
 
 struct Task {

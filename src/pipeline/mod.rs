@@ -432,7 +432,7 @@ fn encode_layer(
 }
 
 /// The side information of a layer under a candidate, with the depths of a plan.
-fn layer_code(candidate: &Candidate, blocks: &[Vertex], exponent: i16, folded: bool) -> layer::LayerCode {
+pub(crate) fn layer_code(candidate: &Candidate, blocks: &[Vertex], exponent: i16, folded: bool) -> layer::LayerCode {
     let codes = blocks.iter().zip(&candidate.blocks).map(|(vertex, block)| layer::BlockCode {
         depth: vertex.depths.coefficient,
         step: block.coefficients[usize::from(vertex.depths.coefficient)].step,

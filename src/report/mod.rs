@@ -91,25 +91,25 @@ pub enum TransformChoice {
     /// Per layer the one of least `D + λR`, basis included.
     #[default]
     Auto,
-    /// This one in every layer that has it.
+    /// This one where it pays, none elsewhere.
     None,
-    /// This one in every layer that has it.
+    /// This one where it pays, none elsewhere.
     KltRow,
-    /// This one in every layer that has it.
+    /// This one where it pays, none elsewhere.
     KltCol,
-    /// This one in every layer that has it; needs calibration.
+    /// This one where it pays, none elsewhere; needs calibration.
     EltRow,
-    /// This one in every layer that has it; needs calibration.
+    /// This one where it pays, none elsewhere; needs calibration.
     EltCol,
-    /// This one in every layer that has it.
+    /// This one where it pays, none elsewhere.
     IntraDct1,
-    /// This one in every layer that has it.
+    /// This one where it pays, none elsewhere.
     IntraDct2,
-    /// This one in every layer that has it.
+    /// This one where it pays, none elsewhere.
     IntraKlt,
-    /// This one in every layer that has it; needs calibration.
+    /// This one where it pays, none elsewhere; needs calibration.
     IntraElt,
-    /// This one in every layer that has it.
+    /// This one where it pays, none elsewhere.
     TwoSided,
 }
 

@@ -208,13 +208,13 @@ pub(crate) mod tests {
 
     #[test]
     fn lines_rise_and_have_every_file_once() {
-        let mut curves = measured(&TransformChoice::ALL);
+        let mut curves = measured(&SweepSettings::TRANSFORMS);
         assert!(curves.is_complete() && curves.wanted() == 48);
         curves.points[5] = MeasuredPoint { rate_asked: 6.0, ..curves.points[11] };
         curves.points.remove(0);
         assert!(!curves.is_complete());
         let lines = curves.lines();
-        assert_eq!(lines.iter().map(|l| l.0).collect::<Vec<_>>(), TransformChoice::ALL);
+        assert_eq!(lines.iter().map(|l| l.0).collect::<Vec<_>>(), SweepSettings::TRANSFORMS);
         assert!(lines.iter().all(|(_, points)| points.is_sorted_by(|a, b| a.bytes < b.bytes)));
         assert_eq!([lines[0].1.len(), lines[1].1.len(), lines[5].1.len()], [7, 8, 7], "one is missing, one is there twice");
         assert_eq!(curves.quantities(), Quantity::ALL);

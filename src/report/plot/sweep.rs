@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn every_line_has_a_name_and_markers_and_axes_have_units() {
-        let curves = some(&TransformChoice::ALL);
+        let curves = some(&crate::report::SweepSettings::TRANSFORMS);
         for quantity in Quantity::ALL {
             let svg = measured_svg(&curves, &[quantity], SIZE, &Palette::LIGHT);
             assert_well_formed(&svg);
