@@ -171,7 +171,7 @@ pub struct Split {
 }
 
 impl Split {
-    /// The cost of these rows alone, errors in step with each other counted [`COHERENCE`] times.
+    /// The cost of these rows alone, errors in step with each other counted `COHERENCE` times.
     pub fn cost(&self) -> f64 {
         self.rest + COHERENCE * mean_square(&self.along)
     }
