@@ -109,7 +109,7 @@ export function check(what, holds, detail = "") {
 
 /**
  * One check of a time, printed. It fails only far beyond the target: a shared machine is slow at times, and this is to notice a page that hangs.
- * `cargo xtask bench` measures.
+ * What was measured is for whoever reads the output.
  */
 export function prompt(what, ms, target) {
   check(`${what} (${Math.round(ms)} ms, target ${target} ms)`, ms < 5 * target);
