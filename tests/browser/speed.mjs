@@ -82,6 +82,21 @@ async function measure([which, images, gradient, rounds]) {
   return { ...Object.fromEntries(Object.keys(found[0]).map((key) => [key, middle(key)])), peak };
 }
 
+/** In the page: how many times as long one network takes per multiplication as another, forward and back, run in turns. */
+async function against([[a, imagesA], [b, imagesB], rounds]) {
+  const count = [(await self.call(0, "build", a, imagesA)).value, (await self.call(1, "build", b, imagesB)).value];
+  const each = async (i) => (await self.call(i, "run", true)).time / count[i];
+  await each(0);
+  await each(1);
+  const ratios = [];
+  for (let round = 0; round < rounds; round++) {
+    const before = await each(1);
+    const other = await each(0);
+    ratios.push((before + (await each(1))) / 2 / other);
+  }
+  return ratios.sort((x, y) => x - y)[Math.floor(rounds / 2)];
+}
+
 const ROUNDS = 9;
 const columns = ["", "images", "", "ms", "GFLOP/s", "of tile", "tile", "product", "peak MB", "2 threads", "of tile"];
 const line = (cells) => console.log(cells.map((cell, i) => (i % 2 || i > 2 ? String(cell).padStart(10) : String(cell).padEnd(17))).join(""));
@@ -94,6 +109,8 @@ try {
       line([name, images, gradient ? "forward and back" : "forward", ...cells, `${threads.toFixed(2)}x`, `${ceiling.toFixed(2)}x`]);
     }
   }
+  const ratio = await page.evaluate(against, [[0, 4], [2, 4], ROUNDS]);
+  console.log(`MobileNet-v2 per multiplication, ResNet-18 being 1, forward and back, in turns: ${ratio.toFixed(2)}`);
 } finally {
   await browser.close();
   await server.stop();
