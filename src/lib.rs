@@ -15,7 +15,7 @@
 //!                                                          └─→ gradients ─ statistics ─→ what errors cost in the output ─→ rate
 //! ```
 //!
-//! Every arrow is one module. [`pipeline`] strings them together for two programs: the command line (`src/bin/waterfill.rs`) and the
+//! Every arrow is one module. [`pipeline`] strings them together for two programs: the command line (`src/bin/waterfill/`) and the
 //! browser's engine ([`worker`]), which answers the page ([`ui`]) in [`worker::messages`]. Data flow one way: the page draws
 //! and never computes, the engine computes and never draws.
 //!
@@ -23,7 +23,7 @@
 //! | --- | --- | --- |
 //! | [`io`] | formats, recognised by content; tensors read one at a time; files rebuilt | `core` |
 //! | [`statistics`] | second moments of gradients and activations | `core` |
-//! | [`transform`] | none, KLT and ELT across rows or columns; linear algebra | `core` |
+//! | [`transform`] | KLT and ELT across rows, columns or kernels, cosine transforms, both sides; coding gains; linear algebra | `core` |
 //! | [`quantize`] | the quantizer of eq. 5, steps, step search | `core` |
 //! | [`rate`] | curves of a layer, convex hulls, Lagrangian allocation | `core` |
 //! | [`container`] | the `.tq` file | `core` |
@@ -31,7 +31,7 @@
 //! | [`nn`] | running and differentiating it, one file per family of operators | `core` |
 //! | [`data`] | images and labels, and how they become inputs | `core` |
 //! | [`evaluate`] | accuracy, agreement, output distortion | `core` |
-//! | [`pipeline`] | sessions and jobs | `core` |
+//! | [`pipeline`] | sessions and jobs; measured curves | `core` |
 //! | [`report`] | what is shown: tables, curves, charts | always; charts with `plots` |
 //! | [`worker`] | messages, and the engine's loop | `web` |
 //! | [`ui`] | the page | `ui` |
@@ -44,9 +44,13 @@
 //! | eq. 5, the quantizer | [`quantize::index`] |
 //! | Section 4.2, KLT | [`transform::klt`] |
 //! | Theorem 3, ELT | [`transform::elt`] |
+//! | eq. 11, Fig. 3, coding gains; Fig. 5, overheads | [`transform::gain`] |
 //! | Section 4.3, storing only what the rank needs | [`transform::Geometry`], and [`rate::hull`]: a pruned row stores no basis |
+//! | Section 7.1, transforms on both sides | [`transform::two_sided`], [`rate::curve::Candidate::second`] |
+//! | Section 7.2 and Table 6, transforms within kernels | [`transform::intra`], [`transform::dct`] |
 //! | Section 5.1, step search, blocks of rows | [`quantize::search`], [`rate::curve`] |
 //! | eq. 8 and Algorithm 1, allocation | [`rate`] |
+//! | Figs. 6 and 9, distortion and accuracy against rate, measured | [`pipeline::sweep`] |
 //! | Section 3, output distortion `E‖ŷ − y‖²` | [`evaluate`] |
 //! | Section 4.2, gradients of `vᵗy` by weights, `C_γγ` | [`nn::Network::gradient`], [`statistics`] |
 //! | Section 4.2, output distortion to second order | [`rate::cost`] |

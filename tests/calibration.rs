@@ -15,10 +15,11 @@ use waterfill::{
         self, Opened, Session,
         calibrate::{Calibrator, Memory, Statistics},
         evaluate::{self, Decoded, DecodedLayer, Evaluator, Options, Reference},
-        job,
+        job, settle,
     },
     report::{
         AllocationSettings, Budget, CalibrationSettings, CurveSettings, Distortion, Evaluation, LayerDamage, Measure, TransformChoice,
+        TransformKind,
     },
 };
 
@@ -69,7 +70,8 @@ fn compressed(
     let settings = AllocationSettings { budget: Budget::Bits(bits), transform, ..Default::default() };
     let (allocation, before) = session.allocate(&settings).unwrap();
     assert!(before.measure == Measure::Output && before.rate <= bits && before.rate > bits - 0.02);
-    let layers = run(session.encode_job(&allocation));
+    let found = run(session.steps_job(&allocation));
+    let layers = run(session.with_steps(&allocation, found).encode_job(&allocation));
     let report = session.report(&allocation, &settings, &layers).unwrap();
     let tq = session.tq(&layers).unwrap();
     assert_eq!(tq.file_bytes(), report.allocation.bytes);
@@ -200,11 +202,86 @@ fn learned_transforms_beat_the_klt_and_the_klt_beats_none() {
             all.distortion.unwrap()
         });
         let [none, klt, elt, auto] = errors;
-        // At 4 bits a KLT in every layer does not repay its basis on this narrow network.
-        assert!(elt < klt && elt < none && (klt < none || bits == 4.0) && auto < 1.1 * elt, "{bits} bits: {errors:?}");
+        assert!(elt < klt && klt < none && auto < 1.02 * elt, "{bits} bits: {errors:?}");
     }
     let curves = session.rd_curves(&AllocationSettings::default()).unwrap();
     assert_eq!(curves.lines.iter().map(|l| &*l.label).collect::<Vec<_>>(), ["none", "KLT", "ELT", "auto"]);
+}
+
+/// What is measured of a block is what the network does with that block quantized, by other means: a layer that is one block, all others kept.
+#[test]
+fn measured_distortions_are_those_of_the_network() {
+    for name in ["resnet-digits.onnx", "alexnet-digits.onnx"] {
+        let (mut session, data) = (session(sample(name)), images(sample("digits-test.npz")));
+        let preprocessing = evaluate::preprocessing(&session.runnable().unwrap(), &data).unwrap();
+        session.set_statistics(Some(statistics(&session, &data, CalibrationSettings { images: 40, draws: 1, seed: 5 })));
+        let settings = CurveSettings { blocks: 1, distortion: Distortion::Measured };
+        with_curves(&mut session, settings);
+        let measurer = session.measurer(&data, preprocessing, 40, 1 << 20).unwrap();
+        assert_eq!(measurer.images(), 40);
+        let results = run(session.measured_job(&measurer));
+        session.set_curves(settings, session.measured_curves(&measurer, &results));
+        let evaluator = evaluator(&session, &data, 40);
+        let reference = evaluator.reference(run(evaluator.reference_job()));
+        let layers = session.model.layers().len();
+        for (kept, depth) in [(0, 3), (layers - 1, 2), (1, 0)] {
+            let excludes = (0..layers).filter(|&l| l != kept).collect();
+            let transform = TransformChoice::None;
+            let settings = AllocationSettings { budget: Budget::Bits(8.0), transform, locks: vec![(kept, depth)], excludes };
+            let (allocation, report) = session.allocate(&settings).unwrap();
+            let tq = session.tq(&run(session.encode_job(&allocation))).unwrap();
+            let decoded = evaluate::decoded(&tq, &run(pipeline::decode_job(&tq)));
+            let network = session.runnable().unwrap().with_tensors(&decoded.tensors).unwrap();
+            let all = evaluator.finish("", 0.0, &run(evaluator.compressed_job(&network, &reference).unwrap()));
+            let measured = -all.sqnr_db.unwrap();
+            assert!((report.db - measured).abs() < 0.02, "{name}, layer {kept} at {depth} bits: {} dB, not {measured} dB", report.db);
+        }
+    }
+}
+
+/// Where `auto` may choose, what is run holds at least the best single transform by the model.
+#[test]
+fn alternatives_are_different_allocations_within_the_budget() {
+    let (mut session, data) = (session(sample("resnet-digits.onnx")), images(sample("digits-test.npz")));
+    let settings = AllocationSettings { budget: Budget::Bits(2.5), ..Default::default() };
+    with_curves(&mut session, CurveSettings::default());
+    assert_eq!(session.alternatives(&settings).unwrap().len(), 1, "nothing can be run without images");
+    session.set_statistics(Some(statistics(&session, &data, CalibrationSettings { images: 40, draws: 1, seed: 5 })));
+    with_curves(&mut session, CurveSettings::default());
+    let found = session.alternatives(&settings).unwrap();
+    assert!(found.len() > 1 && found[0].transform == TransformChoice::Auto);
+    for (i, a) in found.iter().enumerate() {
+        assert!(a.allocation.layer_bytes as f64 * 8.0 <= 2.5 * session.summary().layer_weights as f64);
+        assert!(found[..i].iter().all(|b| b.allocation.plans != a.allocation.plans));
+    }
+    let single = AllocationSettings { transform: TransformChoice::EltRow, ..settings };
+    assert_eq!(session.alternatives(&single).unwrap().len(), 1);
+}
+
+/// What is written is the best of what was run, and fits the budget; a single transform is settled, too.
+#[test]
+fn the_best_of_what_was_run_is_taken() {
+    let (mut session, data) = (session(sample("resnet-digits.onnx")), images(sample("digits-test.npz")));
+    session.set_statistics(Some(statistics(&session, &data, CalibrationSettings { images: 40, draws: 1, seed: 5 })));
+    with_curves(&mut session, CurveSettings::default());
+    let evaluator = evaluator(&session, &data, 40);
+    let reference = evaluator.reference(run(evaluator.reference_job()));
+    for (transform, least) in [(TransformChoice::Auto, 3), (TransformChoice::KltRow, 2)] {
+        let settings = AllocationSettings { budget: Budget::Bits(2.5), transform, ..Default::default() };
+        let mut runner = job::Waiting::new(|_, _: &job::Progress| Ok(()));
+        let settled = settle::settle(&session, &settings, (&evaluator, &reference), job::Span::WHOLE, &mut runner);
+        let settled = job::wait(settled).unwrap();
+        let rows = &settled.alternatives;
+        assert!(rows.len() >= least && rows.iter().any(|r| r.steps_together) && rows.iter().any(|r| !r.steps_together));
+        assert!(rows.windows(2).all(|w| w[0].measured_db <= w[1].measured_db), "{rows:?}");
+        assert_eq!(rows[0].measured_db, -settled.evaluation.sqnr_db.unwrap());
+        assert_eq!((session.tq(&settled.layers).unwrap().file_bytes(), rows[0].bytes), (settled.report.bytes, settled.report.bytes));
+        assert!(settled.report.rate <= 2.5);
+    }
+    let unreachable = AllocationSettings { budget: Budget::Bits(1e-3), ..Default::default() };
+    let mut runner = job::Waiting::new(|_, _: &job::Progress| Ok(()));
+    let settled = job::wait(settle::settle(&session, &unreachable, (&evaluator, &reference), job::Span::WHOLE, &mut runner));
+    assert!(matches!(settled.err(), Some(Error::NotReachable { .. })));
 }
 
 /// The diagonal form is for errors that are not correlated with the weights: it sees less than there is where steps clip.
@@ -219,4 +296,29 @@ fn the_diagonal_misses_what_clipping_does() {
         compressed(&session, &evaluator, &reference, (1.5, TransformChoice::EltRow), false).2.distortion.unwrap()
     });
     assert!(measured[0] < measured[1], "{measured:?}");
+}
+
+/// Of every transform: the error that curves predict is the one that decoded weights have, in the same form.
+#[test]
+fn all_transforms_err_as_predicted() {
+    let (mut session, data) = (session(sample("resnet-digits.onnx")), images(sample("digits-test.npz")));
+    session.set_statistics(Some(statistics(&session, &data, CalibrationSettings { images: 100, draws: 1, seed: 3 })));
+    with_curves(&mut session, CurveSettings::default());
+    let mut said = Vec::new();
+    for (transform, bits) in TransformChoice::ALL.into_iter().flat_map(|t| [2.5, 5.0].map(|bits| (t, bits))) {
+        let settings = AllocationSettings { budget: Budget::Bits(bits), transform, ..Default::default() };
+        let (allocation, predicted) = session.allocate(&settings).unwrap();
+        let layers = run(session.encode_job(&allocation));
+        let report = session.report(&allocation, &settings, &layers).unwrap().allocation;
+        let only = |kind| report.layers.iter().all(|l| l.transform == Some(kind) || l.transform == Some(TransformKind::None));
+        assert!(transform.kind().is_none_or(only), "{transform:?}");
+        // The prediction adds up blocks as if their errors were not correlated, but counts those that follow the weights several times, for
+        // they add up in step with other layers': it says too much for one layer after the other, the more the fewer the bits.
+        let off = predicted.db - report.db;
+        said.push(format!("{} at {bits}: {:.2} dB, predicted {:.2}", transform.name(), report.db, predicted.db));
+        // On narrow rows, of which this network has many, noise seems to follow the weights in part, and is counted several times, too.
+        assert!((-2.0..4.5).contains(&off), "{said:#?}");
+        let tq = session.tq(&layers).unwrap();
+        assert_eq!(tq.file_bytes(), predicted.bytes, "{transform:?}");
+    }
 }

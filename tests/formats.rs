@@ -84,9 +84,9 @@ fn resnet20_onnx_roles() {
     let Some(folder) = data() else { return };
     let model = open_path(folder.join("resnet20.onnx"));
     let role = |name: &str| model.tensors.iter().find(|t| t.name == name).unwrap_or_else(|| panic!("{name}")).role;
-    let conv = LayerShape { groups: 1, outputs: 16, inputs: 3, taps: 9, order: Order::OutIn };
+    let conv = LayerShape { groups: 1, outputs: 16, inputs: 3, taps: 9, columns: 3, order: Order::OutIn };
     assert_eq!(role("conv1.weight"), Role::Layer(conv));
-    let linear = LayerShape { groups: 1, outputs: 10, inputs: 64, taps: 1, order: Order::OutIn };
+    let linear = LayerShape { groups: 1, outputs: 10, inputs: 64, taps: 1, columns: 1, order: Order::OutIn };
     assert_eq!(role("linear.weight"), Role::Layer(linear));
     assert_eq!(role("linear.bias"), Role::Small);
     assert_eq!(role("conv1.weight_bias"), Role::Small);
@@ -137,7 +137,8 @@ fn layer(model: &Model, name: &str) -> (LayerShape, Vec<f32>) {
 }
 
 fn shape(groups: usize, outputs: usize, inputs: usize, taps: usize, order: Order) -> LayerShape {
-    LayerShape { groups, outputs, inputs, taps, order }
+    // Kernels here are square.
+    LayerShape { groups, outputs, inputs, taps, columns: taps.isqrt(), order }
 }
 
 #[test]

@@ -12,8 +12,8 @@ use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 use waterfill::{
     report::{
         AllocationReport, AllocationSettings, Budget, CalibrationSettings, CalibrationSummary, Channels, CurveSettings, DataSummary,
-        Distortion, Evaluation, EvaluationReport, LayerDamage, LayerRow, LayerSummary, Measure, ModelSummary, Preprocessing, RdCurves,
-        RdLine, RdPoint, Report, TransformChoice, TransformKind,
+        Distortion, Evaluation, EvaluationReport, LayerDamage, LayerRow, LayerSummary, Measure, MeasuredCurves, MeasuredPoint,
+        ModelSummary, Preprocessing, RdCurves, RdLine, RdPoint, Report, SweepSettings, TransformChoice, TransformKind,
     },
     worker::messages::{FromEngine, ToEngine},
 };
@@ -60,6 +60,7 @@ fn evaluation() -> EvaluationReport {
     EvaluationReport {
         data: DataSummary {
             name: "digits.npz".into(),
+            several: false,
             format: "npz".into(),
             images: 600,
             size: [8, 8, 1],
@@ -201,7 +202,12 @@ fn requests_survive_the_way() {
     let message = ToEngine::Forget { job: 5, curves, allocation: settings() };
     let ToEngine::Forget { job, curves: same, allocation } = there_and_back(&message) else { panic!("another message") };
     assert_eq!((job, same, allocation), (5, curves, settings()));
-    assert!(matches!(there_and_back(&ToEngine::Encode { job: 1 }), ToEngine::Encode { job: 1 }));
+    let wanted = SweepSettings::all(true);
+    let message = ToEngine::Sweep { job: 6, preprocessing: None, settings: wanted.clone(), allocation: settings() };
+    let ToEngine::Sweep { job, preprocessing, settings: same, allocation } = there_and_back(&message) else { panic!("another message") };
+    assert_eq!((job, preprocessing, same, allocation), (6, None, wanted, settings()));
+    assert!(matches!(there_and_back(&ToEngine::Check { job: 7 }), ToEngine::Check { job: 7 }));
+    assert!(matches!(there_and_back(&ToEngine::Encode { job: 1, check: true }), ToEngine::Encode { job: 1, check: true }));
     assert!(matches!(there_and_back(&ToEngine::Reconstruct { job: 2 }), ToEngine::Reconstruct { job: 2 }));
     assert!(matches!(there_and_back(&ToEngine::Cancel { job: 3 }), ToEngine::Cancel { job: 3 }));
 }
@@ -228,6 +234,38 @@ fn answers_survive_the_way() {
 }
 
 #[wasm_bindgen_test]
+fn what_was_measured_survives_the_way() {
+    let message = FromEngine::Checked { job: 1, predicted_db: -12.5, report: Box::new(evaluation()) };
+    let FromEngine::Checked { predicted_db, report, .. } = there_and_back(&message) else { panic!("another") };
+    assert_eq!((predicted_db, *report), (-12.5, evaluation()));
+    let (e, found) = (evaluation(), calibration());
+    let point = MeasuredPoint {
+        transform: TransformChoice::EltCol,
+        rate_asked: 2.0,
+        rate: 1.99,
+        bytes: 1234,
+        db: Some(-9.5),
+        predicted_db: None,
+        top1: Some(0.75),
+        top5: None,
+        agreement: Some(1.0),
+    };
+    let measured = MeasuredCurves {
+        model: "a.onnx".into(),
+        data: e.data,
+        preprocessing: e.preprocessing,
+        reference: e.reference.expect("there is one"),
+        curve_settings: CurveSettings::default(),
+        calibration: Some(found),
+        settings: SweepSettings::all(true),
+        points: vec![point],
+    };
+    let message = FromEngine::Measured { job: 1, curves: Box::new(measured.clone()) };
+    let FromEngine::Measured { curves: same, .. } = there_and_back(&message) else { panic!("another") };
+    assert_eq!(*same, measured);
+}
+
+#[wasm_bindgen_test]
 fn a_whole_report_survives_the_way_and_json() {
     let report = Report {
         program: "waterfill".into(),
@@ -239,6 +277,7 @@ fn a_whole_report_survives_the_way_and_json() {
         curves: curves(),
         calibration: Some(calibration()),
         check: Some(evaluation()),
+        alternatives: Vec::new(),
         evaluation: Some(evaluation()),
     };
     let parts = Array::of1(&Uint8Array::from(&[7u8][..]));

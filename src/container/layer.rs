@@ -3,12 +3,14 @@
 //! What the decoder computes uses `f32` additions and multiplications in a fixed order, never fused, and exact tables, so
 //! decoded weights are the same bits on every machine and in every build.
 
+use std::borrow::Cow;
+
 use super::bits::{BitReader, BitWriter};
 use crate::{
     io::LayerShape,
     quantize::{self, MAX_BASIS_DEPTH, MAX_DEPTH, ROW_SCALE_BITS, RowScale, Step, least_index},
     report::TransformKind,
-    transform::{self, Geometry},
+    transform::{self, Geometry, dct, two_sided},
 };
 
 /// Most blocks of a layer: a block number fits a byte.
@@ -16,6 +18,8 @@ pub const MAX_BLOCKS: usize = 256;
 
 /// Bytes before the block table: transform and flags, index coding, exponent, number of blocks minus one.
 const FIXED_BYTES: usize = 5;
+/// Bytes after the block table of a two-sided transform: depth and step of its second basis.
+const SECOND_BYTES: usize = 2;
 /// Index coding 0: fixed-length indices. Other values are reserved for entropy coding.
 const FIXED_LENGTH: u8 = 0;
 /// Flag in the first byte: rows have scales of their own.
@@ -36,6 +40,17 @@ pub struct BlockCode {
     pub basis_step: Step,
 }
 
+/// How the second basis of a two-sided transform is quantized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecondCode {
+    /// Its sizes; follow from the layer's shape.
+    pub geometry: Geometry,
+    /// Bits per number.
+    pub depth: u8,
+    /// Step.
+    pub step: Step,
+}
+
 /// A layer's side information: all a decoder needs besides the indices.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerCode {
@@ -51,13 +66,16 @@ pub struct LayerCode {
     pub scales: Option<Vec<RowScale>>,
     /// The blocks.
     pub blocks: Vec<BlockCode>,
+    /// The second basis of a two-sided transform.
+    pub second: Option<SecondCode>,
     /// Whether the weights are those of the layer with the batch norm after it folded in ([`super::fold`]).
     pub folded: bool,
 }
 
 /// Whether rows of coefficients come by falling variance, so that their blocks need not be stored.
 pub fn rows_are_sorted(kind: TransformKind, geometry: Geometry) -> bool {
-    kind != TransformKind::None && geometry.groups == 1
+    // The order of a basis that is not stored is not free.
+    kind.stores_basis() && geometry.groups == 1
 }
 
 /// The block of the `rank`-th strongest of `rows` rows: equal cuts.
@@ -70,13 +88,14 @@ fn block_number_bits(blocks: usize) -> u32 {
 }
 
 fn block_entry_bytes(kind: TransformKind) -> usize {
-    if kind == TransformKind::None { 2 } else { 4 }
+    if kind.stores_basis() { 4 } else { 2 }
 }
 
 /// Bits of a layer's body that do not depend on the depths.
 pub fn side_bits(kind: TransformKind, geometry: Geometry, blocks: usize, scaled: bool) -> u64 {
     let per_row = if rows_are_sorted(kind, geometry) { 0 } else { block_number_bits(blocks) } + if scaled { ROW_SCALE_BITS } else { 0 };
-    8 * (FIXED_BYTES + blocks * block_entry_bytes(kind)) as u64 + geometry.rows() as u64 * u64::from(per_row)
+    let second = if kind == TransformKind::TwoSided { SECOND_BYTES } else { 0 };
+    8 * (FIXED_BYTES + blocks * block_entry_bytes(kind) + second) as u64 + geometry.rows() as u64 * u64::from(per_row)
 }
 
 /// Bytes of a body of `bits` side and index bits.
@@ -84,10 +103,11 @@ pub fn body_bytes(bits: u64) -> u64 {
     bits.div_ceil(8)
 }
 
-/// Encodes a body. `coefficients` and `basis` are rows in the code's geometry, of weights scaled by `2^−exponent`.
-pub fn encode(code: &LayerCode, coefficients: &[f32], basis: &[f32]) -> Vec<u8> {
+/// Encodes a body. `coefficients` and `basis` are rows in the code's geometry, of weights scaled by `2^−exponent`; `second` are those of the
+/// second basis, if there is one. A basis that the decoder knows is not looked at.
+pub fn encode(code: &LayerCode, coefficients: &[f32], basis: &[f32], second: &[f32]) -> Vec<u8> {
     let geometry = code.geometry;
-    let transformed = code.kind != TransformKind::None;
+    let stored = code.kind.stores_basis();
     let mut w = BitWriter::default();
     let kind = TransformKind::ALL.iter().position(|k| *k == code.kind).expect("every transform has a code") as u32;
     let flag = |on: bool, flag: u8| if on { u32::from(flag) } else { 0 };
@@ -98,10 +118,14 @@ pub fn encode(code: &LayerCode, coefficients: &[f32], basis: &[f32]) -> Vec<u8> 
     for block in &code.blocks {
         w.put(block.depth.into(), 8);
         w.put(block.step.0.into(), 8);
-        if transformed {
+        if stored {
             w.put(block.basis_depth.into(), 8);
             w.put(block.basis_step.0.into(), 8);
         }
+    }
+    if let Some(second) = code.second {
+        w.put(second.depth.into(), 8);
+        w.put(second.step.0.into(), 8);
     }
     if !rows_are_sorted(code.kind, geometry) {
         let bits = block_number_bits(code.blocks.len());
@@ -114,12 +138,15 @@ pub fn encode(code: &LayerCode, coefficients: &[f32], basis: &[f32]) -> Vec<u8> 
         let (inverse, least) = (1.0 / step, least_index(depth));
         values.iter().for_each(|&v| w.put((quantize::index(v, inverse, depth) - least) as u32, depth.into()));
     };
+    if let Some(code) = code.second {
+        put(second, code.step.size(), code.depth);
+    }
     for (row, &block) in code.block_of_row.iter().enumerate() {
         let block = code.blocks[usize::from(block)];
         if block.depth == 0 {
             continue;
         }
-        if transformed {
+        if stored {
             put(&basis[row * geometry.dim..(row + 1) * geometry.dim], block.basis_step.size(), block.basis_depth);
         }
         put(&coefficients[row * geometry.width..(row + 1) * geometry.width], code.row_step(row), block.depth);
@@ -135,9 +162,18 @@ impl LayerCode {
 
     /// A row of the basis as it is decoded.
     pub fn decoded_basis(&self, row: usize, values: &[f32]) -> Vec<f32> {
+        if !self.kind.stores_basis() {
+            return values.to_vec();
+        }
         let block = self.blocks[usize::from(self.block_of_row[row])];
-        let (size, inverse) = (block.basis_step.size(), 1.0 / block.basis_step.size());
-        values.iter().map(|&v| quantize::index(v, inverse, block.basis_depth) as f32 * size).collect()
+        decoded(values, block.basis_step, block.basis_depth)
+    }
+
+    /// A row of coefficients as it is decoded.
+    pub fn decoded_row<'a>(&self, row: usize, values: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
+        let (size, depth) = (self.row_step(row), self.blocks[usize::from(self.block_of_row[row])].depth);
+        let inverse = 1.0 / size;
+        values.iter().map(move |&v| quantize::index(v, inverse, depth) as f32 * size)
     }
 
     /// The step of a row of coefficients: its block's, times its scale.
@@ -145,6 +181,27 @@ impl LayerCode {
         let step = self.blocks[usize::from(self.block_of_row[row])].step.size();
         self.scales.as_ref().map_or(step, |scales| step * scales[row].size())
     }
+}
+
+impl SecondCode {
+    /// The second basis as it is decoded.
+    pub fn decoded(&self, values: &[f32]) -> Vec<f32> {
+        decoded(values, self.step, self.depth)
+    }
+
+    /// Bits of its numbers.
+    pub fn bits(&self) -> u64 {
+        u64::from(self.depth) * self.numbers() as u64
+    }
+
+    fn numbers(&self) -> usize {
+        self.geometry.rank * self.geometry.dim
+    }
+}
+
+fn decoded(values: &[f32], step: Step, depth: u8) -> Vec<f32> {
+    let (size, inverse) = (step.size(), 1.0 / step.size());
+    values.iter().map(|&v| quantize::index(v, inverse, depth) as f32 * size).collect()
 }
 
 /// Reads a body's side information. The error is a clause that says what is wrong.
@@ -171,14 +228,23 @@ fn read<'a>(body: &'a [u8], shape: &LayerShape) -> Result<(LayerCode, BitReader<
         return Err("it has more blocks than rows".into());
     }
     // Every row takes at least its share of side information or indices: a body this short cannot describe that many rows.
+    let stored = kind.stores_basis();
     let mut table = Vec::with_capacity(blocks);
     for _ in 0..blocks {
         let (depth, step) = (get(8)? as u8, Step(get(8)? as u8));
-        let (basis_depth, basis_step) = if kind == TransformKind::None { (0, Step(0)) } else { (get(8)? as u8, Step(get(8)? as u8)) };
-        if depth > MAX_DEPTH || basis_depth > MAX_BASIS_DEPTH || (kind != TransformKind::None && depth > 0 && basis_depth == 0) {
+        let (basis_depth, basis_step) = if stored { (get(8)? as u8, Step(get(8)? as u8)) } else { (0, Step(0)) };
+        if depth > MAX_DEPTH || basis_depth > MAX_BASIS_DEPTH || (stored && depth > 0 && basis_depth == 0) {
             return Err("a depth is out of range".into());
         }
         table.push(BlockCode { depth, step, basis_depth, basis_step });
+    }
+    let mut second = None;
+    if let Some(geometry) = Geometry::second(shape, kind) {
+        let code = SecondCode { geometry, depth: get(8)? as u8, step: Step(get(8)? as u8) };
+        if code.depth > MAX_BASIS_DEPTH {
+            return Err("the depth of its second basis is out of range".into());
+        }
+        second = Some(code);
     }
     let rows = geometry.rows();
     let mut block_of_row = Vec::with_capacity(rows);
@@ -198,7 +264,7 @@ fn read<'a>(body: &'a [u8], shape: &LayerShape) -> Result<(LayerCode, BitReader<
     if first & SCALED != 0 {
         scales = Some((0..rows).map(|_| get(ROW_SCALE_BITS).map(|c| RowScale(c as u8))).collect::<Result<Vec<_>, _>>()?);
     }
-    let code = LayerCode { kind, geometry, exponent, block_of_row, scales, blocks: table, folded: first & FOLDED != 0 };
+    let code = LayerCode { kind, geometry, exponent, block_of_row, scales, blocks: table, second, folded: first & FOLDED != 0 };
     let want = body_bytes(code.bits());
     if want != body.len() as u64 {
         return Err(format!("its section has {} bytes where its depths need {want}", body.len()));
@@ -214,11 +280,12 @@ impl LayerCode {
         side_bits(self.kind, self.geometry, self.blocks.len(), self.scales.is_some()) + coefficients + self.basis_bits()
     }
 
-    /// Bits of the basis.
+    /// Bits of the basis, or of both.
     pub fn basis_bits(&self) -> u64 {
         let width = self.geometry.basis_width(self.kind) as u64;
         let blocks = self.block_of_row.iter().map(|b| self.blocks[usize::from(*b)]);
-        blocks.filter(|b| b.depth > 0).map(|b| u64::from(b.basis_depth) * width).sum()
+        let second = self.second.map_or(0, |second| second.bits());
+        blocks.filter(|b| b.depth > 0).map(|b| u64::from(b.basis_depth) * width).sum::<u64>() + second
     }
 }
 
@@ -231,8 +298,11 @@ pub fn is_folded(body: &[u8]) -> bool {
 pub fn decode(body: &[u8], shape: &LayerShape) -> Result<Vec<f32>, String> {
     let (code, mut r) = read(body, shape)?;
     let geometry = code.geometry;
-    let transformed = code.kind != TransformKind::None;
-    let mut basis = vec![0f32; if transformed { geometry.rows() * geometry.dim } else { 0 }];
+    let (transformed, stored) = (code.kind != TransformKind::None, code.kind.stores_basis());
+    let mut basis = match dct::basis(shape, code.kind) {
+        Some(known) => known,
+        None => vec![0f32; if stored { geometry.rows() * geometry.dim } else { 0 }],
+    };
     let mut coefficients = vec![0f32; geometry.rows() * geometry.width];
     let mut get = |out: &mut [f32], step: f32, depth: u8| -> Result<(), String> {
         let least = least_index(depth);
@@ -242,6 +312,10 @@ pub fn decode(body: &[u8], shape: &LayerShape) -> Result<Vec<f32>, String> {
         }
         Ok(())
     };
+    let mut second = vec![0f32; code.second.map_or(0, |s| s.numbers())];
+    if let Some(code) = code.second {
+        get(&mut second, code.step.size(), code.depth)?;
+    }
     let mut used = vec![false; geometry.rows()];
     for row in 0..geometry.rows() {
         let block = code.blocks[usize::from(code.block_of_row[row])];
@@ -249,7 +323,7 @@ pub fn decode(body: &[u8], shape: &LayerShape) -> Result<Vec<f32>, String> {
             continue;
         }
         used[row] = true;
-        if transformed {
+        if stored {
             get(&mut basis[row * geometry.dim..(row + 1) * geometry.dim], block.basis_step.size(), block.basis_depth)?;
         }
         get(&mut coefficients[row * geometry.width..(row + 1) * geometry.width], code.row_step(row), block.depth)?;
@@ -262,7 +336,14 @@ pub fn decode(body: &[u8], shape: &LayerShape) -> Result<Vec<f32>, String> {
         for g in 0..geometry.groups {
             let Geometry { dim, width, rank, .. } = geometry;
             let (basis, coefficients) = (&basis[g * rank * dim..], &coefficients[g * rank * width..(g + 1) * rank * width]);
-            x.append(&mut transform::reconstruct(&basis[..rank * dim], coefficients, &used[g * rank..(g + 1) * rank], dim, width));
+            let (coefficients, width) = match &code.second {
+                None => (Cow::Borrowed(coefficients), width),
+                Some(code) => {
+                    let rows = two_sided::backward(&second, code.geometry, coefficients, shape.taps);
+                    (Cow::Owned(rows), code.geometry.dim * shape.taps)
+                }
+            };
+            x.append(&mut transform::reconstruct(&basis[..rank * dim], &coefficients, &used[g * rank..(g + 1) * rank], dim, width));
         }
         x
     } else {

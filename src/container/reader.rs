@@ -73,9 +73,14 @@ impl TqFile {
             return Err(wrong("its meta, skeleton and pool sections are not where they belong"));
         };
         let meta = inflate(&*source, "meta", read_section(&*source, Kind::Meta, *meta_at, *meta_len)?)?;
-        let meta: Meta =
+        let mut meta: Meta =
             serde_json::from_slice(&meta).map_err(|e| wrong(&format!("its meta section cannot be read ({e})")).tensor("meta"))?;
         check_table(&*source, &meta)?;
+        for Entry { info, .. } in &mut meta.tensors {
+            if let Role::Layer(layer) = &mut info.role {
+                *layer = layer.with_kernel(&info.shape);
+            }
+        }
         let mut rest = rest.iter();
         let mut pooled = 0u64;
         let mut ranges = Vec::with_capacity(meta.tensors.len());

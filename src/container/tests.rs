@@ -10,7 +10,11 @@ use crate::{
         source::BytesSource,
     },
     pipeline::{self, Session, job::run, relative_error},
-    report::{AllocationSettings, Budget, CurveSettings, TransformChoice},
+    rate::{
+        cost::Cost,
+        curve::{self, layer_curves},
+    },
+    report::{AllocationSettings, Budget, CurveSettings, TransformChoice, TransformKind},
     testing,
 };
 
@@ -64,7 +68,7 @@ fn model(shapes: &[LayerShape], seed: u64) -> Model {
 }
 
 fn shapes() -> Vec<LayerShape> {
-    let s = |groups, outputs, inputs, taps, order| LayerShape { groups, outputs, inputs, taps, order };
+    let s = |groups, outputs, inputs, taps, order| LayerShape { groups, outputs, inputs, taps, columns: taps, order };
     vec![
         s(1, 8, 3, 9, Order::OutIn),
         s(8, 1, 1, 9, Order::OutIn),
@@ -104,7 +108,7 @@ fn open(file: &[u8]) -> crate::error::Result<TqFile> {
 
 #[test]
 fn everything_comes_back() {
-    let all = [TransformChoice::Auto, TransformChoice::None, TransformChoice::KltRow, TransformChoice::KltCol];
+    let all: Vec<_> = TransformChoice::ALL.into_iter().filter(|t| !t.needs_calibration()).collect();
     for (transform, rate) in all.iter().flat_map(|t| [1.0, 3.0, 7.0].map(|r| (*t, r))) {
         let settings = AllocationSettings { budget: Budget::Bits(rate), transform, excludes: vec![2], ..Default::default() };
         let (session, file, errors) = compress(model(&shapes(), 1), &settings, 8);
@@ -191,10 +195,77 @@ fn forged_layer_bodies_are_refused() {
     assert!(layer::decode(&[], &shape).is_err());
 }
 
+/// A layer of noise under one transform, all rows at 6 bits; nothing where it does not exist.
+fn body_under(kind: TransformKind, shape: &LayerShape) -> Option<Vec<u8>> {
+    let mut weights = testing::noise(shape.weights(), 7);
+    let curves = layer_curves(shape, weights.clone(), 3, &Cost::Weights);
+    let candidate = curves.candidates.iter().find(|c| c.kind == kind)?;
+    let exponent = crate::quantize::normalize(&mut weights);
+    let blocks: Vec<_> = candidate.blocks.iter().map(|b| b.at_locked(0.0, 6)).collect();
+    let code = pipeline::layer_code(candidate, &blocks, exponent, false);
+    let coefficients = curve::coefficients(candidate, &code, &Cost::Weights, shape, &weights);
+    let basis = candidate.basis.as_ref();
+    let second = basis.and_then(|b| b.second.as_ref());
+    Some(layer::encode(&code, &coefficients, basis.map_or(&[][..], |b| &b.rows), second.map_or(&[][..], |v| &v.rows)))
+}
+
+/// Bodies under every transform that needs no calibration: what is wrong in one is said or decodes to the right number of weights, and never
+/// panics. A body of a KLT within kernels says the same as one of an ELT.
+#[test]
+fn forged_bodies_of_all_transforms_are_refused() {
+    let shapes = [
+        LayerShape { groups: 1, outputs: 6, inputs: 4, taps: 9, columns: 9, order: Order::OutIn },
+        LayerShape { groups: 1, outputs: 2, inputs: 9, taps: 3, columns: 3, order: Order::InOut },
+    ];
+    let uncalibrated = |k: &TransformKind| !matches!(k, TransformKind::EltRow | TransformKind::EltCol | TransformKind::IntraElt);
+    let kinds: Vec<TransformKind> = TransformKind::ALL.into_iter().filter(uncalibrated).collect();
+    for (shape, &kind) in shapes.iter().flat_map(|s| kinds.iter().map(move |k| (s, k))) {
+        // The allocation takes a transform only where it pays: here every one has to be seen.
+        let Some(body) = body_under(kind, shape) else {
+            assert!(crate::transform::Geometry::new(shape, kind).is_none());
+            continue;
+        };
+        let code = layer::read_code(&body, shape).unwrap();
+        assert_eq!(code.kind, kind);
+        let weights = layer::decode(&body, shape).unwrap();
+        for (at, value) in (0..body.len().min(40)).flat_map(|at| [0, 1, 5, 9, 0x7f, 0x80, 0xff].map(|v| (at, v))) {
+            let mut forged = body.clone();
+            forged[at] = value;
+            assert!(layer::decode(&forged, shape).is_ok_and(|w| w.len() == shape.weights()) || layer::decode(&forged, shape).is_err());
+        }
+        for first in 0..=0x1fu8 {
+            let mut forged = body.clone();
+            forged[0] = first;
+            let decoded = layer::decode(&forged, shape);
+            assert!(decoded.is_err() || decoded.unwrap().len() == shape.weights());
+        }
+        if code.kind == TransformKind::IntraKlt {
+            let mut elt = body.clone();
+            elt[0] += 1;
+            assert_eq!(layer::read_code(&elt, shape).unwrap().kind, TransformKind::IntraElt);
+            assert_eq!(layer::decode(&elt, shape).unwrap(), weights);
+        }
+        // Shapes that the transform does not exist for.
+        let one = LayerShape { groups: shape.weights(), outputs: 1, inputs: 1, taps: 1, columns: 1, order: Order::OutIn };
+        assert!(code.kind == TransformKind::None || layer::decode(&body, &one).unwrap_err().contains("does not exist for its shape"));
+        let unknown = LayerShape { columns: 0, ..*shape };
+        let cosine = code.kind != TransformKind::None && !code.kind.stores_basis();
+        assert_eq!(layer::decode(&body, &unknown).is_err(), cosine, "{:?}", code.kind);
+        if let Some(second) = code.second {
+            // Its depth comes after the block table.
+            let at = 5 + 4 * code.blocks.len();
+            assert_eq!(body[at..at + 2], [second.depth, second.step.0]);
+            let mut forged = body.clone();
+            forged[at] = 15;
+            assert!(layer::decode(&forged, shape).unwrap_err().contains("second basis"));
+        }
+    }
+}
+
 /// A known answer: the decoder's arithmetic must not change, or files change their meaning.
 #[test]
 fn decoder_golden() {
-    let shape = LayerShape { groups: 1, outputs: 3, inputs: 2, taps: 1, order: Order::OutIn };
+    let shape = LayerShape { groups: 1, outputs: 3, inputs: 2, taps: 1, columns: 1, order: Order::OutIn };
     let code = layer::LayerCode {
         kind: crate::report::TransformKind::KltCol,
         geometry: crate::transform::Geometry::new(&shape, crate::report::TransformKind::KltCol).unwrap(),
@@ -205,9 +276,10 @@ fn decoder_golden() {
             layer::BlockCode { depth: 4, step: crate::quantize::Step(170), basis_depth: 5, basis_step: crate::quantize::Step(161) },
             layer::BlockCode { depth: 3, step: crate::quantize::Step(175), basis_depth: 4, basis_step: crate::quantize::Step(166) },
         ],
+        second: None,
         folded: false,
     };
-    let body = layer::encode(&code, &[0.9, -0.6, 0.2, 0.1], &[0.8, 0.6, 0.0, -0.6, 0.8, 0.1]);
+    let body = layer::encode(&code, &[0.9, -0.6, 0.2, 0.1], &[0.8, 0.6, 0.0, -0.6, 0.8, 0.1], &[]);
     assert_eq!(layer::read_code(&body, &shape).unwrap(), code);
     let bits: Vec<u32> = layer::decode(&body, &shape).unwrap().iter().map(|v| v.to_bits()).collect();
     assert_eq!(bits, [1050386153, 3196849925, 1051745988, 3189141234, 1009123031, 1000734423], "decoded bits changed");
@@ -218,7 +290,7 @@ proptest! {
     #[test]
     fn any_layer(groups in 1usize..4, n in 1usize..20, m in 1usize..20, k in 1usize..10, out_in in any::<bool>(), blocks in 1usize..300, rate in 0.1f64..11.0, seed in 0u64..1000) {
         let order = if out_in { Order::OutIn } else { Order::InOut };
-        let s = LayerShape { groups, outputs: n, inputs: m, taps: k, order };
+        let s = LayerShape { groups, outputs: n, inputs: m, taps: k, columns: k, order };
         let (_, file, _) = compress(model(&[s], seed), &AllocationSettings { budget: Budget::Bits(rate), ..Default::default() }, blocks);
         let tq = open(&file).unwrap();
         prop_assert_eq!(tq.read(0).unwrap().len(), 4 * s.weights());

@@ -136,7 +136,7 @@ pub fn open(mut files: Vec<Entry>) -> Result<Dataset> {
     // The operating system's own files.
     files.retain(|f| !f.path.split('/').any(|part| part.starts_with('.') || part == "__MACOSX" || part == "Thumbs.db"));
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    let name = name(&files);
+    let (name, several) = name(&files);
     let mut known: Vec<(Kind, Entry)> = Vec::new();
     let mut others: Vec<Entry> = Vec::new();
     let mut refused: Option<Error> = None;
@@ -169,6 +169,7 @@ pub fn open(mut files: Vec<Entry>) -> Result<Dataset> {
         Kind::Zip => files::zip(&name, entries)?,
         Kind::Image => files::open(&name, entries)?,
     };
+    dataset.summary.several = several;
     if dataset.images.is_empty() {
         return Err(bad(name, "it has no images", FORMATS));
     }
@@ -181,15 +182,15 @@ pub fn open(mut files: Vec<Entry>) -> Result<Dataset> {
     Ok(dataset)
 }
 
-/// Name of the whole: of its file, or of the folder, or of the first file.
-fn name(files: &[Entry]) -> String {
+/// Name of the whole: of its file, or of the folder, or of the first file; and whether it is none of a file or folder.
+fn name(files: &[Entry]) -> (String, bool) {
     let top = |entry: &Entry| entry.path.split_once('/').map(|(top, _)| top.to_string());
     match files {
-        [] => "the dataset".into(),
-        [one] => one.source.name().into(),
+        [] => ("the dataset".into(), true),
+        [one] => (one.source.name().into(), false),
         [one, rest @ ..] => match top(one).filter(|t| rest.iter().all(|f| top(f).as_ref() == Some(t))) {
-            Some(folder) => folder,
-            None => format!("{} and {} more", one.path, rest.len()),
+            Some(folder) => (folder, false),
+            None => (format!("{} and {} more", one.path, rest.len()), true),
         },
     }
 }
@@ -246,6 +247,7 @@ fn recognise(entry: &mut Entry) -> Result<Option<Kind>> {
 fn dataset(name: &str, format: &str, images: Rc<dyn Images>, size: [usize; 3]) -> Dataset {
     let summary = DataSummary {
         name: name.into(),
+        several: false,
         format: format.into(),
         images: images.len(),
         size,

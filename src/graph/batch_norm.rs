@@ -292,7 +292,7 @@ impl Fold {
             return None;
         }
         let (outputs, inputs) = if order == Order::OutIn { (first / groups, second) } else { (second, first / groups) };
-        Some(LayerShape { groups, outputs, inputs, taps: kernel.iter().product(), order })
+        Some(LayerShape { groups, outputs, inputs, taps: kernel.iter().product(), columns: 0, order }.with_kernel(dims))
     }
 
     /// Scale and folded bias from tensors of the table.

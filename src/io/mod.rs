@@ -109,6 +109,10 @@ pub struct LayerShape {
     pub inputs: usize,
     /// Kernel positions `K = a·b`; 1 for a dense layer.
     pub taps: usize,
+    /// Columns `b` of its `a×b` kernels; 0 where that is not known, or kernels have more than two axes. Follows from the tensor's shape
+    /// ([`LayerShape::with_kernel`]) and is not stored.
+    #[serde(skip)]
+    pub columns: usize,
     /// Layout of the tensor.
     pub order: Order,
 }
@@ -117,6 +121,23 @@ impl LayerShape {
     /// Number of weights.
     pub fn weights(&self) -> usize {
         self.groups * self.outputs * self.inputs * self.taps
+    }
+
+    /// The same with the kernel that a tensor of this shape has: its axes from the third on, if these are one or two and have
+    /// [`LayerShape::taps`] positions. One axis is a kernel of one row; without any it is `1×1`.
+    pub fn with_kernel(self, tensor: &[usize]) -> LayerShape {
+        let columns = match *tensor {
+            [_, _, columns] if columns == self.taps => columns,
+            [_, _, rows, columns] if rows.checked_mul(columns) == Some(self.taps) => columns,
+            _ => usize::from(self.taps == 1),
+        };
+        LayerShape { columns, ..self }
+    }
+
+    /// Rows and columns of its kernels, where they are known.
+    pub fn kernel(&self) -> Option<[usize; 2]> {
+        let known = self.columns > 0 && self.taps.is_multiple_of(self.columns);
+        known.then(|| [self.taps / self.columns, self.columns])
     }
 }
 

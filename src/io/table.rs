@@ -134,13 +134,15 @@ pub(crate) fn role_without_graph(info: &TensorInfo) -> Role {
     if !info.dtype.is_float() || info.elements() == 0 {
         return Role::Exact;
     }
+    let layer = |groups, outputs, inputs, kernel: &[usize]| {
+        let shape = LayerShape { groups, outputs, inputs, taps: kernel.iter().product(), columns: 0, order: Order::OutIn };
+        Role::Layer(shape.with_kernel(&info.shape))
+    };
     match *info.shape {
         [] => Role::Exact,
         [_] => Role::Small,
-        [groups, 1, a, b] if groups > 1 => Role::Layer(LayerShape { groups, outputs: 1, inputs: 1, taps: a * b, order: Order::OutIn }),
-        [outputs, inputs, ref kernel @ ..] => {
-            Role::Layer(LayerShape { groups: 1, outputs, inputs, taps: kernel.iter().product(), order: Order::OutIn })
-        }
+        [groups, 1, a, b] if groups > 1 => layer(groups, 1, 1, &[a, b]),
+        [outputs, inputs, ref kernel @ ..] => layer(1, outputs, inputs, kernel),
     }
 }
 
@@ -151,15 +153,19 @@ mod tests {
     #[test]
     fn roles_by_shape() {
         let role = |dtype, shape: &[u64]| role_without_graph(&checked("f", "t", dtype, dtype.size() as u64, shape).unwrap());
-        let layer = |groups, outputs, inputs, taps| Role::Layer(LayerShape { groups, outputs, inputs, taps, order: Order::OutIn });
+        let layer = |groups, outputs, inputs, taps, columns| {
+            Role::Layer(LayerShape { groups, outputs, inputs, taps, columns, order: Order::OutIn })
+        };
         assert_eq!(role(Dtype::F32, &[]), Role::Exact);
         assert_eq!(role(Dtype::F16, &[7]), Role::Small);
         assert_eq!(role(Dtype::Other(8), &[7, 7]), Role::Exact);
         assert_eq!(role(Dtype::F32, &[0, 7]), Role::Exact);
-        assert_eq!(role(Dtype::F32, &[10, 64]), layer(1, 10, 64, 1));
-        assert_eq!(role(Dtype::Bf16, &[8, 4, 3, 5]), layer(1, 8, 4, 15));
-        assert_eq!(role(Dtype::F64, &[8, 1, 3, 3]), layer(8, 1, 1, 9));
-        assert_eq!(role(Dtype::F32, &[1, 1, 3, 3]), layer(1, 1, 1, 9));
+        assert_eq!(role(Dtype::F32, &[10, 64]), layer(1, 10, 64, 1, 1));
+        assert_eq!(role(Dtype::Bf16, &[8, 4, 3, 5]), layer(1, 8, 4, 15, 5));
+        assert_eq!(role(Dtype::F64, &[8, 1, 3, 3]), layer(8, 1, 1, 9, 3));
+        assert_eq!(role(Dtype::F32, &[1, 1, 3, 3]), layer(1, 1, 1, 9, 3));
+        assert_eq!(role(Dtype::F32, &[6, 5, 7]), layer(1, 6, 5, 7, 7));
+        assert_eq!(role(Dtype::F32, &[6, 5, 2, 3, 4]), layer(1, 6, 5, 24, 0));
     }
 
     #[test]

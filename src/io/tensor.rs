@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn canonical_order_is_group_output_input_tap() {
-        let shape = LayerShape { groups: 2, outputs: 2, inputs: 3, taps: 2, order: Order::InOut };
+        let shape = LayerShape { groups: 2, outputs: 2, inputs: 3, taps: 2, columns: 0, order: Order::InOut };
         // Stored: [group·input, output, tap]; the value spells its own position.
         let mut data = Vec::new();
         for g in 0..2 {
@@ -258,7 +258,7 @@ mod tests {
         #[test]
         fn layout_roundtrip(groups in 1usize..4, outputs in 1usize..6, inputs in 1usize..6, taps in 1usize..5, in_out in any::<bool>()) {
             let order = if in_out { Order::InOut } else { Order::OutIn };
-            let shape = LayerShape { groups, outputs, inputs, taps, order };
+            let shape = LayerShape { groups, outputs, inputs, taps, columns: 0, order };
             let data: Vec<f32> = (0..shape.weights()).map(|i| i as f32).collect();
             prop_assert_eq!(stored(&shape, &canonical(&shape, &data)), data);
         }

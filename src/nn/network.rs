@@ -102,6 +102,13 @@ struct Reverse {
 }
 
 impl Plan {
+    fn multiplications(&self, step: &Step) -> u64 {
+        let shape = |&v: &ValueId| self.values[v].shape.as_slice();
+        let inputs: Vec<&[usize]> = step.inputs.iter().map(shape).collect();
+        let outputs: Vec<&[usize]> = step.outputs.iter().map(shape).collect();
+        step.operator.multiplications(&inputs, &outputs)
+    }
+
     fn reverse(&self, wants_value: impl Fn(ValueId) -> bool) -> Reverse {
         let mut depends: Vec<bool> = (0..self.values.len()).map(wants_value).collect();
         let mut first_need = vec![usize::MAX; self.values.len()];
@@ -124,15 +131,22 @@ impl Plan {
     }
 }
 
-/// Values while a network runs, by [`ValueId`]; constants are not here.
+/// Values while a network runs, by [`ValueId`]; constants are not here, unless they were replaced.
+#[derive(Clone)]
 struct Store<'a> {
     plan: &'a Plan,
     slots: Vec<Option<Tensor>>,
+    /// Weights of this layer, instead of its own.
+    replaced: Option<(usize, &'a Tensor)>,
 }
 
 impl Store<'_> {
     fn get(&self, v: ValueId) -> Option<&Tensor> {
-        self.plan.values[v].constant().or(self.slots[v].as_ref())
+        match (&self.plan.values[v].origin, self.replaced) {
+            (Origin::Constant(_, Some(layer)), Some((other, tensor))) if *layer == other => Some(tensor),
+            (Origin::Constant(tensor, _), _) => Some(tensor),
+            _ => self.slots[v].as_ref(),
+        }
     }
 }
 
@@ -166,8 +180,46 @@ impl Network {
     /// When the inputs do not have the shapes of [`Network::input_shapes`].
     pub fn forward(&self, inputs: Vec<Tensor>, hooks: &mut dyn Hooks) -> Vec<Tensor> {
         let mut store = self.store(inputs);
-        self.run(&mut store, None, hooks);
+        self.run(&mut store, 0..self.plan.steps.len(), None, hooks);
         self.take_outputs(&mut store)
+    }
+
+    /// Runs it again and again with other weights of one layer: what comes before the layer once, what follows each time (the reuse that
+    /// makes Algorithm 2 of Young et al. 2021 affordable). `weights` is given the layer's own, in the order of the tensor in the file, and
+    /// gives others until it gives none; `outputs` gets what each of them led to. A layer that takes no part changes nothing and is not run.
+    ///
+    /// # Panics
+    /// When the inputs do not have the shapes of [`Network::input_shapes`], or weights not that of the layer.
+    pub fn forward_with(
+        &self,
+        inputs: Vec<Tensor>,
+        layer: usize,
+        weights: &mut dyn FnMut(&Tensor) -> Option<Tensor>,
+        outputs: &mut dyn FnMut(Vec<Tensor>),
+    ) {
+        let Some((first, own)) = self.first_reader(layer) else { return };
+        let mut before = self.store(inputs);
+        self.run(&mut before, 0..first, None, &mut NoHooks);
+        while let Some(other) = weights(own) {
+            assert_eq!(other.shape, own.shape, "shape of a layer");
+            let mut store = Store { replaced: Some((layer, &other)), ..before.clone() };
+            self.run(&mut store, first..self.plan.steps.len(), None, &mut NoHooks);
+            outputs(self.take_outputs(&mut store));
+        }
+    }
+
+    /// The first step that reads a layer's weights, and these; nothing for a layer that takes no part.
+    fn first_reader(&self, layer: usize) -> Option<(usize, &Tensor)> {
+        let readers = self.plan.values.iter().zip(&self.plan.readers).filter_map(|(value, readers)| match &value.origin {
+            Origin::Constant(tensor, Some(l)) if *l == layer && readers.0 < self.plan.steps.len() => Some((readers.0, &**tensor)),
+            _ => None,
+        });
+        readers.min_by_key(|r| r.0)
+    }
+
+    /// Multiplications of [`Network::forward_with`] for each of the other weights: of the first step that reads the layer and all after it.
+    pub fn multiplications_from(&self, layer: usize) -> u64 {
+        self.first_reader(layer).map_or(0, |(first, _)| self.plan.steps[first..].iter().map(|s| self.plan.multiplications(s)).sum())
     }
 
     /// Runs it and goes back: `seed` turns the outputs into the vectors `v` that are multiplied with the Jacobian. Returns the outputs
@@ -190,7 +242,7 @@ impl Network {
         });
         let mut store = self.store(inputs);
         let mut aux = vec![Vec::new(); plan.steps.len()];
-        self.run(&mut store, Some((&reverse, &mut aux)), hooks);
+        self.run(&mut store, 0..plan.steps.len(), Some((&reverse, &mut aux)), hooks);
         let outputs: Vec<Tensor> = plan.outputs.iter().map(|&v| store.get(v).expect("an output has no later reader").clone()).collect();
         let seeds = seed(&outputs);
         assert_eq!(seeds.len(), outputs.len(), "seeds");
@@ -220,7 +272,7 @@ impl Network {
             assert_eq!(input.shape, self.plan.values[v].shape, "shape of an input");
             slots[v] = Some(input);
         }
-        Store { plan: &self.plan, slots }
+        Store { plan: &self.plan, slots, replaced: None }
     }
 
     fn take_outputs(&self, store: &mut Store<'_>) -> Vec<Tensor> {
@@ -234,11 +286,17 @@ impl Network {
         outputs
     }
 
-    /// The forward pass. With `record` it keeps what the reverse pass needs.
-    fn run(&self, store: &mut Store<'_>, record: Option<(&Reverse, &mut [Vec<u32>])>, hooks: &mut dyn Hooks) {
+    /// Some steps of the forward pass. With `record` it keeps what the reverse pass needs.
+    fn run(
+        &self,
+        store: &mut Store<'_>,
+        steps: std::ops::Range<usize>,
+        record: Option<(&Reverse, &mut [Vec<u32>])>,
+        hooks: &mut dyn Hooks,
+    ) {
         let plan = &*self.plan;
         let (reverse, mut aux) = record.unzip();
-        for (i, step) in plan.steps.iter().enumerate() {
+        for (i, step) in plan.steps.iter().enumerate().take(steps.end).skip(steps.start) {
             let kept = |v: ValueId| reverse.is_some_and(|r| r.first_need[v] != usize::MAX);
             let dies = |v: ValueId| plan.readers[v].1 == i && !kept(v);
             if let Some((layer, data)) = step.layer {
@@ -376,13 +434,7 @@ impl Network {
 
     /// Multiplications of one forward pass in convolutions and matrix products.
     pub fn multiplications(&self) -> u64 {
-        let shape = |&v: &ValueId| self.plan.values[v].shape.as_slice();
-        let step = |s: &Step| {
-            let inputs: Vec<&[usize]> = s.inputs.iter().map(shape).collect();
-            let outputs: Vec<&[usize]> = s.outputs.iter().map(shape).collect();
-            s.operator.multiplications(&inputs, &outputs)
-        };
-        self.plan.steps.iter().map(step).sum()
+        self.plan.steps.iter().map(|s| self.plan.multiplications(s)).sum()
     }
 }
 
@@ -601,6 +653,24 @@ mod tests {
         let y = times(second, x);
         let _ = unused;
         b.finish(&[y, y])
+    }
+
+    #[test]
+    fn other_weights_of_a_layer_give_what_a_network_built_with_them_gives() {
+        let (x, w, c) = (noise(6, 1), noise(6, 2), noise(6, 3));
+        let network = shared_weight(&w, &c);
+        let others: Vec<Vec<f32>> = (10..13).map(|seed| noise(6, seed)).collect();
+        let (mut next, mut found) = (others.iter(), Vec::new());
+        let mut weights = |own: &Tensor| {
+            assert_eq!(own.data, w);
+            next.next().map(|w| vector(w))
+        };
+        network.forward_with(vec![vector(&x)], 3, &mut weights, &mut |y| found.push(y));
+        let built: Vec<_> = others.iter().map(|w| shared_weight(w, &c).forward(vec![vector(&x)], &mut NoHooks)).collect();
+        assert_eq!(found, built);
+        // The layer is read by the first product; there is no other layer.
+        assert_eq!((network.multiplications_from(3), network.multiplications_from(4)), (4 * 6, 0));
+        network.forward_with(vec![vector(&x)], 4, &mut |_| panic!("not asked"), &mut |_| panic!("not run"));
     }
 
     #[test]

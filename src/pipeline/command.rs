@@ -53,7 +53,7 @@ impl Compress<'_> {
 /// The same calibration.
 fn calibrated(summary: &CalibrationSummary) -> Vec<String> {
     let (settings, default) = (summary.settings, CalibrationSettings::default());
-    let mut words = vec![format!("--calibration {}", quote(&summary.data.name))];
+    let mut words = vec![format!("--calibration {}", quote(summary.data.path()))];
     let mut number = |name: &str, value: u64, default: u64| {
         if value != default {
             words.push(format!("--{name} {value}"));
@@ -69,7 +69,7 @@ fn calibrated(summary: &CalibrationSummary) -> Vec<String> {
 }
 
 /// The same inputs. All numbers are given, for what they were edited from may be guessed differently elsewhere.
-fn inputs(p: &Preprocessing) -> [String; 6] {
+fn inputs(p: &Preprocessing) -> [String; 7] {
     let list = |values: &[f32]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let channels = match p.channels {
         Channels::Rgb => "rgb",
@@ -84,6 +84,7 @@ fn inputs(p: &Preprocessing) -> [String; 6] {
         // As one word: it may be negative.
         format!("--scale={}", p.scale),
         format!("--channels {channels}"),
+        format!("--channels-last={}", p.channels_last),
     ]
 }
 
@@ -135,18 +136,29 @@ mod tests {
     }
 
     #[test]
+    fn several_files_are_named_by_a_folder_to_be_put_in() {
+        let mut loose = summary();
+        (loose.data.name, loose.data.several) = ("0.png and 5 more".into(), true);
+        let command = line(&AllocationSettings::default(), CurveSettings::default(), Some(&loose));
+        assert!(command.ends_with(" --bits 4 --calibration DIR"), "{command}");
+    }
+
+    #[test]
     fn edited_inputs_are_said_in_full() {
         let (settings, curves) = (AllocationSettings::default(), CurveSettings::default());
         let mut edited = summary();
         edited.preprocessing.origin = Preprocessing::EDITED.into();
         let command = line(&settings, curves, Some(&edited));
-        assert!(command.ends_with(" --resize 0 --crop 0 --mean 0.306 --std 0.3762 --scale=0.003921569 --channels grey"), "{command}");
+        assert!(
+            command.ends_with(" --resize 0 --crop 0 --mean 0.306 --std 0.3762 --scale=0.003921569 --channels grey --channels-last=false"),
+            "{command}"
+        );
         edited.preprocessing.crop = Some([224, 160]);
         edited.preprocessing.resize = Some(256);
-        edited.preprocessing.channels = Channels::Bgr;
+        (edited.preprocessing.channels, edited.preprocessing.channels_last) = (Channels::Bgr, true);
         edited.preprocessing.mean = vec![-1.0, 0.5, 1.0];
         let command = line(&settings, curves, Some(&edited));
-        let end = " --resize 256 --crop 224x160 --mean -1,0.5,1 --std 0.3762 --scale=0.003921569 --channels bgr";
+        let end = " --resize 256 --crop 224x160 --mean -1,0.5,1 --std 0.3762 --scale=0.003921569 --channels bgr --channels-last=true";
         assert!(command.ends_with(end), "{command}");
     }
 }

@@ -27,7 +27,7 @@ use crate::{
     graph::Runnable,
     io::{self, Model, Role, TensorInfo, source::BytesSource, tensor},
     nn::{Network, NoHooks, Tensor},
-    report::{AllocationReport, DataSummary, Evaluation, EvaluationReport, LayerDamage, Preprocessing},
+    report::{AllocationReport, CalibrationSettings, DataSummary, Evaluation, EvaluationReport, LayerDamage, Preprocessing},
 };
 
 /// How the network itself is called in an [`Evaluation`].
@@ -172,6 +172,34 @@ impl Evaluator {
             images,
             notes,
         })
+    }
+
+    /// Binds a network to the images that it was calibrated on, as many of them, to measure what was predicted. Calibration needs no
+    /// labels: those that do not fit the network are left aside.
+    ///
+    /// # Errors
+    /// Those of [`Evaluator::new`] but for labels.
+    pub fn of_calibration(
+        runnable: &Runnable,
+        data: &Dataset,
+        preprocessing: Preprocessing,
+        settings: CalibrationSettings,
+        options: Options,
+    ) -> Result<Evaluator> {
+        let options = Options { limit: Some(settings.images), ..options };
+        match Evaluator::new(runnable, data, preprocessing.clone(), options) {
+            Err(_) if data.labels.is_some() => {
+                let mut data = Dataset { labels: None, ..data.clone() };
+                data.summary.labelled = false;
+                Evaluator::new(runnable, &data, preprocessing, options)
+            }
+            bound => bound,
+        }
+    }
+
+    /// What a run of a network on all images costs, in multiplications.
+    pub fn cost(&self) -> f64 {
+        self.cost * self.count() as f64
     }
 
     /// How many images are run.

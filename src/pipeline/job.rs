@@ -102,6 +102,76 @@ impl<'a, T> Run<'a, T> {
     }
 }
 
+/// A part of a progress bar, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span {
+    /// Where it begins.
+    pub from: f64,
+    /// Where it ends.
+    pub to: f64,
+}
+
+impl Span {
+    /// All of it.
+    pub const WHOLE: Span = Span { from: 0.0, to: 1.0 };
+
+    /// A part of this part.
+    pub fn part(self, from: f64, to: f64) -> Span {
+        let at = |v: f64| self.from + (self.to - self.from) * v;
+        Span { from: at(from), to: at(to) }
+    }
+}
+
+/// Runs the jobs of work that takes several, one after the other: natively as [`run`] does, in the browser between messages.
+pub trait Runner {
+    /// Runs a job, whose progress is this part of the whole.
+    ///
+    /// # Errors
+    /// Those of its tasks, and [`crate::error::Error::Cancelled`].
+    fn run<T: Send + 'static>(&mut self, span: Span, job: Job<'_, T>) -> impl Future<Output = Result<Vec<T>>>;
+
+    /// Seconds, since any time.
+    fn now(&self) -> f64;
+}
+
+/// Runs jobs natively, and waits for each: its futures are ready at once ([`wait`]).
+#[cfg(not(target_arch = "wasm32"))]
+pub struct Waiting<F> {
+    on_progress: F,
+    start: std::time::Instant,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl<F: FnMut(Span, &Progress) -> Result<()>> Waiting<F> {
+    /// `on_progress` is told of every item, and may end the job by an error.
+    pub fn new(on_progress: F) -> Self {
+        Waiting { on_progress, start: std::time::Instant::now() }
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl<F: FnMut(Span, &Progress) -> Result<()>> Runner for Waiting<F> {
+    async fn run<T: Send + 'static>(&mut self, span: Span, job: Job<'_, T>) -> Result<Vec<T>> {
+        run(job, &mut |p| (self.on_progress)(span, p))
+    }
+
+    fn now(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+}
+
+/// The result of work on a runner that never waits for anything but its jobs.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn wait<F: Future>(work: F) -> F::Output {
+    let mut work = std::pin::pin!(work);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(result) = work.as_mut().poll(&mut context) {
+            return result;
+        }
+    }
+}
+
 /// Runs a job on rayon's threads (or this one, without rayon) and waits. `on_progress` is called on this thread, and may end
 /// the job by an error.
 #[cfg(not(target_arch = "wasm32"))]

@@ -10,8 +10,12 @@
 pub mod calibrate;
 pub mod command;
 pub mod evaluate;
+pub mod gains;
 pub mod inputs;
 pub mod job;
+pub mod measure;
+pub mod settle;
+pub mod sweep;
 
 use std::{cell::OnceCell, collections::HashMap, io::Write, rc::Rc, sync::Arc};
 
@@ -22,10 +26,15 @@ use crate::{
     graph::{Runnable, batch_norm, templates},
     io::{self, LayerShape, Model, Order, Role, Source, TensorReader, skeleton, source::BytesSource},
     quantize,
-    rate::{Allocation, Layer, Plan, Problem, cost::Cost, curve, curve::LayerCurves},
+    rate::{
+        Allocation, Layer, Plan, Problem,
+        cost::Cost,
+        curve::{self, Candidate, LayerCurves},
+        hull::Vertex,
+    },
     report::{
         AllocationReport, AllocationSettings, CalibrationSettings, CurveSettings, Distortion, LayerRow, LayerSummary, Measure,
-        ModelSummary, Preprocessing, RdCurves, Report,
+        ModelSummary, Preprocessing, RdCurves, Report, TransformChoice,
     },
     transform::Geometry,
 };
@@ -123,6 +132,12 @@ impl Session {
         memory: Memory,
     ) -> Result<Calibrator> {
         let runnable = self.runnable()?;
+        let layers = self.calibrated_layers(&runnable);
+        Calibrator::new(&runnable, layers, data, preprocessing, settings, memory)
+    }
+
+    /// The layers, and how the weights that are coded become those that run.
+    fn calibrated_layers(&self, runnable: &Runnable) -> Vec<CalibratedLayer> {
         let layers = self.layers.iter().map(|&(tensor, shape)| {
             // The derivative is by weights with the batch norm folded in exactly; those that are coded have it as a decoder can.
             let (exact, coded) = (runnable.factors(tensor), self.head.factors(tensor));
@@ -132,7 +147,7 @@ impl Session {
             });
             CalibratedLayer { shape, factors }
         });
-        Calibrator::new(&runnable, layers.collect(), data, preprocessing, settings, memory)
+        layers.collect()
     }
 
     /// Keeps what calibration found, or nothing of it any more. Curves have to be computed again.
@@ -152,7 +167,7 @@ impl Session {
             None => Cost::Weights,
             Some(found) => {
                 let unit = if found.output_energy > 0.0 { 1.0 / found.output_energy } else { 1.0 };
-                Cost::Output { statistics: found.layers[i].clone(), unit, full: settings.distortion == Distortion::Model }
+                Cost::Output { statistics: found.layers[i].clone(), unit, full: settings.distortion != Distortion::Diagonal }
             }
         }
     }
@@ -160,7 +175,7 @@ impl Session {
     /// The job that computes the curves of all layers.
     pub fn curves_job(&self, settings: CurveSettings) -> Job<'_, LayerCurves> {
         let kept = self.statistics.as_ref().and_then(|s| s.layers.first()).map_or(0, |l| l.kept());
-        let samples = if settings.distortion == Distortion::Model { kept } else { 0 };
+        let samples = if settings.distortion != Distortion::Diagonal { kept } else { 0 };
         let items =
             self.layers.iter().map(|&(t, shape)| Item { name: self.model.tensors[t].name.clone(), cost: curve_cost(&shape, samples) });
         Job {
@@ -280,22 +295,32 @@ impl Session {
         Ok(self.runnable.get_or_init(|| runnable).clone())
     }
 
+    /// The readouts of encoded layers: [`Report::allocation`].
+    pub fn encoded_report(&self, allocation: &Allocation, settings: &AllocationSettings, layers: &[EncodedLayer]) -> AllocationReport {
+        let errors: Vec<f64> = layers.iter().map(|l| l.error).collect();
+        self.problem().report(allocation, settings, Some(&errors))
+    }
+
     /// The whole report, errors measured on the decoded weights.
     pub fn report(&self, allocation: &Allocation, settings: &AllocationSettings, layers: &[EncodedLayer]) -> Result<Report> {
-        let errors: Vec<f64> = layers.iter().map(|l| l.error).collect();
-        let problem = self.problem();
         Ok(Report {
             program: format!("waterfill {}", env!("CARGO_PKG_VERSION")),
             command: self.command(settings),
             model: self.summary(),
             curve_settings: self.curve_settings,
             settings: settings.clone(),
-            allocation: problem.report(allocation, settings, Some(&errors)),
-            curves: problem.curves(settings)?,
+            allocation: self.encoded_report(allocation, settings, layers),
+            curves: self.problem().curves(settings)?,
             calibration: self.statistics.as_ref().map(|s| s.summary.clone()),
             check: None,
+            alternatives: Vec::new(),
             evaluation: None,
         })
+    }
+
+    /// Settings of the curves.
+    pub fn curve_settings(&self) -> CurveSettings {
+        self.curve_settings
     }
 
     /// The model's table.
@@ -317,6 +342,12 @@ impl Session {
 pub fn tq_name(model: &str) -> String {
     let stem = model.rsplit_once('.').map_or(model, |(stem, _)| if stem.is_empty() { model } else { stem });
     format!("{stem}.tq")
+}
+
+/// Says that a transform needs calibration.
+pub fn uncalibrated(transform: TransformChoice) -> Error {
+    let reason = "is learned from how errors of the weights reach the output; give images with --calibration";
+    Error::Setting(format!("The transform {} {reason}.", transform.name()))
 }
 
 /// Multiplications, roughly: Gram matrices, eigenproblems, coefficients, and histograms; and errors of all transforms and depths, seen by
@@ -382,24 +413,12 @@ fn encode_layer(
     let candidate = &curves.candidates[*candidate];
     let mut normalized = weights.clone();
     let exponent = quantize::normalize(&mut normalized);
-    let codes = blocks.iter().zip(&candidate.blocks).map(|(vertex, block)| layer::BlockCode {
-        depth: vertex.depths.coefficient,
-        step: block.coefficients[usize::from(vertex.depths.coefficient)].step,
-        basis_depth: vertex.depths.basis,
-        basis_step: block.basis.get(usize::from(vertex.depths.basis)).map_or(quantize::Step(0), |c| c.step),
-    });
-    let code = layer::LayerCode {
-        kind: candidate.kind,
-        geometry: candidate.geometry,
-        exponent,
-        block_of_row: candidate.block_of_row.clone(),
-        scales: candidate.scales.clone(),
-        blocks: codes.collect(),
-        folded,
-    };
+    let code = layer_code(candidate, blocks, exponent, folded);
     let coefficients = curve::coefficients(candidate, &code, cost, shape, &normalized);
     drop(normalized);
-    let body = layer::encode(&code, &coefficients, candidate.basis.as_ref().map_or(&[][..], |b| &b.rows));
+    let basis = candidate.basis.as_ref();
+    let second = basis.and_then(|b| b.second.as_ref()).map_or(&[][..], |v| &v.rows);
+    let body = layer::encode(&code, &coefficients, basis.map_or(&[][..], |b| &b.rows), second);
     drop(coefficients);
     let decoded = layer::decode(&body, shape)?;
     let error = match cost {
@@ -410,6 +429,26 @@ fn encode_layer(
         }
     };
     Ok(EncodedLayer { error, body: Some(body) })
+}
+
+/// The side information of a layer under a candidate, with the depths of a plan.
+pub(crate) fn layer_code(candidate: &Candidate, blocks: &[Vertex], exponent: i16, folded: bool) -> layer::LayerCode {
+    let codes = blocks.iter().zip(&candidate.blocks).map(|(vertex, block)| layer::BlockCode {
+        depth: vertex.depths.coefficient,
+        step: block.coefficients[usize::from(vertex.depths.coefficient)].step,
+        basis_depth: vertex.depths.basis,
+        basis_step: block.basis.get(usize::from(vertex.depths.basis)).map_or(quantize::Step(0), |c| c.step),
+    });
+    layer::LayerCode {
+        kind: candidate.kind,
+        geometry: candidate.geometry,
+        exponent,
+        block_of_row: candidate.block_of_row.clone(),
+        scales: candidate.scales.clone(),
+        blocks: codes.collect(),
+        second: candidate.second,
+        folded,
+    }
 }
 
 /// `‖a − b‖²/‖a‖²`, in `f64`; 0 where `a` is zero.

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::{
-    cost::{Cost, Projections, RowCosts},
+    cost::{Cost, Projections, Quantized, RowCosts},
     hull::Block,
+    second,
 };
 use crate::{
     container::layer,
@@ -15,15 +16,14 @@ use crate::{
         search::{Choice, best_steps, eighth_power_sum, square_sum},
     },
     report::TransformKind,
-    transform::{self, Basis, Coefficients, Geometry, elt, klt, linalg},
+    transform::{self, Basis, Coefficients, Geometry, elt, intra::intra, klt, linalg, two_sided},
 };
 
 /// Width of rows from which steps are always scaled per row: a scale then costs less than 0.012 bits per weight.
 const ALWAYS_SCALED: usize = 512;
 
-/// Depths up to which steps clip enough for errors to follow the weights: there the full form of the output's error is measured.
-const CLIPPING: u8 = 6;
-/// Steps that are measured there, in eighths of an octave from the best of the diagonal form. Wider ones clip less.
+/// Steps that are tried where errors that follow the weights are measured, in eighths of an octave from the best of the diagonal form. Wider
+/// ones clip less.
 const STEPS_MEASURED: [i16; 9] = [-4, -2, 0, 2, 4, 6, 8, 10, 13];
 
 /// One way to code a layer: a transform, with one step per block of rows or a step scaled for each row.
@@ -35,6 +35,8 @@ pub struct Candidate {
     pub geometry: Geometry,
     /// Its basis; none for [`TransformKind::None`].
     pub basis: Option<Arc<Basis>>,
+    /// How its second basis is quantized, if it has one.
+    pub second: Option<layer::SecondCode>,
     /// Scale of each row, when steps are scaled per row.
     pub scales: Option<Vec<RowScale>>,
     /// Block of each row.
@@ -60,19 +62,18 @@ pub struct LayerCurves {
 /// terms of the weights as they are given; they are normalised here.
 pub fn layer_curves(shape: &LayerShape, mut weights: Vec<f32>, blocks: usize, cost: &Cost) -> LayerCurves {
     let exponent = quantize::normalize(&mut weights);
-    let cost = match cost.clone() {
-        Cost::Output { statistics, unit, full } => {
-            Cost::Output { statistics, unit: unit * f64::from(quantize::power_of_two(exponent.into())).powi(2), full }
-        }
-        weights => weights,
-    };
+    let cost = cost.clone().normalized(exponent);
     let count = weights.len() as u64;
-    let klt::Klts { row, col } = klt::klts(shape, &weights);
+    let klts = klt::klts(shape, &weights);
+    let both = two_sided::two_sided(shape, &weights, &klts);
+    let klt::Klts { row, col } = klts;
     let elt = |kind| {
         let (geometry, moments) = (Geometry::new(shape, kind)?, cost.moments(kind)?);
         elt::elt(&transform::to_matrix(shape, kind, &weights), geometry, moments)
     };
     let (elt_row, elt_col) = (elt(TransformKind::EltRow), elt(TransformKind::EltCol));
+    let within = [TransformKind::IntraDct1, TransformKind::IntraDct2, TransformKind::IntraKlt, TransformKind::IntraElt]
+        .map(|kind| (kind, intra(shape, kind, &weights, cost.moments(kind)).map(|(s, t)| (Some(s), t))));
     let none = Geometry::new(shape, TransformKind::None).map(|geometry| Coefficients { geometry, rows: weights });
     let mut candidates = Vec::new();
     let parts = [
@@ -81,17 +82,18 @@ pub fn layer_curves(shape: &LayerShape, mut weights: Vec<f32>, blocks: usize, co
         (TransformKind::KltCol, col.map(|(s, t)| (Some(s), t))),
         (TransformKind::EltRow, elt_row.map(|(s, t)| (Some(s), t))),
         (TransformKind::EltCol, elt_col.map(|(s, t)| (Some(s), t))),
+        (TransformKind::TwoSided, both.map(|(s, t)| (Some(s), t))),
     ];
-    for (kind, part) in parts {
+    for (kind, part) in parts.into_iter().chain(within) {
         let Some((basis, coefficients)) = part else { continue };
         let rows = Rows::new(kind, basis, coefficients, blocks, &cost);
         let scaled = rows.count() > rows.blocks;
         // On wide rows the scales cost next to nothing: one step per block need not be tried.
         if !scaled || rows.coefficients.geometry.width < ALWAYS_SCALED {
-            candidates.push(rows.candidate(None));
+            candidates.extend(second::candidates(rows.candidate(None), &rows.coefficients, &cost));
         }
         if scaled {
-            candidates.push(rows.candidate(Some(rows.scales())));
+            candidates.extend(second::candidates(rows.candidate(Some(rows.scales())), &rows.coefficients, &cost));
         }
     }
     LayerCurves { shape: *shape, weights: count, candidates }
@@ -106,7 +108,7 @@ struct Rows {
     projections: Option<Projections>,
     blocks: usize,
     block_of_row: Vec<u16>,
-    /// Per block, the best step of the basis for each depth; empty without a transform.
+    /// Per block, the best step of the basis for each depth; empty where none is stored.
     basis_steps: Vec<Vec<Choice>>,
 }
 
@@ -129,7 +131,7 @@ impl Rows {
         let geometry = coefficients.geometry;
         let rows = geometry.rows();
         let mut energy = energies(&coefficients);
-        let mut costs = cost.rows(kind, geometry, basis.as_ref(), energy.iter().sum());
+        let mut costs = cost.rows(kind, basis.as_ref().map_or(geometry, Basis::analysed), basis.as_ref(), energy.iter().sum());
         let blocks = blocks.clamp(1, layer::MAX_BLOCKS).min(rows.max(1));
         let importance: Vec<f64> = energy.iter().zip(&costs.rows).map(|(e, c)| e * c).collect();
         let mut order: Vec<usize> = (0..rows).collect();
@@ -146,10 +148,10 @@ impl Rows {
         for (rank, &row) in order.iter().enumerate() {
             block_of_row[row] = layer::block_of_rank(rank, rows, blocks);
         }
-        let projections = cost.projections(kind, geometry, basis.as_ref());
+        let projections = cost.projections(kind, geometry, basis.as_ref(), &coefficients.rows, |_| {});
         let basis = basis.map(Arc::new);
         let mut out = Rows { kind, basis, coefficients, costs, projections, blocks, block_of_row, basis_steps: Vec::new() };
-        if let Some(basis) = &out.basis {
+        if let Some(basis) = out.basis.as_ref().filter(|_| kind.stores_basis()) {
             let dim = geometry.dim;
             let steps = |rows: &Vec<usize>| {
                 let weighted = rows.iter().map(|&row| (&basis.rows[row * dim..(row + 1) * dim], energy[row] * out.costs.basis[row]));
@@ -205,72 +207,168 @@ impl Rows {
             });
             let mut choices = best_steps(values, MAX_DEPTH);
             if let Some(projections) = &self.projections {
-                measure(&mut choices, projections, &rows, coefficients, geometry.width, &size);
+                let (coefficients, costs) = (&self.coefficients.rows[..], &self.costs.rows[..]);
+                measure(&mut choices, projections, &rows, Quantized { coefficients, width: geometry.width, costs, scale: &size });
             }
             let counts = [geometry.width, geometry.basis_width(kind)].map(|width| (rows.len() * width) as u64);
             blocks.push(Block::new(choices, basis_steps.next().unwrap_or_default(), counts[0], counts[1]));
         }
         let side_bits = layer::side_bits(kind, geometry, blocks.len(), scales.is_some());
         let (basis, block_of_row) = (self.basis.clone(), self.block_of_row.clone());
-        Candidate { kind, geometry, basis, scales, block_of_row, blocks, side_bits }
+        Candidate { kind, geometry, basis, second: None, scales, block_of_row, blocks, side_bits }
     }
 }
 
-/// Replaces the choices of low depths by the best of steps around them in the full form of the output's error, on the values themselves.
+/// Replaces choices by the best of steps around them, errors that follow the coefficients counted as the samples say ([`Projections::split`]).
 /// The step with the least error of the weights is not the one with the least error of the output (Young et al. 2021, Fig. 8).
-fn measure(
-    choices: &mut [Choice],
-    projections: &Projections,
-    rows: &[usize],
-    coefficients: &[f32],
-    width: usize,
-    size: &dyn Fn(usize) -> f32,
-) {
-    let mut tries: Vec<(u8, Step)> = vec![(0, Step(0))];
-    for depth in 1..=CLIPPING.min(choices.len() as u8 - 1) {
-        let around = i16::from(choices[usize::from(depth)].step.0);
-        // Where little is clipped the best step is that of the diagonal form. Choosing among more by samples would fit their noise.
-        let offsets = STEPS_MEASURED.iter().filter(|offset| depth < 4 || **offset == 0);
-        tries.extend(offsets.map(|offset| (depth, Step((around + offset).clamp(0, 255) as u8))));
-    }
-    let costs = projections.costs(tries.len(), rows, |row, out| {
-        let values = &coefficients[row * width..(row + 1) * width];
-        for ((depth, step), out) in tries.iter().zip(out.chunks_mut(width.max(1))) {
-            let (delta, inverse, scale) = (step.size(), 1.0 / step.size(), size(row));
-            for (out, &v) in out.iter_mut().zip(values) {
-                *out = scale * (quantize::index(v, inverse, *depth) as f32 * delta - v);
-            }
-        }
-    });
-    let mut best: Vec<Option<Choice>> = vec![None; choices.len()];
-    for ((depth, step), distortion) in tries.into_iter().zip(costs) {
-        let best = &mut best[usize::from(depth)];
-        if best.is_none_or(|b| distortion < b.distortion) {
-            *best = Some(Choice { step, distortion });
+fn measure(choices: &mut [Choice], projections: &Projections, of: &[usize], rows: Quantized<'_>) {
+    for (depth, choice) in choices.iter_mut().enumerate() {
+        let around = i16::from(choice.step.0);
+        // Fine quantizers clip next to nothing, and their errors follow nothing.
+        let offsets = match depth {
+            0 | 7.. => &[0][..],
+            1..4 => &STEPS_MEASURED[..],
+            _ => &STEPS_MEASURED[1..7],
+        };
+        let steps = offsets.iter().map(|offset| Step((around + offset).clamp(0, 255) as u8));
+        let tried = projections.quantized(of, rows, depth as u8, steps).into_iter();
+        let tried = tried.map(|(step, split)| Choice { step, distortion: split.cost() });
+        if let Some(best) = tried.min_by(|a, b| a.distortion.total_cmp(&b.distortion)) {
+            *choice = best;
         }
     }
-    choices.iter_mut().zip(best).for_each(|(choice, best)| *choice = best.unwrap_or(*choice));
 }
 
 /// The coefficients that are coded: those of the best reconstruction from the basis that the decoder has ([`elt::closed_loop`]), without
 /// the rows that are not stored. From the weights again, which are not kept between curves and encoding.
 pub fn coefficients(candidate: &Candidate, code: &layer::LayerCode, cost: &Cost, shape: &LayerShape, normalized: &[f32]) -> Vec<f32> {
+    let second = candidate.basis.as_ref().and_then(|b| b.second.as_ref()).zip(code.second).map(|(v, code)| code.decoded(&v.rows));
+    let decoded = |row, basis: &[f32]| code.is_used(row).then(|| code.decoded_basis(row, basis));
+    analysed(candidate, cost, shape, normalized, &second.unwrap_or_default(), decoded)
+}
+
+/// The coefficients of rows for which `decoded` gives the basis vector that the decoder has, zeros for the others. `second` is the second
+/// basis of a two-sided transform as the decoder has it.
+fn analysed(
+    candidate: &Candidate,
+    cost: &Cost,
+    shape: &LayerShape,
+    normalized: &[f32],
+    second: &[f32],
+    decoded: impl Fn(usize, &[f32]) -> Option<Vec<f32>>,
+) -> Vec<f32> {
     let x = transform::to_matrix(shape, candidate.kind, normalized);
     let Some(basis) = &candidate.basis else { return x };
-    let Geometry { groups, dim, width, rank } = candidate.geometry;
+    let Geometry { groups, dim, width, rank } = basis.analysed();
     let moments = cost.moments(candidate.kind);
-    let mut rows = vec![0f32; groups * rank * width];
+    let mut rows = vec![0f32; groups * rank * candidate.geometry.width];
     for group in 0..groups {
-        let used: Vec<usize> = (group * rank..(group + 1) * rank).filter(|&row| code.is_used(row)).collect();
-        let decoded: Vec<f32> = used.iter().flat_map(|&row| code.decoded_basis(row, &basis.rows[row * dim..(row + 1) * dim])).collect();
+        let (mut used, mut vectors) = (Vec::new(), Vec::new());
+        for row in group * rank..(group + 1) * rank {
+            if let Some(mut vector) = decoded(row, &basis.rows[row * dim..(row + 1) * dim]) {
+                used.push(row);
+                vectors.append(&mut vector);
+            }
+        }
         let x = &x[group * dim * width..(group + 1) * dim * width];
         let damped = moments.and_then(|m| elt::damped(&m[group]));
-        let t = elt::closed_loop(&decoded, damped.as_ref().map(|(c, _)| c), x, dim, width);
+        let t = elt::closed_loop(&vectors, damped.as_ref().map(|(c, _)| c), x, dim, width);
         // A basis so coarse that its vectors depend on each other has no best coefficients: orthogonal projections, then.
-        let t = t.unwrap_or_else(|| linalg::product(&decoded, x, used.len(), dim, width));
+        let t = t.unwrap_or_else(|| linalg::product(&vectors, x, used.len(), dim, width));
+        let (t, width) = match &basis.second {
+            Some(v) => {
+                let moment = cost.moments(TransformKind::KltRow).and_then(|m| m.first());
+                (two_sided::closed_loop(second, v.geometry, moment, &t, shape.taps), candidate.geometry.width)
+            }
+            None => (t, width),
+        };
         for (row, t) in used.into_iter().zip(t.chunks(width.max(1))) {
             rows[row * width..(row + 1) * width].copy_from_slice(t);
         }
     }
     rows
+}
+
+/// Greatest depth at which distortions are measured by running the network; beyond, errors are so small that the model holds, and its
+/// curve goes on from the last point that was measured.
+pub const MEASURED_DEPTH: u8 = 6;
+/// Steps that are run at the depths that clip, in eighths of an octave from the one that the model prefers.
+const STEPS_RUN: [i16; 3] = [-3, 0, 3];
+
+/// A quantizer of one block: what is tried by running the network (Young et al. 2021, Algorithm 2: per depth and step).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Try {
+    /// The block.
+    pub block: usize,
+    /// Its depth.
+    pub depth: u8,
+    /// Its step.
+    pub step: Step,
+}
+
+impl Candidate {
+    /// What to try, block after block, depths rising.
+    pub fn tries(&self) -> Vec<Try> {
+        let mut tries = Vec::new();
+        for (block, b) in self.blocks.iter().enumerate().filter(|(_, b)| b.coefficient_count > 0) {
+            for depth in 0..=MEASURED_DEPTH.min(b.coefficients.len() as u8 - 1) {
+                let around = i16::from(b.coefficients[usize::from(depth)].step.0);
+                let offsets = if (1..4).contains(&depth) { &STEPS_RUN[..] } else { &[0][..] };
+                tries.extend(offsets.iter().map(|o| Try { block, depth, step: Step((around + o).clamp(0, 255) as u8) }));
+            }
+        }
+        tries
+    }
+
+    /// The candidate with measured distortions, one for each of [`Candidate::tries`].
+    pub fn with_measured(&self, distortions: &[f64]) -> Candidate {
+        let mut blocks: Vec<(Vec<Option<Choice>>, &Block)> = self.blocks.iter().map(|b| (vec![None; b.coefficients.len()], b)).collect();
+        for (Try { block, depth, step }, &distortion) in self.tries().into_iter().zip(distortions) {
+            let best = &mut blocks[block].0[usize::from(depth)];
+            if best.is_none_or(|b| distortion < b.distortion) {
+                *best = Some(Choice { step, distortion });
+            }
+        }
+        let blocks = blocks.into_iter().map(|(measured, block)| {
+            let last = measured.iter().zip(&block.coefficients).filter_map(|(m, model)| m.map(|m| (m, model))).next_back();
+            let ratio = last.map_or(1.0, |(m, model)| if model.distortion > 0.0 { m.distortion / model.distortion } else { 1.0 });
+            let choices = measured.iter().zip(&block.coefficients);
+            let choices = choices.map(|(m, model)| m.unwrap_or(Choice { distortion: model.distortion * ratio, ..*model })).collect();
+            Block::new(choices, block.basis.clone(), block.coefficient_count, block.basis_count)
+        });
+        Candidate { blocks: blocks.collect(), ..self.clone() }
+    }
+
+    /// The coefficients of all rows, for the basis as it was computed. `normalized` are the weights as they are quantized.
+    pub fn coefficients(&self, cost: &Cost, shape: &LayerShape, normalized: &[f32]) -> Vec<f32> {
+        let second = self.basis.as_ref().and_then(|b| b.second.as_ref()).map_or(&[][..], |v| &v.rows);
+        analysed(self, cost, shape, normalized, second, |_, basis| Some(basis.to_vec()))
+    }
+
+    /// The error of the weights, in canonical order, of a block that is quantized alone. `coefficients` are those of all rows.
+    pub fn error(&self, coefficients: &[f32], shape: &LayerShape, Try { block, depth, step }: Try) -> Vec<f32> {
+        let width = self.geometry.width;
+        let mut errors = vec![0f32; coefficients.len()];
+        let used: Vec<bool> = self.block_of_row.iter().map(|b| usize::from(*b) == block).collect();
+        for row in (0..used.len()).filter(|&row| used[row]) {
+            let size = self.scales.as_ref().map_or(1.0, |s| s[row].size()) * step.size();
+            let inverse = 1.0 / size;
+            let at = row * width..(row + 1) * width;
+            for (e, &v) in errors[at.clone()].iter_mut().zip(&coefficients[at]) {
+                *e = quantize::index(v, inverse, depth) as f32 * size - v;
+            }
+        }
+        let Some(basis) = &self.basis else { return transform::from_matrix(shape, self.kind, errors) };
+        let Geometry { groups, dim, width, rank } = basis.analysed();
+        if let Some(v) = &basis.second {
+            errors = two_sided::backward(&v.rows, v.geometry, &errors, shape.taps);
+        }
+        let mut x = Vec::with_capacity(groups * dim * width);
+        for group in 0..groups {
+            let rows = group * rank..(group + 1) * rank;
+            let (basis, errors) = (&basis.rows[rows.start * dim..rows.end * dim], &errors[rows.start * width..rows.end * width]);
+            x.append(&mut transform::reconstruct(basis, errors, &used[rows], dim, width));
+        }
+        transform::from_matrix(shape, self.kind, x)
+    }
 }

@@ -11,6 +11,8 @@
 pub mod cost;
 pub mod curve;
 pub mod hull;
+pub mod joint;
+mod second;
 
 use std::collections::BinaryHeap;
 
@@ -106,15 +108,15 @@ impl Plan {
 
 /// Which candidates a line or a choice of transform admits.
 fn admitted(candidates: &[Candidate], choice: Admit) -> impl Iterator<Item = (usize, &Candidate)> {
-    let wanted = move |c: &Candidate| match choice {
+    // None is always a candidate: a layer may have no such transform (a depthwise one), and on narrow layers the basis can cost more than
+    // it gains (method.md, section 3).
+    let wanted = move |kind: TransformKind| match choice {
         Admit::Any => true,
-        Admit::One(kind) => c.kind == kind,
-        Admit::Klt => matches!(c.kind, TransformKind::KltRow | TransformKind::KltCol),
-        Admit::Elt => matches!(c.kind, TransformKind::EltRow | TransformKind::EltCol),
+        Admit::One(one) => kind == one,
+        Admit::Klt => matches!(kind, TransformKind::KltRow | TransformKind::KltCol),
+        Admit::Elt => matches!(kind, TransformKind::EltRow | TransformKind::EltCol),
     };
-    // A layer that has no such transform (a depthwise one) goes without.
-    let exists = candidates.iter().any(wanted);
-    candidates.iter().enumerate().filter(move |(_, c)| if exists { wanted(c) } else { c.kind == TransformKind::None })
+    candidates.iter().enumerate().filter(move |(_, c)| c.kind == TransformKind::None || wanted(c.kind))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -127,14 +129,7 @@ enum Admit {
 
 impl From<TransformChoice> for Admit {
     fn from(choice: TransformChoice) -> Admit {
-        match choice {
-            TransformChoice::Auto => Admit::Any,
-            TransformChoice::None => Admit::One(TransformKind::None),
-            TransformChoice::KltRow => Admit::One(TransformKind::KltRow),
-            TransformChoice::KltCol => Admit::One(TransformKind::KltCol),
-            TransformChoice::EltRow => Admit::One(TransformKind::EltRow),
-            TransformChoice::EltCol => Admit::One(TransformKind::EltCol),
-        }
+        choice.kind().map_or(Admit::Any, Admit::One)
     }
 }
 
@@ -394,7 +389,7 @@ impl Problem<'_> {
                 row.transform = Some(candidate.kind);
                 row.depths = blocks.iter().map(|b| b.depths.coefficient).collect();
                 let basis = blocks.iter().zip(&candidate.blocks).map(|(v, b)| u64::from(v.depths.basis) * b.basis_count);
-                row.basis_bytes = basis.sum::<u64>() / 8;
+                row.basis_bytes = (basis.sum::<u64>() + candidate.second.map_or(0, |second| second.bits())) / 8;
             }
             rows.push(row);
         }

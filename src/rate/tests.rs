@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     io::{LayerShape, Order},
     rate::{cost::Cost, curve::layer_curves},
-    testing,
+    testing, transform,
 };
 
 /// Cubed noise: peaked at zero, as weights are.
@@ -21,7 +21,7 @@ fn correlated(shape: &LayerShape, seed: u64) -> Vec<f32> {
 }
 
 fn shape(groups: usize, outputs: usize, inputs: usize, taps: usize) -> LayerShape {
-    LayerShape { groups, outputs, inputs, taps, order: Order::OutIn }
+    LayerShape { groups, outputs, inputs, taps, columns: taps, order: Order::OutIn }
 }
 
 fn model() -> Vec<LayerCurves> {
@@ -135,19 +135,20 @@ fn curves_fall_and_auto_is_never_above() {
 }
 
 #[test]
-fn a_chosen_transform_is_used_where_it_exists() {
+fn a_chosen_transform_is_used_where_it_pays_and_no_other_is() {
     let curves = model();
     let problem = problem(&curves);
-    for (choice, kind) in [
-        (TransformChoice::KltRow, TransformKind::KltRow),
-        (TransformChoice::KltCol, TransformKind::KltCol),
-        (TransformChoice::None, TransformKind::None),
-    ] {
+    for choice in TransformChoice::ALL.into_iter().filter(|c| !c.needs_calibration()) {
+        let Some(kind) = choice.kind() else { continue };
         let settings = AllocationSettings { transform: choice, ..bits(4.0) };
         let report = problem.report(&problem.allocate(&settings).unwrap(), &settings, None);
+        let none = problem.allocate(&AllocationSettings { transform: TransformChoice::None, ..bits(4.0) }).unwrap();
+        let none = problem.report(&none, &settings, None);
+        assert!(report.db <= none.db + 0.1, "{kind:?} is {} dB, none {} dB", report.db, none.db);
         for (row, curves) in report.layers.iter().zip(&curves) {
             let has = curves.candidates.iter().any(|c| c.kind == kind);
-            assert_eq!(row.transform, Some(if has { kind } else { TransformKind::None }));
+            assert!(row.transform == Some(TransformKind::None) || has && row.transform == Some(kind));
+            assert_eq!(has, transform::Geometry::new(&curves.shape, kind).is_some(), "{kind:?} {:?}", curves.shape);
         }
     }
     // On these correlated layers the transform pays somewhere.

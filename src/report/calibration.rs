@@ -52,6 +52,7 @@ pub(crate) mod tests {
         CalibrationSummary {
             data: DataSummary {
                 name: "digits.npz".into(),
+                several: false,
                 format: "npz".into(),
                 images: 600,
                 size: [8, 8, 1],

@@ -49,6 +49,9 @@ pub enum Channels {
 pub struct DataSummary {
     /// Name of the file or folder.
     pub name: String,
+    /// Whether it is of several files, and none of them and no folder has that name.
+    #[serde(default)]
+    pub several: bool,
     /// `npz`, `cifar-10`, `idx`, `zip of images`, `images`.
     pub format: String,
     /// Number of images.
@@ -61,6 +64,17 @@ pub struct DataSummary {
     pub classes: Vec<String>,
     /// Things the user should know, one sentence each.
     pub notes: Vec<String>,
+}
+
+impl DataSummary {
+    /// What stands on the command line for a folder whose name is not known.
+    pub const FOLDER: &str = "DIR";
+
+    /// What the command line names these data by: their file or folder, or [`DataSummary::FOLDER`] where several files were chosen, for a
+    /// folder that holds them.
+    pub fn path(&self) -> &str {
+        if self.several { Self::FOLDER } else { &self.name }
+    }
 }
 
 /// What one network gave on a dataset, compared with the full-precision network where there is one.

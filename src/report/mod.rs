@@ -2,15 +2,19 @@
 
 pub mod calibration;
 pub mod evaluation;
+pub mod gains;
 #[cfg(feature = "plots")]
 pub mod plot;
+pub mod sweep;
 pub mod table;
 
 pub use calibration::{CalibrationSettings, CalibrationSummary};
 pub use evaluation::{Channels, DataSummary, Evaluation, EvaluationReport, LayerDamage, Preprocessing};
+pub use gains::{GainsReport, LayerGains, MeanGain, RowGains, RowVariances, TransformGain};
 use serde::{Deserialize, Serialize};
+pub use sweep::{MeasuredCurves, MeasuredPoint, Quantity, SweepSettings};
 
-/// The transform of a layer (Young et al. 2021, Section 4.2).
+/// The transform of a layer (Young et al. 2021, Sections 4.2, 7.1 and 7.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TransformKind {
@@ -24,15 +28,44 @@ pub enum TransformKind {
     EltRow,
     /// End-to-end learned transform across output channels; needs calibration.
     EltCol,
+    /// Discrete cosine transform of type I within kernels, orthonormal; nothing to store (Section 7.2).
+    IntraDct1,
+    /// Discrete cosine transform of type II within kernels, orthonormal; nothing to store (Section 7.2).
+    IntraDct2,
+    /// Karhunen–Loève transform within kernels, one basis for the layer (Section 7.2).
+    IntraKlt,
+    /// End-to-end learned transform within kernels, one basis for the layer; needs calibration (Section 7.2).
+    IntraElt,
+    /// Karhunen–Loève transforms across output and across input channels, `T = UᵗΘV` (Section 7.1).
+    TwoSided,
 }
 
 impl TransformKind {
     /// All of them, in the order of the file format's codes.
-    pub const ALL: [TransformKind; 5] =
-        [TransformKind::None, TransformKind::KltRow, TransformKind::KltCol, TransformKind::EltRow, TransformKind::EltCol];
+    pub const ALL: [TransformKind; 10] = [
+        TransformKind::None,
+        TransformKind::KltRow,
+        TransformKind::KltCol,
+        TransformKind::EltRow,
+        TransformKind::EltCol,
+        TransformKind::IntraDct1,
+        TransformKind::IntraDct2,
+        TransformKind::IntraKlt,
+        TransformKind::IntraElt,
+        TransformKind::TwoSided,
+    ];
     /// Whether it acts across input channels (row transforms) and not across output channels.
     pub fn across_inputs(self) -> bool {
         matches!(self, TransformKind::KltRow | TransformKind::EltRow)
+    }
+    /// Whether it acts across the positions of a kernel and not across channels.
+    pub fn within_kernels(self) -> bool {
+        use TransformKind::{IntraDct1, IntraDct2, IntraElt, IntraKlt};
+        matches!(self, IntraDct1 | IntraDct2 | IntraKlt | IntraElt)
+    }
+    /// Whether a file holds its basis: that of a cosine transform is known to the decoder.
+    pub fn stores_basis(self) -> bool {
+        !matches!(self, TransformKind::None | TransformKind::IntraDct1 | TransformKind::IntraDct2)
     }
     /// The name on the command line, on the page and in reports.
     pub fn name(self) -> &'static str {
@@ -42,6 +75,11 @@ impl TransformKind {
             TransformKind::KltCol => "klt-col",
             TransformKind::EltRow => "elt-row",
             TransformKind::EltCol => "elt-col",
+            TransformKind::IntraDct1 => "intra-dct1",
+            TransformKind::IntraDct2 => "intra-dct2",
+            TransformKind::IntraKlt => "intra-klt",
+            TransformKind::IntraElt => "intra-elt",
+            TransformKind::TwoSided => "two-sided",
         }
     }
 }
@@ -53,34 +91,69 @@ pub enum TransformChoice {
     /// Per layer the one of least `D + λR`, basis included.
     #[default]
     Auto,
-    /// This one in every layer that has it.
+    /// This one where it pays, none elsewhere.
     None,
-    /// This one in every layer that has it.
+    /// This one where it pays, none elsewhere.
     KltRow,
-    /// This one in every layer that has it.
+    /// This one where it pays, none elsewhere.
     KltCol,
-    /// This one in every layer that has it; needs calibration.
+    /// This one where it pays, none elsewhere; needs calibration.
     EltRow,
-    /// This one in every layer that has it; needs calibration.
+    /// This one where it pays, none elsewhere; needs calibration.
     EltCol,
+    /// This one where it pays, none elsewhere.
+    IntraDct1,
+    /// This one where it pays, none elsewhere.
+    IntraDct2,
+    /// This one where it pays, none elsewhere.
+    IntraKlt,
+    /// This one where it pays, none elsewhere; needs calibration.
+    IntraElt,
+    /// This one where it pays, none elsewhere.
+    TwoSided,
 }
 
 impl TransformChoice {
+    /// All of them, those that need calibration last.
+    pub const ALL: [TransformChoice; 11] = [
+        TransformChoice::Auto,
+        TransformChoice::None,
+        TransformChoice::KltRow,
+        TransformChoice::KltCol,
+        TransformChoice::TwoSided,
+        TransformChoice::IntraDct1,
+        TransformChoice::IntraDct2,
+        TransformChoice::IntraKlt,
+        TransformChoice::EltRow,
+        TransformChoice::EltCol,
+        TransformChoice::IntraElt,
+    ];
+
     /// The name on the command line and on the page.
     pub fn name(self) -> &'static str {
-        match self {
-            TransformChoice::Auto => "auto",
-            TransformChoice::None => "none",
-            TransformChoice::KltRow => "klt-row",
-            TransformChoice::KltCol => "klt-col",
-            TransformChoice::EltRow => "elt-row",
-            TransformChoice::EltCol => "elt-col",
-        }
+        self.kind().map_or("auto", TransformKind::name)
+    }
+
+    /// The transform that is asked for; nothing for [`TransformChoice::Auto`].
+    pub fn kind(self) -> Option<TransformKind> {
+        Some(match self {
+            TransformChoice::Auto => return None,
+            TransformChoice::None => TransformKind::None,
+            TransformChoice::KltRow => TransformKind::KltRow,
+            TransformChoice::KltCol => TransformKind::KltCol,
+            TransformChoice::EltRow => TransformKind::EltRow,
+            TransformChoice::EltCol => TransformKind::EltCol,
+            TransformChoice::IntraDct1 => TransformKind::IntraDct1,
+            TransformChoice::IntraDct2 => TransformKind::IntraDct2,
+            TransformChoice::IntraKlt => TransformKind::IntraKlt,
+            TransformChoice::IntraElt => TransformKind::IntraElt,
+            TransformChoice::TwoSided => TransformKind::TwoSided,
+        })
     }
 
     /// Whether it exists only with calibration.
     pub fn needs_calibration(self) -> bool {
-        matches!(self, TransformChoice::EltRow | TransformChoice::EltCol)
+        matches!(self, TransformChoice::EltRow | TransformChoice::EltCol | TransformChoice::IntraElt)
     }
 }
 
@@ -105,14 +178,19 @@ pub enum Distortion {
     Model,
     /// The same by the diagonal of the gradients' second moment alone: for steps that clip nothing.
     Diagonal,
+    /// The output's squared error of the network itself, run with one block quantized at a time (Young et al. 2021, Algorithm 2).
+    Measured,
 }
 
 impl Distortion {
+    /// All of them.
+    pub const ALL: [Distortion; 3] = [Distortion::Model, Distortion::Diagonal, Distortion::Measured];
     /// The name on the command line and on the page.
     pub fn name(self) -> &'static str {
         match self {
             Distortion::Model => "model",
             Distortion::Diagonal => "diagonal",
+            Distortion::Measured => "measured",
         }
     }
 }
@@ -290,6 +368,21 @@ pub struct LayerRow {
     pub depths: Vec<u8>,
 }
 
+/// An allocation that was run to see what it does ([`TransformChoice::Auto`] takes the best).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AlternativeRow {
+    /// Which transforms it chose from.
+    pub transform: TransformChoice,
+    /// Whether the steps of all blocks were chosen together, or each block by itself.
+    pub steps_together: bool,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Its distortion by the model, in dB.
+    pub predicted_db: f64,
+    /// The output's error over its power on the calibration images, in dB.
+    pub measured_db: f64,
+}
+
 /// The whole report: `--report R.json`, `download-report`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -313,7 +406,27 @@ pub struct Report {
     /// What the compressed network gave on the calibration images: the measure of what [`AllocationReport::db`] predicts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<EvaluationReport>,
+    /// The allocations that were run on the calibration images, the one that was taken first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<AlternativeRow>,
     /// What the compressed network gave on test data, where it was run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<EvaluationReport>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names on the command line and in JSON are the same, and no two transforms share one.
+    #[test]
+    fn transforms_have_one_name() {
+        for choice in TransformChoice::ALL {
+            assert_eq!(serde_json::to_value(choice).unwrap(), choice.name());
+        }
+        for (code, kind) in TransformKind::ALL.into_iter().enumerate() {
+            assert_eq!((serde_json::to_value(kind).unwrap(), kind as usize), (kind.name().into(), code));
+            assert_eq!(TransformChoice::ALL.iter().filter(|c| c.kind() == Some(kind)).count(), 1, "{kind:?}");
+        }
+    }
 }

@@ -27,6 +27,7 @@ use super::{AllocationReport, LayerRow, Measure, RdCurves, RdLine, TransformKind
 
 #[cfg(feature = "cli")]
 pub mod png;
+pub mod sweep;
 
 /// Backend units per nominal pixel of an SVG.
 const GRID: f64 = 8.0;
@@ -76,6 +77,16 @@ pub struct Palette {
     pub elt_row: RGBColor,
     /// Bars of `elt-col`.
     pub elt_col: RGBColor,
+    /// Bars of `intra-dct1`.
+    pub intra_dct1: RGBColor,
+    /// Bars of `intra-dct2`.
+    pub intra_dct2: RGBColor,
+    /// Bars of `intra-klt`.
+    pub intra_klt: RGBColor,
+    /// Bars of `intra-elt`.
+    pub intra_elt: RGBColor,
+    /// Bars of `two-sided`.
+    pub two_sided: RGBColor,
     /// The `auto` line.
     pub auto: RGBColor,
     /// The operating point.
@@ -95,6 +106,11 @@ impl Palette {
         klt_col: RGBColor(20, 148, 160),
         elt_row: RGBColor(126, 63, 178),
         elt_col: RGBColor(178, 72, 140),
+        intra_dct1: RGBColor(90, 120, 20),
+        intra_dct2: RGBColor(46, 125, 50),
+        intra_klt: RGBColor(141, 85, 36),
+        intra_elt: RGBColor(194, 24, 91),
+        two_sided: RGBColor(70, 80, 190),
         auto: RGBColor(8, 105, 202),
         marker: RGBColor(8, 105, 202),
     };
@@ -110,6 +126,11 @@ impl Palette {
         klt_col: RGBColor(64, 196, 190),
         elt_row: RGBColor(190, 150, 255),
         elt_col: RGBColor(244, 143, 204),
+        intra_dct1: RGBColor(190, 205, 90),
+        intra_dct2: RGBColor(120, 205, 120),
+        intra_klt: RGBColor(214, 165, 110),
+        intra_elt: RGBColor(255, 120, 150),
+        two_sided: RGBColor(150, 160, 255),
         auto: RGBColor(86, 172, 255),
         marker: RGBColor(86, 172, 255),
     };
@@ -125,6 +146,11 @@ impl Palette {
             Some(TransformKind::KltCol) => self.klt_col,
             Some(TransformKind::EltRow) => self.elt_row,
             Some(TransformKind::EltCol) => self.elt_col,
+            Some(TransformKind::IntraDct1) => self.intra_dct1,
+            Some(TransformKind::IntraDct2) => self.intra_dct2,
+            Some(TransformKind::IntraKlt) => self.intra_klt,
+            Some(TransformKind::IntraElt) => self.intra_elt,
+            Some(TransformKind::TwoSided) => self.two_sided,
         }
     }
 }
@@ -445,7 +471,7 @@ fn layer_labels<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, fram
     pen.text("layer", ((frame.left + frame.right) / 2.0, frame.bottom + 23.0), HPos::Center, VPos::Top, palette.text)
 }
 
-/// The transforms that occur, right-aligned on one line.
+/// The transforms that occur, right-aligned on one line; of more than fit, those of most layers.
 fn legend<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, (right, y): (f64, f64), palette: &Palette) -> Drawn<(), B> {
     let mut entries: Vec<(&str, Option<TransformKind>)> = TransformKind::ALL
         .into_iter()
@@ -456,6 +482,16 @@ fn legend<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, (right, y)
         entries.push(("kept", None));
     }
     let width = |name: &str| 26.0 + 7.0 * name.len() as f64;
+    let count = |transform: Option<TransformKind>| {
+        report.layers.iter().filter(|l| if l.excluded { transform.is_none() } else { l.transform == transform }).count()
+    };
+    // Beside the axis' title, or on a line of its own.
+    let room = if right < NARROW { right } else { right - 120.0 };
+    while entries.iter().map(|(name, _)| width(name)).sum::<f64>() > room
+        && let Some(rarest) = (0..entries.len()).min_by_key(|&i| count(entries[i].1))
+    {
+        entries.remove(rarest);
+    }
     let mut x = right - entries.iter().map(|(name, _)| width(name)).sum::<f64>();
     for (name, transform) in entries {
         let (from, to) = ((x, y - 5.0), (x + 10.0, y + 5.0));
@@ -473,7 +509,8 @@ fn legend<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, (right, y)
 }
 
 /// What tells transforms apart without colour: `klt-row` has a notch line across its top, `klt-col` one down its middle; those of the ELT
-/// have two.
+/// have two; `two-sided` has both. Those within kernels have diagonals in their upper end: `intra-dct1` a rising one, `intra-dct2` a falling one,
+/// `intra-klt` both, `intra-elt` both and a line above them.
 fn mark<B: DrawingBackend>(
     pen: &Pen<B>,
     transform: Option<TransformKind>,
@@ -496,6 +533,24 @@ fn mark<B: DrawingBackend>(
         Some(TransformKind::EltCol) if width >= 8.0 && height >= 3.0 => {
             let down = |part: f64| pen.line((from.0 + part * width, from.1), (from.0 + part * width, to.1), light, 1.25);
             down(1.0 / 3.0).and_then(|()| down(2.0 / 3.0))
+        }
+        Some(TransformKind::TwoSided) if width >= 5.0 && height >= 6.0 => {
+            let x = (from.0 + to.0) / 2.0;
+            pen.line((from.0, from.1 + 3.0), (to.0, from.1 + 3.0), light, 1.25)?;
+            pen.line((x, from.1), (x, to.1), light, 1.25)
+        }
+        Some(kind) if kind.within_kernels() && width >= 5.0 && height >= 9.0 => {
+            let (top, bottom) = (from.1 + 3.0, from.1 + 9.0);
+            if kind != TransformKind::IntraDct2 {
+                pen.line((from.0, bottom), (to.0, top), light, 1.25)?;
+            }
+            if kind != TransformKind::IntraDct1 {
+                pen.line((from.0, top), (to.0, bottom), light, 1.25)?;
+            }
+            if kind == TransformKind::IntraElt {
+                pen.line((from.0, top), (to.0, top), light, 1.25)?;
+            }
+            Ok(())
         }
         _ => Ok(()),
     }

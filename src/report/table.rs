@@ -1,6 +1,8 @@
 //! Reports as CSV and as text for a terminal.
 
-use super::{AllocationReport, Channels, Evaluation, EvaluationReport, LayerRow, Preprocessing, RdCurves, Report};
+use super::{
+    AllocationReport, Channels, Evaluation, EvaluationReport, LayerRow, MeasuredCurves, MeasuredPoint, Preprocessing, RdCurves, Report,
+};
 
 /// Decibels of a relative error; empty where it is not known.
 fn decibels(error: f64) -> String {
@@ -62,12 +64,12 @@ pub fn allocation_text(allocation: &AllocationReport) -> String {
     let name_width = allocation.layers.iter().map(|l| l.name.chars().count()).max().unwrap_or(0).clamp(5, 60);
     let shape_width = allocation.layers.iter().map(|l| shape(l).chars().count()).max().unwrap_or(0).max(5);
     let mut out = format!(
-        "{:<name_width$}  {:<shape_width$}  {:>10}  {:<9}  {:>6}  {:>10}  {:>8}\n",
+        "{:<name_width$}  {:<shape_width$}  {:>10}  {:<10}  {:>6}  {:>10}  {:>8}\n",
         "layer", "shape", "weights", "transform", "bits", "bytes", "error dB"
     );
     for row in &allocation.layers {
         out += &format!(
-            "{:<name_width$}  {:<shape_width$}  {:>10}  {:<9}  {:>6.3}  {:>10}  {:>8}\n",
+            "{:<name_width$}  {:<shape_width$}  {:>10}  {:<10}  {:>6.3}  {:>10}  {:>8}\n",
             row.name,
             shape(row),
             row.weights,
@@ -185,4 +187,84 @@ pub fn evaluation_csv(report: &EvaluationReport) -> String {
         write(&record);
     }
     String::from_utf8(out.into_inner().expect("writing to memory does not fail")).expect("CSV of strings is a string")
+}
+
+/// Columns of measured curves for a terminal: name, width, and what stands there; those of numbers that no point has are left out.
+type Column = (&'static str, usize, fn(&MeasuredPoint) -> String);
+
+fn measured_columns(curves: &MeasuredCurves) -> Vec<Column> {
+    let mut columns: Vec<Column> = vec![
+        ("transform", 9, |p| p.transform.name().into()),
+        ("asked", 6, |p| p.rate_asked.to_string()),
+        ("bits", 7, |p| format!("{:.4}", p.rate)),
+        ("bytes", 10, |p| p.bytes.to_string()),
+        ("error dB", 9, |p| p.db.map_or("exact".into(), |db| format!("{db:.2}"))),
+    ];
+    if curves.calibration.is_some() {
+        columns.push(("predicted", 9, |p| p.predicted_db.map_or(String::new(), |db| format!("{db:.2}"))));
+    }
+    // Whether there are classes, and labels, is known of the full-precision network.
+    if curves.reference.top1.is_some() {
+        columns.push(("top-1", 9, |p| percent(p.top1).unwrap_or_default()));
+    }
+    if curves.reference.top5.is_some() {
+        columns.push(("top-5", 9, |p| percent(p.top5).unwrap_or_default()));
+    }
+    columns.push(("agreement", 9, |p| percent(p.agreement).unwrap_or_default()));
+    columns
+}
+
+/// What measured curves are of, and the head of their table, for a terminal.
+pub fn measured_head(curves: &MeasuredCurves) -> String {
+    let (data, full) = (&curves.data, &curves.reference);
+    let mut out = format!("data: {} of {} images ({}, {})\n", full.images, data.images, data.name, data.format);
+    if let Some(top1) = percent(full.top1) {
+        out += &format!("full precision: top-1 {top1}\n");
+    }
+    let head = measured_columns(curves).into_iter().map(|(name, width, _)| format!("{name:>width$}"));
+    out + &head.collect::<Vec<_>>().join("  ") + "\n"
+}
+
+/// A line of that table.
+pub fn measured_row(curves: &MeasuredCurves, point: &MeasuredPoint) -> String {
+    let cells = measured_columns(curves).into_iter().map(|(_, width, of)| format!("{:>width$}", of(point)));
+    cells.collect::<Vec<_>>().join("  ") + "\n"
+}
+
+/// Measured curves as CSV, a line a point, by transform and rate. Parts are from 0 to 1.
+pub fn measured_csv(curves: &MeasuredCurves) -> String {
+    let mut out = String::from("transform,bits_asked,bits_per_weight,bytes,output_distortion_db,predicted_db,top1,top5,agreement\n");
+    let number = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
+    let mut points: Vec<&MeasuredPoint> = curves.points.iter().collect();
+    let line = |p: &MeasuredPoint| curves.settings.transforms.iter().position(|t| *t == p.transform);
+    points.sort_by(|a, b| line(a).cmp(&line(b)).then(a.rate_asked.total_cmp(&b.rate_asked)));
+    for p in points {
+        let numbers = [p.db, p.predicted_db, p.top1, p.top5, p.agreement].map(number).join(",");
+        out += &format!("{},{},{:.4},{},{numbers}\n", p.transform.name(), p.rate_asked, p.rate, p.bytes);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{TransformChoice, sweep::tests::measured};
+
+    #[test]
+    fn measured_curves_as_text_and_csv() {
+        let mut curves = measured(&[TransformChoice::None, TransformChoice::Auto]);
+        let csv = measured_csv(&curves);
+        let lines: Vec<&str> = csv.lines().collect();
+        assert_eq!(lines.len(), 17);
+        assert_eq!(lines[1], "none,1,0.9900,10000,-5,-5.5,0.49,0.9,0.5");
+        assert!(lines[8].starts_with("none,6,") && lines[9].starts_with("auto,1,"), "{csv}");
+        let (head, row) = (measured_head(&curves), measured_row(&curves, &curves.points[0]));
+        assert!(head.starts_with("data: 600 of 600 images (digits.npz, npz)\nfull precision: top-1 99.00 %\n"), "{head}");
+        assert!(head.contains("predicted") && row.contains("-33.00") && row.contains("98.77 %"), "{head}{row}");
+        assert_eq!(head.lines().last().map(str::len), Some(row.trim_end_matches('\n').len()));
+        curves.calibration = None;
+        (curves.reference.top1, curves.reference.top5, curves.points[0].db) = (None, None, None);
+        let (head, row) = (measured_head(&curves), measured_row(&curves, &curves.points[0]));
+        assert!(!head.contains("predicted") && !head.contains("top-") && row.contains("exact"), "{head}{row}");
+    }
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{io::Order, testing::noise};
 
 fn shape(groups: usize, outputs: usize, inputs: usize, taps: usize) -> LayerShape {
-    LayerShape { groups, outputs, inputs, taps, order: Order::OutIn }
+    LayerShape { groups, outputs, inputs, taps, columns: taps, order: Order::OutIn }
 }
 
 fn taken(shape: LayerShape, gradients: &[Vec<f32>], keep: bool) -> LayerStatistics {

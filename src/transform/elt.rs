@@ -52,7 +52,7 @@ pub fn elt(x: &[f32], geometry: Geometry, moments: &[Moment]) -> Option<(Basis, 
             rows.extend(t.iter().map(|&t| t * norm as f32));
         }
     }
-    Some((Basis { geometry, rows: basis }, Coefficients { geometry, rows }))
+    Some((Basis { geometry, rows: basis, second: None }, Coefficients { geometry, rows }))
 }
 
 /// `T = (SᵗCS)⁻¹SᵗC X` for one group: the best coefficients for a basis as the decoder has it, in the measure of `C` (of the plain
@@ -170,7 +170,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn any_shape(n in 1usize..20, m in 1usize..20, k in 1usize..6, seed in any::<u64>()) {
-            let shape = LayerShape { groups: 1, outputs: n, inputs: m, taps: k, order: Order::OutIn };
+            let shape = LayerShape { groups: 1, outputs: n, inputs: m, taps: k, columns: 0, order: Order::OutIn };
             let w = noise(shape.weights(), seed);
             check(&w, n, m * k, &moment(n, n + 3, seed ^ 1));
             check(&super::super::to_matrix(&shape, TransformKind::EltRow, &w), m, n * k, &moment(m, m + 3, seed ^ 2));

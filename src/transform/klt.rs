@@ -30,7 +30,7 @@ pub fn klts(shape: &LayerShape, weights: &[f32]) -> Klts {
 /// The KLT of stacked matrices `X`, basis vectors by falling variance. The eigenproblem is on the smaller side of each matrix.
 pub fn klt(x: &[f32], geometry: Geometry) -> (Basis, Coefficients) {
     let Geometry { groups, dim, width, rank } = geometry;
-    let mut basis = Basis { geometry, rows: Vec::with_capacity(groups * rank * dim) };
+    let mut basis = Basis { geometry, rows: Vec::with_capacity(groups * rank * dim), second: None };
     for x in x.chunks(dim * width) {
         if dim <= width {
             basis.rows.append(&mut linalg::eigenvectors(linalg::gram(x, dim, width)));
@@ -54,7 +54,7 @@ fn dense(shape: &LayerShape, weights: &[f32], row: Geometry, col: Geometry) -> K
     let (small_basis, small_coefficients) = klt(&small_x, small);
     // The rows of T = ΣVᵗ are orthogonal; normalised they are the other side's basis.
     let rows = linalg::orthonormal_rows(&small_coefficients.rows, small.rank, small.width);
-    let mut large_basis = Basis { geometry: large, rows };
+    let mut large_basis = Basis { geometry: large, rows, second: None };
     // T' = Vᵗ·Xᵗ = (X·V)ᵗ, without forming Xᵗ.
     let mut large_coefficients =
         Coefficients { geometry: large, rows: linalg::product_transposed(&large_basis.rows, &small_x, large.rank, large.dim, large.width) };
@@ -83,7 +83,7 @@ mod tests {
     use crate::{io::Order, testing::noise, transform::reconstruct};
 
     fn layer(groups: usize, outputs: usize, inputs: usize, taps: usize) -> LayerShape {
-        LayerShape { groups, outputs, inputs, taps, order: Order::OutIn }
+        LayerShape { groups, outputs, inputs, taps, columns: 0, order: Order::OutIn }
     }
 
     /// Orthonormal basis, exact reconstruction, decorrelated coefficients of falling variance, energy kept.

@@ -109,6 +109,23 @@ pub fn eigenvectors(c: DMatrix<f64>) -> Vec<f32> {
     }
 }
 
+/// The same in double precision throughout, as columns: for what must be told of eigenvalues many orders of magnitude apart.
+pub fn precise_eigenvectors(c: &DMatrix<f64>) -> DMatrix<f64> {
+    let n = c.nrows();
+    if n < FAER_FROM
+        && let Some(eigen) = SymmetricEigen::try_new(c.clone(), f64::EPSILON, 300 * n.max(10))
+    {
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by(|&i, &j| eigen.eigenvalues[j].total_cmp(&eigen.eigenvalues[i]));
+        return eigen.eigenvectors.select_columns(&order);
+    }
+    match MatRef::from_column_major_slice(c.as_slice(), n, n).self_adjoint_eigen(faer::Side::Lower) {
+        Ok(eigen) => DMatrix::from_fn(n, n, |i, k| eigen.U()[(i, n - 1 - k)]),
+        // As in `eigenvectors`.
+        Err(_) => DMatrix::identity(n, n),
+    }
+}
+
 /// Orthonormalises the rows of a `rows×width` matrix with `rows ≤ width`, in order; rows that depend on earlier ones are
 /// replaced by unit vectors orthogonal to all others.
 ///

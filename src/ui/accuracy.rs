@@ -8,9 +8,11 @@ use web_sys::File;
 
 use super::{
     calibration::Calibration,
+    check::Check,
     dom, format,
     jobs::Job,
     state::{App, Phase},
+    sweep::Sweep,
 };
 use crate::{
     report::{AllocationReport, DataSummary, EvaluationReport, LayerDamage, Preprocessing},
@@ -55,8 +57,8 @@ pub struct Accuracy {
     images: [RwSignal<Images>; 2],
     /// How the engine would make inputs of the images; none when it has not said so.
     pub guess: RwSignal<Option<Preprocessing>>,
-    /// Why the open network cannot be run.
-    pub why_not: RwSignal<Option<String>>,
+    /// Why the open network cannot be run, on images of each use.
+    why_not: [RwSignal<Option<String>>; 2],
     /// What the user made of the guess, for this model.
     pub edited: RwSignal<Option<Preprocessing>>,
     /// What is wrong with what the user is typing.
@@ -69,6 +71,10 @@ pub struct Accuracy {
     pub error: RwSignal<Option<String>>,
     /// What the curves are calibrated on.
     pub calibration: Calibration,
+    /// What was predicted of the allocation, measured.
+    pub check: RwSignal<Check>,
+    /// The measured curves.
+    pub sweep: Sweep,
 }
 
 impl Accuracy {
@@ -77,18 +83,28 @@ impl Accuracy {
         Accuracy {
             images: [RwSignal::new(Images::default()), RwSignal::new(Images::default())],
             guess: RwSignal::new(None),
-            why_not: RwSignal::new(None),
+            why_not: [RwSignal::new(None), RwSignal::new(None)],
             edited: RwSignal::new(None),
             mistake: RwSignal::new(None),
             evaluation: RwSignal::new(None),
             damage: RwSignal::new(None),
             error: RwSignal::new(None),
             calibration: Calibration::new(),
+            check: RwSignal::new(Check::default()),
+            sweep: Sweep::new(),
         }
     }
     /// Images of one use.
     pub fn images(&self, usage: DataUse) -> RwSignal<Images> {
         self.images[usage as usize]
+    }
+    /// Why the open network cannot be run on images of this use.
+    pub fn why_not(&self, usage: DataUse) -> Option<String> {
+        self.why_not[usage as usize].get()
+    }
+    /// The engine has said so, for each use.
+    pub(super) fn set_why_not(&self, why_not: [Option<String>; 2]) {
+        self.why_not.iter().zip(why_not).for_each(|(signal, why)| signal.set(why));
     }
     /// How images become inputs: as the user says, or as guessed.
     pub fn preprocessing(&self) -> Option<Preprocessing> {
@@ -101,7 +117,7 @@ impl Accuracy {
     /// Another model: what was known of the one before is forgotten; the images stay.
     pub(super) fn forget_model(&self) {
         self.guess.set(None);
-        self.why_not.set(None);
+        self.set_why_not(Default::default());
         // The form follows what was edited, unless there is a mistake in it.
         self.mistake.set(None);
         self.edited.set(None);
@@ -109,6 +125,7 @@ impl Accuracy {
         self.damage.set(None);
         self.error.set(None);
         self.calibration.error.set(None);
+        self.sweep.forget();
     }
 }
 
@@ -130,7 +147,7 @@ pub fn use_name(usage: DataUse) -> &'static str {
 }
 
 /// Whether two allocations write the same file.
-fn same_bits(a: &AllocationReport, b: &AllocationReport) -> bool {
+pub(super) fn same_bits(a: &AllocationReport, b: &AllocationReport) -> bool {
     let same = |(a, b): (&crate::report::LayerRow, &crate::report::LayerRow)| {
         a.transform == b.transform && a.bytes == b.bytes && a.depths == b.depths && a.excluded == b.excluded
     };

@@ -8,15 +8,6 @@ use super::{
 };
 use crate::report::{Budget, TransformChoice};
 
-/// Those that need calibration come last.
-const TRANSFORMS: [(TransformChoice, &str); 6] = [
-    (TransformChoice::Auto, "auto (best)"),
-    (TransformChoice::None, "none"),
-    (TransformChoice::KltRow, "klt-row"),
-    (TransformChoice::KltCol, "klt-col"),
-    (TransformChoice::EltRow, "elt-row"),
-    (TransformChoice::EltCol, "elt-col"),
-];
 const BLOCKS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 
 /// The budget.
@@ -88,14 +79,15 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
         }
     };
     let transform_chosen = move |name: String| {
-        if let Some((transform, _)) = TRANSFORMS.into_iter().find(|(t, _)| t.name() == name) {
+        if let Some(transform) = TransformChoice::ALL.into_iter().find(|t| t.name() == name) {
             app.set(|s| s.transform = transform);
         }
     };
     let calibrated = Memo::new(move |_| app.is_calibrated());
     let transforms = move || {
-        let there = TRANSFORMS.into_iter().filter(|(t, _)| calibrated.get() || !t.needs_calibration());
-        let option = |(t, words): (TransformChoice, &'static str)| {
+        let there = TransformChoice::ALL.into_iter().filter(|t| calibrated.get() || !t.needs_calibration());
+        let option = |t: TransformChoice| {
+            let words = if t == TransformChoice::Auto { "auto (best)" } else { t.name() };
             view! { <option value=t.name() prop:selected=move || app.settings.with(|s| s.transform == t)>{words}</option> }
         };
         there.map(option).collect_view()

@@ -10,9 +10,6 @@ use crate::{
     worker::messages::DataUse,
 };
 
-/// What an error costs: choice, name.
-const DISTORTIONS: [(Distortion, &str); 2] = [(Distortion::Model, "model (full)"), (Distortion::Diagonal, "diagonal (faster)")];
-
 /// How to calibrate.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wish {
@@ -61,8 +58,8 @@ impl Made {
 pub struct Calibration {
     /// What the curves are calibrated on.
     pub made: RwSignal<Option<Arc<Made>>>,
-    /// Most images to run, as typed.
-    images: RwSignal<String>,
+    /// Most images to run, random directions for each, and their seed, as typed.
+    numbers: [RwSignal<String>; 3],
     /// What an error shall cost.
     distortion: RwSignal<Distortion>,
     /// Why the last calibration failed.
@@ -74,10 +71,21 @@ impl Calibration {
     pub fn new() -> Calibration {
         Calibration {
             made: RwSignal::new(None),
-            images: RwSignal::new(CalibrationSettings::default().images.to_string()),
+            numbers: Number::ALL.map(|n| RwSignal::new(n.of(&CalibrationSettings::default()).to_string())),
             distortion: RwSignal::new(Distortion::default()),
             error: RwSignal::new(None),
         }
+    }
+}
+
+impl Calibration {
+    /// A number of the form, if it is one.
+    fn number(&self, number: Number) -> Option<u64> {
+        self.numbers[number as usize].with(|text| number.read(text))
+    }
+    /// The first that is none.
+    fn wrong(&self) -> Option<Number> {
+        Number::ALL.into_iter().find(|&n| self.number(n).is_none())
     }
 }
 
@@ -87,9 +95,70 @@ impl Default for Calibration {
     }
 }
 
-/// A number of images.
-fn images(text: &str) -> Option<usize> {
-    text.trim().parse().ok().filter(|&n: &usize| (1..=crate::limits::IMAGES).contains(&n))
+/// A number that statistics are sampled by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Number {
+    Images,
+    Draws,
+    Seed,
+}
+
+impl Number {
+    const ALL: [Number; 3] = [Number::Images, Number::Draws, Number::Seed];
+
+    /// In hooks.
+    fn key(self) -> &'static str {
+        match self {
+            Number::Images => "calibration-images",
+            Number::Draws => "calibration-draws",
+            Number::Seed => "calibration-seed",
+        }
+    }
+    fn label(self) -> &'static str {
+        match self {
+            Number::Images => "Images at most",
+            Number::Draws => "Draws per image",
+            Number::Seed => "Seed",
+        }
+    }
+    fn hint(self) -> &'static str {
+        match self {
+            Number::Images => "Evenly spaced among those there are.",
+            Number::Draws => "Random directions of the output, for each image: more of them, and sensitivities are known better.",
+            Number::Seed => "Of the random directions: the same seed gives the same file.",
+        }
+    }
+    fn range(self) -> (u64, u64) {
+        match self {
+            Number::Images => (1, crate::limits::IMAGES as u64),
+            // As many as the command line takes.
+            Number::Draws => (1, u64::from(u16::MAX)),
+            // What a number in the browser, and in JSON, holds exactly.
+            Number::Seed => (0, (1 << 53) - 1),
+        }
+    }
+    fn of(self, settings: &CalibrationSettings) -> u64 {
+        match self {
+            Number::Images => settings.images as u64,
+            Number::Draws => settings.draws as u64,
+            Number::Seed => settings.seed,
+        }
+    }
+    /// What was typed.
+    fn read(self, text: &str) -> Option<u64> {
+        let (least, most) = self.range();
+        text.trim().parse().ok().filter(|n| (least..=most).contains(n))
+    }
+    /// What it takes.
+    fn wanted(self) -> String {
+        let (least, most) = self.range();
+        let name = match self {
+            Number::Images => "number of images",
+            Number::Draws => "number of draws per image",
+            Number::Seed => "seed",
+        };
+        format!("The {name} is a whole number from {least} to {}.", format::grouped(most))
+    }
 }
 
 /// What the panel says of itself.
@@ -99,7 +168,7 @@ enum State {
     Compressed,
     CannotRun(String),
     Mistake,
-    WrongNumber,
+    WrongNumber(Number),
     Ready,
     Running,
     Forgetting,
@@ -115,7 +184,7 @@ impl State {
             State::Compressed => "compressed",
             State::CannotRun(_) => "cannot-run",
             State::Mistake => "mistake",
-            State::WrongNumber => "wrong-number",
+            State::WrongNumber(_) => "wrong-number",
             State::Ready => "ready",
             State::Running => "running",
             State::Forgetting => "forgetting",
@@ -130,17 +199,17 @@ impl State {
             State::Compressed => "A compressed file is not calibrated; open the original model.".into(),
             State::CannotRun(why) => format!("This network cannot be run, so it cannot be calibrated. {why}"),
             State::Mistake => super::accuracy::MISTAKE.into(),
-            State::WrongNumber => "The number of images is a whole number from 1 on.".into(),
+            State::WrongNumber(number) => number.wanted(),
             State::Ready => {
                 "Not calibrated: an error counts alike in every layer. Calibrated, it counts as much as the output feels it.".into()
             }
             State::Running => "Calibrating…".into(),
             State::Forgetting => "Computing the curves without calibration…".into(),
             State::Failed(why) => format!("Not calibrated. {why}"),
-            State::Done(Distortion::Model) => "Calibrated: distortion is that of the network's output.".into(),
             State::Done(Distortion::Diagonal) => {
                 "Calibrated: distortion is that of the network's output, as if errors of weights did not depend on each other.".into()
             }
+            State::Done(_) => "Calibrated: distortion is that of the network's output.".into(),
             State::Outdated(what) => format!("Out of date: {what} since. Calibrate again."),
         }
     }
@@ -159,7 +228,8 @@ impl App {
     /// What the form asks for.
     fn wish(&self) -> Option<Wish> {
         let form = self.accuracy.calibration;
-        let settings = CalibrationSettings { images: form.images.with(|t| images(t))?, ..CalibrationSettings::default() };
+        let [images, draws, seed] = Number::ALL.map(|n| form.number(n));
+        let settings = CalibrationSettings { images: usize::try_from(images?).ok()?, draws: usize::try_from(draws?).ok()?, seed: seed? };
         Some(Wish { preprocessing: self.accuracy.edited.get(), settings, distortion: form.distortion.get() })
     }
 
@@ -237,10 +307,11 @@ pub fn CalibrationPanel(app: App) -> impl IntoView {
         _ if app.model.with(|m| m.is_none()) => Some(State::NoModel),
         _ if app.is_tq() => Some(State::Compressed),
         _ if known.mistake.with(|m| m.is_some()) => Some(State::Mistake),
-        _ if app.wish().is_none() => Some(State::WrongNumber),
         // The engine said so of its own guess, not of what the user made of it.
-        _ if known.edited.with(|e| e.is_none()) => known.why_not.get().map(State::CannotRun),
-        _ => None,
+        _ => form.wrong().map(State::WrongNumber).or_else(|| {
+            let guessed = known.edited.with(|e| e.is_none());
+            guessed.then(|| known.why_not(DataUse::Calibration)).flatten().map(State::CannotRun)
+        }),
     };
     let state = Memo::new(move |_| {
         let result = || {
@@ -256,8 +327,20 @@ pub fn CalibrationPanel(app: App) -> impl IntoView {
     });
     let busy = move || app.long_job.with(|job| job.is_some());
     let chosen = move |name: String| {
-        if let Some((distortion, _)) = DISTORTIONS.into_iter().find(|d| d.0.name() == name) {
+        if let Some(distortion) = Distortion::ALL.into_iter().find(|d| d.name() == name) {
             form.distortion.set(distortion);
+        }
+    };
+    let field = move |number: Number| {
+        let (key, typed, (least, most)) = (number.key(), form.numbers[number as usize], number.range());
+        view! {
+            <div class="field">
+                <label for=key>{number.label()}</label>
+                <input id=key data-testid=key type="number" inputmode="numeric" min=least.to_string() max=most.to_string() step="1"
+                    title=number.hint() aria-describedby="calibration-state" prop:value=typed
+                    aria-invalid=move || form.number(number).is_none().then_some("true")
+                    on:input:target=move |e| typed.set(e.target().value())/>
+            </div>
         }
     };
     let shown = move || has_images.get() || calibrated.get();
@@ -265,18 +348,12 @@ pub fn CalibrationPanel(app: App) -> impl IntoView {
         <Show when=shown>
             <div class="calibration" data-testid="calibration" data-state=move || state.get().key()>
                 <div class="fields">
-                    <div class="field">
-                        <label for="calibration-images">"Images at most"</label>
-                        <input id="calibration-images" data-testid="calibration-images" type="number" inputmode="numeric" min="1" step="1"
-                            aria-describedby="calibration-state" prop:value=form.images
-                            aria-invalid=move || form.images.with(|t| images(t).is_none()).then_some("true")
-                            on:input:target=move |e| form.images.set(e.target().value())/>
-                    </div>
+                    {Number::ALL.map(field).collect_view()}
                     <div class="field">
                         <label for="distortion-model">"Distortion"</label>
                         <select id="distortion-model" data-testid="distortion-model" on:change:target=move |e| chosen(e.target().value())>
-                            {DISTORTIONS.map(|(d, words)| view! {
-                                <option value=d.name() prop:selected=move || form.distortion.get() == d>{words}</option>
+                            {Distortion::ALL.map(|d| view! {
+                                <option value=d.name() prop:selected=move || form.distortion.get() == d>{d.name()}</option>
                             }).collect_view()}
                         </select>
                     </div>
@@ -360,11 +437,19 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_images_are_whole_and_some() {
-        assert_eq!([images("200"), images(" 1 ")], [Some(200), Some(1)]);
-        for text in ["", "0", "-1", "1.5", "a", "99999999999999999999"] {
-            assert_eq!(images(text), None, "{text}");
+    fn numbers_are_whole_and_in_range() {
+        let read = |texts: [&str; 2]| texts.map(|t| Number::Images.read(t));
+        assert_eq!(read(["200", " 1 "]), [Some(200), Some(1)]);
+        for number in Number::ALL {
+            for text in ["", "-1", "1.5", "a", "99999999999999999999"] {
+                assert_eq!(number.read(text), None, "{text}");
+            }
+            let default = number.of(&CalibrationSettings::default());
+            assert_eq!(number.read(&default.to_string()), Some(default));
+            assert!(number.wanted().ends_with('.') && number.hint().ends_with('.'));
         }
+        assert_eq!((Number::Images.read("0"), Number::Draws.read("0"), Number::Seed.read("0")), (None, None, Some(0)));
+        assert_eq!((Number::Draws.read("65536"), Number::Seed.read("9007199254740992")), (None, None));
     }
 
     #[test]
@@ -386,7 +471,7 @@ mod tests {
             (State::Compressed, false),
             (State::CannotRun(why()), false),
             (State::Mistake, false),
-            (State::WrongNumber, false),
+            (State::WrongNumber(Number::Draws), false),
             (State::Running, false),
             (State::Forgetting, false),
             (State::Ready, true),

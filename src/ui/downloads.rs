@@ -4,7 +4,10 @@ use leptos::{html, prelude::*, task::spawn_local};
 use wasm_bindgen::JsCast;
 
 use super::{dom, jobs::Then, state::App};
-use crate::report::plot::{Palette, allocation_svg, curve_svg};
+use crate::report::{
+    DataSummary,
+    plot::{Palette, allocation_svg, curve_svg},
+};
 
 /// Size of saved pictures, in pixels.
 const PICTURE: (u32, u32) = (960, 540);
@@ -73,6 +76,7 @@ pub fn Downloads(app: App) -> impl IntoView {
         app.command.track();
         set_copied.set(None);
     });
+    let several = move || app.accuracy.calibration.made.with(|made| made.as_ref().is_some_and(|made| made.summary.data.several));
     let copy = move |_| {
         let command = app.command.get_untracked();
         let element = shown.get_untracked().and_then(|e| e.dyn_into::<web_sys::HtmlElement>().ok());
@@ -109,6 +113,10 @@ pub fn Downloads(app: App) -> impl IntoView {
                     <button type="button" class="button" data-testid="copy-command" on:click=copy>
                         {move || if copied.get() == Some(true) { "Copied" } else { "Copy" }}</button>
                 </div>
+                <Show when=move || several()>
+                    <p class="hint" data-testid="command-folder">
+                        <code>{DataSummary::FOLDER}</code>" stands for a folder that holds your calibration images and nothing else: a browser does not tell where files are."</p>
+                </Show>
                 <p class="hint" role="status">
                     {move || match copied.get() {
                         Some(true) => "Copied to the clipboard.",

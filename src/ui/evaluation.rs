@@ -10,6 +10,7 @@ use super::{
     preprocessing::PreprocessingForm,
     state::App,
     status::Doing,
+    sweep::MeasuredPanel,
 };
 use crate::{
     report::{Evaluation, EvaluationReport},
@@ -54,7 +55,7 @@ fn rows(report: &EvaluationReport) -> Vec<Row> {
 
 /// What the readout says of itself.
 #[derive(Debug, Clone, PartialEq)]
-enum State {
+pub(super) enum State {
     NoModel,
     NoImages,
     CannotRun(String),
@@ -67,7 +68,7 @@ enum State {
 }
 
 impl State {
-    fn key(&self) -> &'static str {
+    pub(super) fn key(&self) -> &'static str {
         match self {
             State::NoModel => "no-model",
             State::NoImages => "no-images",
@@ -80,7 +81,7 @@ impl State {
             State::Outdated(_) => "outdated",
         }
     }
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         match self {
             State::NoModel => "Open a model, and choose test images, to see what compressing it costs.".into(),
             State::NoImages => "Choose test images to see what compressing this network costs.".into(),
@@ -100,13 +101,13 @@ impl State {
 }
 
 /// What stands in the way of an evaluation.
-fn obstacle(has_model: bool, known: Accuracy) -> Option<State> {
+pub(super) fn obstacle(has_model: bool, known: Accuracy) -> Option<State> {
     match () {
         _ if !has_model => Some(State::NoModel),
         _ if !known.has_tests() => Some(State::NoImages),
         _ if known.mistake.with(|m| m.is_some()) => Some(State::Mistake),
         // The engine said so of its own guess, not of what the user made of it.
-        _ if known.edited.with(|e| e.is_none()) => known.why_not.get().map(State::CannotRun),
+        _ if known.edited.with(|e| e.is_none()) => known.why_not(DataUse::Test).map(State::CannotRun),
         _ => None,
     }
 }
@@ -155,6 +156,7 @@ pub fn EvaluationPanel(app: App) -> impl IntoView {
                 {move || known.evaluation.get().map(|made| view! { <Readout report=made.result/> })}
             </div>
             <Damage app/>
+            <MeasuredPanel app/>
         </section>
     }
 }
@@ -220,6 +222,7 @@ mod tests {
         };
         let data = DataSummary {
             name: "a.npz".into(),
+            several: false,
             format: "npz".into(),
             images: 2000,
             size: [32, 32, 3],

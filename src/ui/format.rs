@@ -229,6 +229,7 @@ mod tests {
     fn images_and_results_in_words() {
         let mut data = DataSummary {
             name: "cifar.npz".into(),
+            several: false,
             format: "npz".into(),
             images: 2000,
             size: [32, 24, 3],

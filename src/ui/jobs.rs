@@ -1,5 +1,6 @@
 //! Which job runs, and which comes next. The engine is given one job at a time; only a cancel overtakes, and a new allocation does not
-//! wait for networks that run.
+//! wait for networks that run. What runs in the background gives way to everything else: measured curves then go on, unless it was their
+//! curves or images that changed.
 
 use crate::worker::messages::DataUse;
 
@@ -44,12 +45,36 @@ pub enum Job {
         /// Whether to run one with a single layer quantized, for every layer.
         damage: bool,
     },
+    /// Measures curves, in the background.
+    Sweep,
+    /// Runs the compressed network on the images of its calibration, in the background.
+    Check,
+}
+
+/// What has become of the measured curves that were asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweeping {
+    /// They are not, or have ended.
+    Not,
+    /// They wait for other work.
+    Waiting,
+    /// They are being measured.
+    Running,
 }
 
 impl Job {
     /// Whether it takes so long that it has a progress bar and can be cancelled.
     pub fn is_long(self) -> bool {
-        !matches!(self, Job::Allocate | Job::CloseData(_) | Job::Network)
+        !matches!(self, Job::Allocate | Job::CloseData(_) | Job::Network) && !self.is_background()
+    }
+    /// Whether it runs beside what the user does, and gives way to it.
+    pub fn is_background(self) -> bool {
+        matches!(self, Job::Sweep | Job::Check)
+    }
+    /// Whether curves that were being measured are of no use after it.
+    fn ends_sweep(self) -> bool {
+        let curves = matches!(self, Job::Open | Job::Reopen | Job::Recompute | Job::Calibrate | Job::Forget);
+        curves || self.data() == Some(DataUse::Test)
     }
     /// What the images are for that it opens or forgets.
     pub fn data(self) -> Option<DataUse> {
@@ -62,6 +87,10 @@ impl Job {
     /// Whether it runs networks on images.
     pub fn uses_images(self) -> bool {
         self.is_evaluation() || self == Job::Calibrate
+    }
+    /// Whether allocations run beside it.
+    fn stays_live(self) -> bool {
+        self.uses_images() || self.is_background()
     }
     /// Whether it compares networks.
     pub fn is_evaluation(self) -> bool {
@@ -76,6 +105,8 @@ pub struct Stale {
     pub allocation: bool,
     /// Whether the network can be run, for the model and the images.
     pub network: bool,
+    /// What the compressed network gives on the images of its calibration, for the allocation.
+    pub check: bool,
 }
 
 /// The job that runs, and those that wait.
@@ -88,12 +119,28 @@ pub struct Queue {
     next: Option<Job>,
     /// Images to open or to forget: one job for each use.
     data: Vec<Job>,
+    /// Whether measured curves wait.
+    sweep: bool,
+    /// Whether what runs in the background was told to end.
+    told: bool,
 }
 
 impl Queue {
     /// Asks for a job. Returns the number of a running job that is to be cancelled for it: a new model ends whatever runs (but images
-    /// outlive models), new curve settings end a computation with old ones, other images what runs networks.
+    /// outlive models), new curve settings end a computation with old ones, other images what runs networks, and anything what runs in the
+    /// background.
     pub fn ask(&mut self, job: Job) -> Option<u32> {
+        let beneath = self.active.filter(|(_, active)| active.is_background());
+        if job == Job::Sweep {
+            // Measured curves that run are those that are asked for.
+            self.sweep = self.told || !matches!(beneath, Some((_, Job::Sweep)));
+            let check = beneath.filter(|(_, active)| *active == Job::Check);
+            self.told |= check.is_some();
+            return check.map(|(number, _)| number);
+        }
+        let runs = !self.told && matches!(beneath, Some((_, Job::Sweep)));
+        self.sweep = (self.sweep || runs) && !job.ends_sweep();
+        self.told |= beneath.is_some();
         if job.data().is_some() {
             self.data.retain(|waiting| waiting.data() != job.data());
             self.data.push(job);
@@ -101,6 +148,7 @@ impl Queue {
             self.next = Some(job);
         }
         match (self.active, job) {
+            _ if beneath.is_some() => beneath.map(|(number, _)| number),
             (Some((number, active)), Job::Open) if active.is_long() && active.data().is_none() => Some(number),
             (Some((number, Job::Recompute)), Job::Recompute) => Some(number),
             (Some((number, active)), new) if new.data().is_some() && (active.uses_images() || active.data() == new.data()) => Some(number),
@@ -110,7 +158,7 @@ impl Queue {
     /// The job to post now, with its number.
     pub fn start(&mut self, stale: Stale) -> Option<(u32, Job)> {
         match self.active {
-            Some((_, active)) if active.uses_images() && self.beside.is_none() && self.next.is_none() && stale.allocation => {
+            Some((_, active)) if active.stays_live() && self.beside.is_none() && self.next.is_none() && stale.allocation => {
                 self.last += 1;
                 self.beside = Some(self.last);
                 return Some((self.last, Job::Allocate));
@@ -125,8 +173,11 @@ impl Queue {
         if first.is_some() {
             self.next = networks;
         }
-        let job = first.or(networks).or(stale.network.then_some(Job::Network))?;
+        let network = || stale.network.then_some(Job::Network);
+        let sweep = || std::mem::take(&mut self.sweep).then_some(Job::Sweep);
+        let job = first.or(networks).or_else(network).or_else(sweep).or(stale.check.then_some(Job::Check))?;
         self.last += 1;
+        self.told = false;
         self.active = Some((self.last, job));
         self.active
     }
@@ -148,8 +199,23 @@ impl Queue {
         self.data.clear();
         self.active.filter(|(_, job)| job.is_long()).map(|(number, _)| number)
     }
-    /// The engine is gone, and with it the job that ran.
+    /// No more measured curves. Returns the number of their job, if it runs.
+    pub fn cancel_sweep(&mut self) -> Option<u32> {
+        self.sweep = false;
+        self.told |= matches!(self.active, Some((_, Job::Sweep)));
+        self.active.filter(|(_, job)| *job == Job::Sweep).map(|(number, _)| number)
+    }
+    /// What has become of the measured curves.
+    pub fn sweeping(&self) -> Sweeping {
+        match self.active {
+            _ if self.sweep => Sweeping::Waiting,
+            Some((_, Job::Sweep)) if !self.told => Sweeping::Running,
+            _ => Sweeping::Not,
+        }
+    }
+    /// The engine is gone, and with it the job that ran, and what curves were measured.
     pub fn lose(&mut self) -> Option<Job> {
+        self.sweep = false;
         let beside = self.beside.take().map(|_| Job::Allocate);
         self.active.take().map(|(_, job)| job).or(beside)
     }
@@ -157,9 +223,9 @@ impl Queue {
     pub fn active(&self) -> Option<(u32, Job)> {
         self.active
     }
-    /// Whether no job runs or waits.
+    /// Whether no job runs or waits, but in the background.
     pub fn is_idle(&self) -> bool {
-        self.active.is_none() && self.beside.is_none() && self.next.is_none() && self.data.is_empty()
+        self.active.is_none_or(|(_, job)| job.is_background()) && self.beside.is_none() && self.next.is_none() && self.data.is_empty()
     }
 }
 
@@ -167,8 +233,8 @@ impl Queue {
 mod tests {
     use super::*;
 
-    const NOTHING: Stale = Stale { allocation: false, network: false };
-    const ALLOCATION: Stale = Stale { allocation: true, network: false };
+    const NOTHING: Stale = Stale { allocation: false, network: false, check: false };
+    const ALLOCATION: Stale = Stale { allocation: true, ..NOTHING };
     const EVALUATE: Job = Job::Evaluate { damage: false };
 
     #[test]
@@ -301,7 +367,7 @@ mod tests {
 
     #[test]
     fn whether_a_network_runs_is_asked_last() {
-        let stale = Stale { allocation: true, network: true };
+        let stale = Stale { network: true, ..ALLOCATION };
         let mut q = Queue::default();
         q.ask(Job::OpenData(DataUse::Test));
         q.ask(EVALUATE);
@@ -311,5 +377,61 @@ mod tests {
             assert_eq!(q.start(stale), Some((number, job)));
             q.end(number);
         }
+    }
+
+    #[test]
+    fn measured_curves_give_way_and_go_on() {
+        let check = Stale { check: true, ..NOTHING };
+        let mut q = Queue::default();
+        assert_eq!(q.start(check), Some((1, Job::Check)));
+        assert!(q.is_idle() && q.sweeping() == Sweeping::Not);
+        assert_eq!(q.ask(Job::Sweep), Some(1), "a check gives way to them");
+        assert_eq!((q.start(check), q.sweeping()), (None, Sweeping::Waiting));
+        q.end(1);
+        assert_eq!(q.start(check), Some((2, Job::Sweep)), "they come before a check");
+        assert_eq!((q.ask(Job::Sweep), q.sweeping()), (None, Sweeping::Running), "once is enough");
+        assert_eq!(q.start(ALLOCATION), Some((3, Job::Allocate)), "the slider stays live");
+        q.end(3);
+        assert_eq!(q.cancel(), None, "they have a button of their own");
+        assert_eq!(q.ask(EVALUATE), Some(2));
+        assert_eq!((q.sweeping(), q.end(2)), (Sweeping::Waiting, Some(Job::Sweep)));
+        assert_eq!(q.start(check), Some((4, EVALUATE)));
+        assert_eq!(q.start(NOTHING), None);
+        q.end(4);
+        assert_eq!(q.start(check), Some((5, Job::Sweep)), "they go on");
+        assert_eq!((q.cancel_sweep(), q.sweeping()), (Some(5), Sweeping::Not), "nobody waits for its answer");
+        assert_eq!((q.ask(EVALUATE), q.sweeping()), (Some(5), Sweeping::Not), "it does not go on");
+        assert_eq!((q.ask(Job::Sweep), q.sweeping()), (None, Sweeping::Waiting), "unless it is asked for again");
+        q.cancel_sweep();
+        q.cancel();
+        q.end(5);
+        assert_eq!((q.start(NOTHING), q.sweeping()), (None, Sweeping::Not));
+    }
+
+    #[test]
+    fn measured_curves_end_with_what_they_are_of() {
+        for job in [Job::Open, Job::Recompute, Job::Calibrate, Job::Forget, Job::OpenData(DataUse::Test), Job::CloseData(DataUse::Test)] {
+            let mut q = Queue::default();
+            q.ask(Job::Sweep);
+            q.start(NOTHING);
+            assert_eq!((q.ask(job), q.sweeping()), (Some(1), Sweeping::Not));
+            q.end(1);
+            assert_eq!(q.start(NOTHING), Some((2, job)));
+            q.end(2);
+            assert_eq!(q.start(NOTHING), None, "{job:?}");
+        }
+        let mut q = Queue::default();
+        q.ask(Job::Sweep);
+        q.start(NOTHING);
+        let calibration = Job::OpenData(DataUse::Calibration);
+        q.ask(calibration);
+        q.end(1);
+        assert_eq!(q.start(NOTHING), Some((2, calibration)));
+        q.end(2);
+        assert_eq!(q.start(Stale { network: true, ..NOTHING }), Some((3, Job::Network)));
+        q.end(3);
+        assert_eq!(q.start(NOTHING), Some((4, Job::Sweep)));
+        q.ask(Job::Encode(Then::SaveTq));
+        assert_eq!((q.lose(), q.sweeping()), (Some(Job::Sweep), Sweeping::Not), "a new engine would begin again");
     }
 }

@@ -9,6 +9,7 @@ pub mod accuracy;
 pub mod allocation;
 pub mod budget;
 pub mod calibration;
+pub mod check;
 pub mod curve;
 pub mod damage;
 pub mod data_input;
@@ -26,6 +27,7 @@ pub mod session;
 pub mod state;
 pub mod status;
 pub mod summary;
+pub mod sweep;
 pub mod table;
 
 /// Puts the page into the document.

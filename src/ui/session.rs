@@ -16,8 +16,9 @@ use super::{
     dom,
     engine::Engine,
     format::{self, Unit},
-    jobs::{Job, Queue, Stale, Then},
+    jobs::{Job, Queue, Stale, Sweeping, Then},
     state::{App, EngineInfo, Phase, Progress},
+    sweep::Asked,
 };
 use crate::{
     report::{AllocationReport, AllocationSettings, Budget, CurveSettings, Distortion, ModelSummary, RdCurves, Report, TransformChoice},
@@ -26,6 +27,8 @@ use crate::{
 
 /// A cancel that is not answered within this time ends the worker: with its restart it takes effect within 200 ms.
 const CANCEL_PATIENCE: Duration = Duration::from_millis(150);
+/// The same for work in the background, whose end nobody waits for: a large layer is not worth an engine.
+const BACKGROUND_PATIENCE: Duration = Duration::from_secs(5);
 /// While a slider is dragged, allocations follow each other: `ready` waits this long for the next one.
 const SETTLE: Duration = Duration::from_millis(60);
 /// What worker.js says first when the engine's code has crashed: that worker is of no use any more.
@@ -37,6 +40,13 @@ pub(super) struct Encoded {
     file: Blob,
     report: Box<Report>,
     csv: String,
+}
+
+impl Encoded {
+    /// Whether the report says what was measured on the images of the calibration.
+    pub(super) fn is_checked(&self) -> bool {
+        self.report.check.is_some()
+    }
 }
 
 /// Files of images, as `[path, File]` pairs.
@@ -78,6 +88,14 @@ pub(super) struct Session {
     pub(super) calibrating: Option<(Wish, u32)>,
     /// Whether the engine's model is calibrated as the page says.
     pub(super) holds_calibration: bool,
+    /// Whether samples of a calibration were lost with an engine, and it has not been said yet.
+    pub(super) lost_samples: bool,
+    /// What the measured curves that run or wait were asked for by.
+    pub(super) sweeping: Option<Asked>,
+    /// The allocation has not changed for a while.
+    pub(super) rested: bool,
+    /// Until it has.
+    pub(super) rest: Option<TimeoutHandle>,
     pub(super) recompute: Option<TimeoutHandle>,
 }
 
@@ -100,14 +118,34 @@ impl App {
 
     /// Asks for a job.
     pub(super) fn ask(self, job: Job) {
-        if let Some(number) = self.session.try_update_value(|s| s.queue.ask(job)).flatten() {
-            self.post_cancel(number);
+        let (number, beneath) = self
+            .session
+            .try_update_value(|s| (s.queue.ask(job), s.queue.active().is_some_and(|(_, active)| active.is_background())))
+            .unwrap_or_default();
+        match number {
+            // Its engine need not end with what gives way.
+            Some(number) if beneath => self.post(&ToEngine::Cancel { job: number }),
+            Some(number) => self.post_cancel(number, CANCEL_PATIENCE),
+            None => {}
         }
         self.pump();
     }
 
+    /// Ends work in the background that the user does not want any more.
+    pub(super) fn end_background(self, number: u32) {
+        self.post_cancel(number, BACKGROUND_PATIENCE);
+    }
+
+    /// Cancels the long job that runs.
+    pub fn cancel(self) {
+        if let Some(number) = self.session.try_update_value(|s| s.queue.cancel()).flatten() {
+            self.said.set("Cancelling…".into());
+            self.post_cancel(number, CANCEL_PATIENCE);
+        }
+    }
+
     /// Cancels a job, if need be with its worker.
-    pub(super) fn post_cancel(self, number: u32) {
+    fn post_cancel(self, number: u32, patience: Duration) {
         self.post(&ToEngine::Cancel { job: number });
         set_timeout(
             move || {
@@ -115,7 +153,7 @@ impl App {
                     self.restart();
                 }
             },
-            CANCEL_PATIENCE,
+            patience,
         );
     }
 
@@ -129,6 +167,9 @@ impl App {
                 self.uncalibrated();
             }
             self.cancelled(job);
+            if job == Job::Calibrate {
+                self.session.update_value(|s| s.lost_samples = true);
+            }
         }
         self.pump();
     }
@@ -155,6 +196,7 @@ impl App {
         let wanted = self.wanted();
         let tq = untrack(|| self.is_tq());
         let calibrated = self.accuracy.calibration.made.get_untracked();
+        let unchecked = untrack(|| self.is_unchecked());
         let started = self.session.try_update_value(|s| {
             if s.queue.is_idle() {
                 // A new engine is given the old model, unless a new one waits, the old images, and what was calibrated on them.
@@ -174,9 +216,16 @@ impl App {
             }
             let allocation = s.holds_model && !tq && s.applied.as_ref().is_none_or(|a| a.0 != wanted.0);
             let network = s.holds_model && !s.knows_network && s.images.iter().any(|files| files.held);
-            s.queue.start(Stale { allocation, network })
+            let check = s.rested && s.holds_calibration && s.images[DataUse::Calibration as usize].held && unchecked;
+            let under = s.queue.active().filter(|(_, active)| *active == Job::Check).map(|(number, _)| number);
+            (s.queue.start(Stale { allocation, network, check }), under)
         });
-        let Some((job, kind)) = started.flatten() else { return };
+        self.show_sweep();
+        let Some((Some((job, kind)), under)) = started else { return };
+        // A check of an allocation that was.
+        if let (Job::Allocate, Some(number)) = (kind, under) {
+            self.post(&ToEngine::Cancel { job: number });
+        }
         let (mut allocation, blocks) = wanted;
         let curves = CurveSettings { blocks, distortion: if kind == Job::Recompute { self.distortion() } else { Distortion::default() } };
         // A new model is not calibrated.
@@ -193,7 +242,7 @@ impl App {
                 ToEngine::Calibrate { job, preprocessing, calibration, curves, allocation: allocation.clone() }
             }
             Job::Forget => ToEngine::Forget { job, curves, allocation: allocation.clone() },
-            Job::Encode(_) => ToEngine::Encode { job },
+            Job::Encode(then) => ToEngine::Encode { job, check: then == Then::SaveJson },
             Job::Reconstruct => ToEngine::Reconstruct { job },
             Job::OpenData(usage) => {
                 let files = self.session.with_value(|s| {
@@ -208,6 +257,15 @@ impl App {
                 let basis = untrack(|| (self.basis(false), damage.then(|| self.basis(true))));
                 self.session.update_value(|s| s.evaluating = Some(basis));
                 ToEngine::Evaluate { job, preprocessing: self.accuracy.edited.get_untracked(), damage }
+            }
+            Job::Sweep => {
+                let asked = self.session.with_value(|s| s.sweeping.clone()).unwrap_or_default();
+                let Asked { preprocessing, settings, allocation } = asked;
+                ToEngine::Sweep { job, preprocessing, settings, allocation }
+            }
+            Job::Check => {
+                untrack(|| self.checking());
+                ToEngine::Check { job }
             }
             Job::Open | Job::Reopen => {
                 if kind == Job::Open {
@@ -230,7 +288,7 @@ impl App {
             self.progress.set(None);
             self.said.set(match kind {
                 Job::Open => "Reading the file…".into(),
-                Job::Reopen => format!("Cancelled. The engine was restarted and opens {} again…", self.model_name()),
+                Job::Reopen => self.restarted(),
                 Job::Recompute => "Computing the curves again…".into(),
                 Job::Calibrate => "Calibrating…".into(),
                 Job::Forget => "Computing the curves without calibration…".into(),
@@ -242,7 +300,7 @@ impl App {
         }
         self.show_long_job();
         // A question in the background is nobody's business.
-        if kind != Job::Network {
+        if kind != Job::Network && !kind.is_background() {
             self.phase.set(if kind == Job::Open { Phase::Loading } else { Phase::Working });
         }
         self.post(&message);
@@ -265,12 +323,32 @@ impl App {
         Some(job)
     }
 
+    /// What is said when the engine had to be replaced.
+    fn restarted(&self) -> String {
+        let lost = self.session.with_value(|s| s.lost_samples);
+        let again = if untrack(|| self.is_calibrated()) { " and calibrates it again" } else { "" };
+        let samples = if lost { " The samples taken so far are lost." } else { "" };
+        format!("Cancelled. The engine was restarted: it opens {} again{again}…{samples}", self.model_name())
+    }
+
+    fn show_sweep(self) {
+        let now = self.session.with_value(|s| s.queue.sweeping());
+        if self.accuracy.sweep.activity.get_untracked() != now {
+            self.accuracy.sweep.activity.set(now);
+        }
+    }
+
     fn receive(self, message: FromEngine) {
         match message {
             FromEngine::Ready { threads, shared, simd } => self.engine.set(EngineInfo::Running { threads, shared, simd }),
             FromEngine::Progress { job, stage, layer, done, total, fraction, seconds_left } => {
-                if self.active(job).is_some() {
-                    self.progress.set(Some(Progress { stage, layer, done, total, fraction, seconds_left }));
+                let progress = match self.active(job) {
+                    Some(Job::Sweep) => Some(self.accuracy.sweep.progress),
+                    Some(Job::Check) | None => None,
+                    Some(_) => Some(self.progress),
+                };
+                if let Some(shown) = progress {
+                    shown.set(Some(Progress { stage, layer, done, total, fraction, seconds_left }));
                 }
             }
             FromEngine::Opened { job, model } => {
@@ -307,6 +385,9 @@ impl App {
                     match dom::blob(&parts, "application/octet-stream") {
                         Ok(file) => {
                             self.allocation.set(Some(Arc::new(report.allocation.clone())));
+                            if let Some(check) = &report.check {
+                                self.checked(report.allocation.db, check.clone());
+                            }
                             self.session.update_value(|s| s.encoded = Some(Encoded { file_name, file, report, csv }));
                             self.settle();
                             self.save_encoded(then);
@@ -338,7 +419,7 @@ impl App {
                 if self.end(job).is_some() {
                     self.session.update_value(|s| s.knows_network = true);
                     self.accuracy.guess.set(preprocessing);
-                    self.accuracy.why_not.set(why_not);
+                    self.accuracy.set_why_not(why_not);
                     self.quiet_end();
                     self.pump();
                 }
@@ -349,6 +430,29 @@ impl App {
                     if let Some(basis) = self.session.try_update_value(|s| s.evaluating.take()).flatten() {
                         self.evaluated(*report, basis);
                     }
+                    self.pump();
+                }
+            }
+            FromEngine::Checked { job, predicted_db, report } => {
+                if self.end(job) == Some(Job::Check) {
+                    self.session.update_value(|s| {
+                        if let Some(encoded) = &mut s.encoded {
+                            encoded.report.check = Some((*report).clone());
+                        }
+                    });
+                    self.checked(predicted_db, *report);
+                    self.pump();
+                }
+            }
+            FromEngine::Measured { job, curves } => {
+                if self.active(job) == Some(Job::Sweep) {
+                    if curves.is_complete() {
+                        self.end(job);
+                        self.session.update_value(|s| {
+                            s.queue.cancel_sweep();
+                        });
+                    }
+                    self.measured(*curves);
                     self.pump();
                 }
             }
@@ -367,9 +471,17 @@ impl App {
                 }
             }
             FromEngine::Cancelled { job } => {
-                if let Some(kind) = self.end(job) {
-                    self.cancelled(kind);
-                    self.pump();
+                match self.end(job) {
+                    // Something else goes first, or its words were said already.
+                    Some(kind) if kind.is_background() => {
+                        self.undo(kind);
+                        self.pump();
+                    }
+                    Some(kind) => {
+                        self.cancelled(kind);
+                        self.pump();
+                    }
+                    None => {}
                 }
             }
         }
@@ -402,9 +514,11 @@ impl App {
                 self.settings.update(|s| (s.budget, s.unit) = (sent.budget, Unit::Bits));
             }
         }
+        let lost = self.session.try_update_value(|s| std::mem::take(&mut s.lost_samples)) == Some(true);
+        let lost = if lost { " The samples taken so far were lost with the engine." } else { "" };
         if let Some((model, curves, seconds)) = incoming {
             self.said.set(match (kind, &curves) {
-                (Job::Reopen, _) => format!("Cancelled; {} is open.", model.name),
+                (Job::Reopen, _) => format!("Cancelled; {} is open.{lost}", model.name),
                 (_, Some(_)) => {
                     let layers = format::count(model.layers.len(), "layer");
                     format!("{} is open: {layers}, curves computed in {}.", model.name, format::seconds(seconds))
@@ -421,6 +535,10 @@ impl App {
         }
         self.allocation.set(Some(Arc::new(allocation)));
         self.command.set(command);
+        if kind != Job::Allocate {
+            self.forget_check();
+        }
+        self.await_rest();
         self.pump();
         if kind == Job::Allocate {
             set_timeout(
@@ -450,6 +568,7 @@ impl App {
                 Job::Network => s.knows_network = true,
                 Job::Evaluate { .. } => s.evaluating = None,
                 Job::Calibrate => s.calibrating = None,
+                Job::Sweep if s.queue.sweeping() == Sweeping::Not => s.sweeping = None,
                 _ => {}
             }
             // The curves are still those with the old settings.
@@ -472,6 +591,7 @@ impl App {
                 self.uncalibrated();
             }
             Job::OpenData(usage) => self.data_lost(usage),
+            Job::Check => self.not_checking(),
             _ => {}
         }
     }
@@ -481,6 +601,7 @@ impl App {
         self.long_job.set(None);
         self.progress.set(None);
         self.settle();
+        self.show_sweep();
         self.said.set(format!("Cancelled. {}", self.still_open()));
     }
 
@@ -492,6 +613,12 @@ impl App {
         match kind {
             Job::OpenData(usage) => self.accuracy.images(usage).update(|i| i.error = Some(error.clone())),
             Job::Evaluate { .. } => self.accuracy.error.set(Some(error.clone())),
+            Job::Sweep => self.accuracy.sweep.error.set(Some(error.clone())),
+            // Nobody asked for it.
+            Job::Check => {
+                self.check_failed(error);
+                return self.pump();
+            }
             Job::Calibrate => self.accuracy.calibration.error.set(Some(error.clone())),
             _ => {}
         }
@@ -517,6 +644,7 @@ impl App {
             self.undo(job);
         }
         self.long_job.set(None);
+        self.show_sweep();
         self.engine.set(EngineInfo::Broken);
         self.phase.set(Phase::Failed(why));
         self.said.set("Load the page again; if that does not help, use a current version of the browser.".into());

@@ -266,7 +266,10 @@ impl App {
 
     /// Saves something that needs the encoded file.
     pub fn encode(self, then: Then) {
-        if self.session.with_value(|s| s.encoded.is_some() && s.queue.is_idle()) {
+        // A report of a calibrated network has its check; it is run for that.
+        let lacks = |checked: bool| then == Then::SaveJson && !checked && untrack(|| self.is_calibrated());
+        let there = |s: &Session| s.encoded.as_ref().is_some_and(|e| !lacks(e.is_checked()));
+        if self.session.with_value(|s| there(s) && s.queue.is_idle()) {
             self.save_encoded(then);
         } else {
             self.ask(Job::Encode(then));
@@ -276,14 +279,6 @@ impl App {
     /// Saves the reconstructed model.
     pub fn reconstruct(self) {
         self.ask(Job::Reconstruct);
-    }
-
-    /// Cancels the long job that runs.
-    pub fn cancel(self) {
-        if let Some(number) = self.session.try_update_value(|s| s.queue.cancel()).flatten() {
-            self.said.set("Cancelling…".into());
-            self.post_cancel(number);
-        }
     }
 
     /// Says that something went wrong on the page itself.

@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use super::{format, state::App};
+use super::{check::CheckReadout, format, state::App};
 use crate::report::AllocationReport;
 
 /// The result in numbers.
@@ -28,6 +28,7 @@ pub fn Summary(app: App) -> impl IntoView {
                         data-measure=move || with(|a| format::distortion(a.measure).into())>{move || with(|a| format::db(a.db))}</dd></div>
                 <div><dt>"Besides layers"</dt><dd>{move || with(|a| format::bytes(a.other_bytes))}</dd></div>
             </dl>
+            <CheckReadout app/>
             <p class="fine">
                 {move || with(|a| {
                     let measured = if a.measured { "Errors are measured on decoded weights. " } else { "" };

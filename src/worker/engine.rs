@@ -25,11 +25,16 @@ use crate::{
     pipeline::{
         self, EncodedLayer, Opened, Session,
         calibrate::{Calibrator, Memory},
-        evaluate::{self, Decoded, Evaluator, Options, Reference},
-        job::{Job, Progress, Run},
+        evaluate::{self, Evaluator, Options, Reference},
+        job::{Job, Progress, Run, Runner, Span},
+        settle,
+        sweep::{self, Compressed, Sweep},
     },
     rate::Allocation,
-    report::{AllocationSettings, CalibrationSettings, CurveSettings, Distortion, Evaluation, ModelSummary, Preprocessing, table},
+    report::{
+        AllocationSettings, CalibrationSettings, CurveSettings, Distortion, Evaluation, EvaluationReport, MeasuredCurves, ModelSummary,
+        Preprocessing, Report, SweepSettings, table,
+    },
 };
 
 /// What is open.
@@ -41,8 +46,13 @@ struct State {
     tq_runnable: Option<Rc<Runnable>>,
     settings: AllocationSettings,
     allocation: Option<Allocation>,
-    /// The open network on the open images, by use: moving the budget runs only the compressed network again.
-    references: [Option<Rc<OnImages>>; 2],
+    /// The open network on the open images, by use, and on those it was calibrated on ([`CHECK`]): moving the budget runs only the
+    /// compressed network again.
+    references: [Option<Rc<OnImages>>; 3],
+    /// The last check, and what was allocated.
+    check: Option<(AllocationSettings, EvaluationReport)>,
+    /// A sweep that was cancelled.
+    sweep: Option<(Swept, Sweep)>,
     /// The samples taken last, of the open network on the open calibration images.
     samples: Option<Rc<Samples>>,
 }
@@ -62,8 +72,19 @@ struct OnImages {
     evaluation: Evaluation,
 }
 
-/// What it is called in reports.
-const FULL_PRECISION: &str = "full precision";
+/// What a sweep was asked for by: it goes on if it is asked for the same.
+#[derive(PartialEq)]
+struct Swept {
+    preprocessing: Preprocessing,
+    settings: SweepSettings,
+    locks: Vec<(usize, u8)>,
+    excludes: Vec<usize>,
+    /// [`EPOCH`] when it began.
+    epoch: u32,
+}
+
+/// Place of the references on the images of the calibration.
+const CHECK: usize = 2;
 
 thread_local! {
     static STATE: RefCell<State> = RefCell::default();
@@ -71,6 +92,8 @@ thread_local! {
     static IMAGES: RefCell<[Option<Dataset>; 2]> = RefCell::default();
     /// The job that runs, 0 when none does.
     static RUNNING: Cell<u32> = const { Cell::new(0) };
+    /// Counts curves and test images: a sweep is of one of each.
+    static EPOCH: Cell<u32> = const { Cell::new(0) };
 }
 
 fn scope() -> DedicatedWorkerGlobalScope {
@@ -106,7 +129,7 @@ pub async fn handle(message: JsValue) {
         }
         ToEngine::Forget { job, curves, allocation } => (job, forget(job, curves, allocation).await),
         ToEngine::Allocate { job, allocation } => (job, allocate(job, allocation)),
-        ToEngine::Encode { job } => (job, encode(job).await),
+        ToEngine::Encode { job, check } => (job, encode(job, check).await),
         ToEngine::Reconstruct { job } => (job, reconstruct(job).await),
         ToEngine::OpenData { job, usage, files } => (job, open_data(job, usage, files)),
         ToEngine::CloseData { job, usage } => {
@@ -116,6 +139,8 @@ pub async fn handle(message: JsValue) {
         }
         ToEngine::Network { job } => (job, network(job).await),
         ToEngine::Evaluate { job, preprocessing, damage } => (job, evaluate(job, preprocessing, damage).await),
+        ToEngine::Check { job } => (job, check(job).await),
+        ToEngine::Sweep { job, preprocessing, settings, allocation } => (job, sweep_on(job, preprocessing, settings, allocation).await),
         ToEngine::Cancel { job } => {
             // The job's own loop sees this and answers.
             if RUNNING.get() == job {
@@ -152,22 +177,45 @@ fn still_running(number: u32) -> Result<()> {
     if RUNNING.get() == number { Ok(()) } else { Err(Error::Cancelled) }
 }
 
-/// The part of a progress bar that a job is, and when the bar was begun.
+/// The part of a progress bar that a job is, and when the bar was begun, and where.
 #[derive(Clone, Copy)]
 struct Part {
     from: f64,
     to: f64,
     start: f64,
+    begun: f64,
 }
 
 impl Part {
     fn whole() -> Part {
-        Part { from: 0.0, to: 1.0, start: now() }
+        Part { from: 0.0, to: 1.0, start: now(), begun: 0.0 }
+    }
+
+    fn part(self, Span { from, to }: Span) -> Part {
+        let Span { from, to } = Span { from: self.from, to: self.to }.part(from, to);
+        Part { from, to, ..self }
+    }
+}
+
+/// Runs the jobs of one request.
+struct Jobs {
+    job: u32,
+    part: Part,
+}
+
+impl Runner for Jobs {
+    async fn run<T: Send + 'static>(&mut self, span: Span, job: Job<'_, T>) -> Result<Vec<T>> {
+        run_part(self.job, self.part.part(span), job).await
+    }
+
+    fn now(&self) -> f64 {
+        now()
     }
 }
 
 fn post_progress(job: u32, part: Part, p: &Progress) {
     let fraction = part.from + (part.to - part.from) * p.fraction;
+    let worked = fraction - part.begun;
     post(&FromEngine::Progress {
         job,
         stage: p.stage.into(),
@@ -175,7 +223,7 @@ fn post_progress(job: u32, part: Part, p: &Progress) {
         done: p.done as u32,
         total: p.total as u32,
         fraction,
-        seconds_left: p.seconds_left.filter(|_| fraction > 0.02).map(|_| (now() - part.start) * (1.0 - fraction) / fraction),
+        seconds_left: p.seconds_left.filter(|_| worked > 0.02).map(|_| (now() - part.start) * (1.0 - fraction) / worked),
     });
 }
 
@@ -269,6 +317,7 @@ async fn open(job: u32, files: Array, curves: CurveSettings, allocation: Allocat
             let settings = AllocationSettings { locks: Vec::new(), excludes: Vec::new(), ..allocation };
             let computed = run(job, session.curves_job(curves)).await?;
             session.set_curves(curves, computed);
+            EPOCH.set(EPOCH.get() + 1);
             STATE.with_borrow_mut(|s| *s = State { session: Some(*session), ..State::default() });
             finish_curves(job, start, settings)
         }
@@ -276,6 +325,7 @@ async fn open(job: u32, files: Array, curves: CurveSettings, allocation: Allocat
             let (model, allocation) = pipeline::describe(&tq)?;
             let model = ModelSummary { format: "tq".into(), ..model };
             let command = format!("waterfill decompress {}", pipeline::quote(tq.name()));
+            EPOCH.set(EPOCH.get() + 1);
             STATE.with_borrow_mut(|s| *s = State { tq: Some(Rc::new(*tq)), ..State::default() });
             post(&FromEngine::Opened { job, model });
             post(&FromEngine::Allocated { job, allocation, command });
@@ -306,9 +356,24 @@ async fn curves_of(
     curves: CurveSettings,
     allocation: AllocationSettings,
 ) -> Result<()> {
-    let computed = run_part(job, part, session.curves_job(curves)).await?;
+    let measured = curves.distortion == Distortion::Measured && session.statistics().is_some();
+    let images = images(DataUse::Calibration).filter(|_| measured);
+    if measured && images.is_none() {
+        let reason =
+            "Distortions are measured by running the network on the calibration images, which are not open any more; choose them again.";
+        return Err(Error::Setting(reason.into()));
+    }
+    // Measuring takes nearly all the time.
+    let between = Part { to: if measured { part.from + 0.05 * (part.to - part.from) } else { part.to }, ..part };
+    let computed = run_part(job, between, session.curves_job(curves)).await?;
     session.set_curves(curves, computed);
-    STATE.with_borrow_mut(|s| s.session = Some(session));
+    if let Some((images, found)) = images.zip(session.statistics().map(|s| s.summary.clone())) {
+        let measurer = session.measurer(&images, found.preprocessing, found.settings.images, Options::default().memory)?;
+        let results = run_part(job, Part { from: between.to, ..part }, session.measured_job(&measurer)).await?;
+        session.set_curves(curves, session.measured_curves(&measurer, &results));
+    }
+    EPOCH.set(EPOCH.get() + 1);
+    STATE.with_borrow_mut(|s| (s.session, s.check, s.sweep) = (Some(session), None, None));
     finish_curves(job, start, allocation)
 }
 
@@ -331,19 +396,25 @@ fn allocate(job: u32, settings: AllocationSettings) -> Result<()> {
     Ok(())
 }
 
-/// Encodes the current allocation, which must not change meanwhile: it is copied.
-async fn encoded(job: u32, session: &Session) -> Result<(Allocation, AllocationSettings, Vec<EncodedLayer>)> {
+/// The current allocation. It may change while a job goes on with this one.
+fn current() -> Result<(Allocation, AllocationSettings)> {
     let (allocation, settings) = STATE.with_borrow(|s| (s.allocation.clone(), s.settings.clone()));
-    let allocation = allocation.ok_or_else(nothing_open)?;
-    let layers = run(job, session.encode_job(&allocation)).await?;
-    Ok((allocation, settings, layers))
+    Ok((allocation.ok_or_else(nothing_open)?, settings))
 }
 
-async fn encode(job: u32) -> Result<()> {
+async fn encode(job: u32, check: bool) -> Result<()> {
     let session = session()?;
     RUNNING.set(job);
-    let (allocation, settings, layers) = encoded(job, &session).await?;
-    let report = session.report(&allocation, &settings, &layers)?;
+    let (allocation, settings) = current()?;
+    let (layers, check) = match check {
+        true => checked(job, &session, &allocation, &settings).await?,
+        false => (None, None),
+    };
+    let layers = match layers {
+        Some(layers) => layers,
+        None => settle::encode(&session, &allocation, Span::WHOLE, &mut Jobs { job, part: Part::whole() }).await?,
+    };
+    let report = Report { check, ..session.report(&allocation, &settings, &layers)? };
     let mut out = Parts::default();
     session.write(&layers, &mut out)?;
     let csv = table::report_csv(&report);
@@ -360,7 +431,7 @@ async fn reconstruct(job: u32) -> Result<()> {
         // What a download would hold, decoded as a download would be.
         None => {
             let session = session()?;
-            let (_, _, layers) = encoded(job, &session).await?;
+            let layers = settle::encode(&session, &current()?.0, Span::WHOLE, &mut Jobs { job, part: Part::whole() }).await?;
             Rc::new(session.tq(&layers)?)
         }
     };
@@ -385,8 +456,12 @@ fn set_images(usage: DataUse, images: Option<Dataset>) {
     IMAGES.with_borrow_mut(|i| i[usage as usize] = images);
     STATE.with_borrow_mut(|s| {
         s.references[usage as usize] = None;
-        if usage == DataUse::Calibration {
-            s.samples = None;
+        match usage {
+            DataUse::Calibration => (s.references[CHECK], s.samples, s.check) = (None, None, None),
+            DataUse::Test => {
+                EPOCH.set(EPOCH.get() + 1);
+                s.sweep = None;
+            }
         }
     });
 }
@@ -427,18 +502,33 @@ async fn runnable(job: u32) -> Result<Rc<Runnable>> {
 
 async fn network(job: u32) -> Result<()> {
     RUNNING.set(job);
-    // Labels are no matter where accuracy is not measured.
-    let images = images(DataUse::Test).or_else(|| images(DataUse::Calibration).map(|images| Dataset { labels: None, ..images }));
-    let (preprocessing, why_not) = match runnable(job).await {
+    let mut why_not: [Option<String>; 2] = Default::default();
+    let mut guesses: Vec<(bool, Preprocessing)> = Vec::new();
+    match runnable(job).await {
         Err(Error::Cancelled) => return Err(Error::Cancelled),
-        Err(e) => (None, Some(e)),
-        Ok(runnable) => match images.map(|images| (evaluate::preprocessing(&runnable, &images), images)) {
-            None => (None, None),
-            Some((Err(e), _)) => (None, Some(e)),
-            Some((Ok(p), images)) => (Some(p.clone()), Evaluator::new(&runnable, &images, p, Options::default()).err()),
-        },
-    };
-    post(&FromEngine::Network { job, preprocessing, why_not: why_not.map(|e| e.to_string()) });
+        Err(e) => why_not.fill(Some(e.to_string())),
+        Ok(runnable) => {
+            for usage in [DataUse::Test, DataUse::Calibration] {
+                let Some(mut images) = images(usage) else { continue };
+                // Labels are no matter where accuracy is not measured.
+                if usage == DataUse::Calibration {
+                    images.labels = None;
+                }
+                let wrong = match evaluate::preprocessing(&runnable, &images) {
+                    Err(e) => Some(e),
+                    Ok(p) => {
+                        let wrong = Evaluator::new(&runnable, &images, p.clone(), Options::default()).err();
+                        guesses.push((wrong.is_some(), p));
+                        wrong
+                    }
+                };
+                why_not[usage as usize] = wrong.map(|e| e.to_string());
+            }
+        }
+    }
+    // One that works, of the tests if it does.
+    guesses.sort_by_key(|(wrong, _)| *wrong);
+    post(&FromEngine::Network { job, preprocessing: guesses.into_iter().next().map(|g| g.1), why_not });
     Ok(())
 }
 
@@ -475,40 +565,151 @@ async fn calibrate(
     let mut session = session()?;
     let samples = samples(&session, &images, preprocessing, calibration)?;
     let statistics = samples.calibrator.job();
-    let seen = if curves.distortion == Distortion::Model { samples.calibrator.kept() } else { 0 };
+    let seen = if curves.distortion == Distortion::Diagonal { 0 } else { samples.calibrator.kept() };
     let between = statistics.cost() / (statistics.cost() + session.curves_cost(seen));
-    run_part(job, Part { from: 0.0, to: between, start }, statistics).await?;
+    // What is measured takes far longer than the samples.
+    let between = if curves.distortion == Distortion::Measured { 0.1 * between } else { between };
+    let whole = Part { start, ..Part::whole() };
+    run_part(job, Part { to: between, ..whole }, statistics).await?;
     session.set_statistics(Some(samples.calibrator.statistics()));
-    curves_of(job, start, Part { from: between, to: 1.0, start }, session, curves, allocation).await
+    curves_of(job, start, Part { from: between, ..whole }, session, curves, allocation).await
 }
 
-/// What the open network gives on images; run only if it was not run on them before. `part` of the progress bar is its own.
-async fn on_images(job: u32, part: Part, evaluator: Evaluator, preprocessing: Preprocessing, usage: DataUse) -> Result<Rc<OnImages>> {
-    let known = STATE.with_borrow(|s| s.references[usage as usize].clone());
-    if let Some(known) = known.filter(|known| known.preprocessing == preprocessing) {
+/// What the open network gives on images; run only if it was not run on them before. `part` of the progress bar is its own. `place` says
+/// where it is kept.
+async fn on_images(job: u32, part: Part, evaluator: Evaluator, preprocessing: Preprocessing, place: usize) -> Result<Rc<OnImages>> {
+    if let Some(known) = known_on_images(&evaluator, &preprocessing, place) {
         return Ok(known);
     }
     let start = now();
     let results = run_part(job, part, evaluator.reference_job()).await?;
     let reference = evaluator.reference(results);
-    let evaluation = evaluator.finish_reference(FULL_PRECISION, now() - start, &reference);
+    let evaluation = evaluator.finish_reference(evaluate::FULL, now() - start, &reference);
     let on_images = Rc::new(OnImages { preprocessing, evaluator, reference, evaluation });
-    STATE.with_borrow_mut(|s| s.references[usage as usize] = Some(on_images.clone()));
+    STATE.with_borrow_mut(|s| s.references[place] = Some(on_images.clone()));
     Ok(on_images)
 }
 
-/// Encodes the current allocation and decodes it again, as a download would be: its tensors, and what it is called.
-async fn decoded(job: u32, session: &Session) -> Result<(Decoded, String)> {
-    let (allocation, settings, layers) = encoded(job, session).await?;
-    let tq = session.tq(&layers)?;
-    let report = session.report(&allocation, &settings, &layers)?.allocation;
-    let tensors = run(job, pipeline::decode_job(&tq)).await?;
-    Ok((evaluate::decoded(&tq, &tensors), evaluate::what(&report)))
+fn known_on_images(evaluator: &Evaluator, preprocessing: &Preprocessing, place: usize) -> Option<Rc<OnImages>> {
+    let known = STATE.with_borrow(|s| s.references[place].clone());
+    known.filter(|known| known.preprocessing == *preprocessing && known.evaluator.images() == evaluator.images())
+}
+
+/// What the network gives on the images of its calibration when it is compressed by an allocation, with the layers if they were encoded for
+/// that. Nothing for a network that is not calibrated, or whose images are gone, or that cannot be measured.
+async fn checked(
+    job: u32,
+    session: &Session,
+    allocation: &Allocation,
+    settings: &AllocationSettings,
+) -> Result<(Option<Vec<EncodedLayer>>, Option<EvaluationReport>)> {
+    let known = STATE.with_borrow(|s| s.check.as_ref().filter(|c| c.0 == *settings).map(|c| c.1.clone()));
+    if known.is_some() || session.statistics().is_none() || images(DataUse::Calibration).is_none() {
+        return Ok((None, known));
+    }
+    match run_check(job, session, allocation, settings).await {
+        Ok((compressed, report)) => Ok((Some(compressed.layers), Some(report))),
+        Err(Error::Cancelled) => Err(Error::Cancelled),
+        Err(_) => Ok((None, None)),
+    }
+}
+
+async fn run_check(
+    job: u32,
+    session: &Session,
+    allocation: &Allocation,
+    settings: &AllocationSettings,
+) -> Result<(Compressed, EvaluationReport)> {
+    let no_images = || Error::Setting("The network is not calibrated on images that are open; calibrate it first.".into());
+    let images = images(DataUse::Calibration).ok_or_else(no_images)?;
+    let found = session.statistics().ok_or_else(no_images)?.summary.clone();
+    let p = found.preprocessing;
+    let evaluator = Evaluator::of_calibration(&*session.runnable()?, &images, p.clone(), found.settings, Options::default())?;
+    let whole = Part::whole();
+    let known = known_on_images(&evaluator, &p, CHECK).is_some();
+    let reference = if known { 0.0 } else { 0.3 };
+    let on = on_images(job, Part { to: reference, ..whole }, evaluator, p, CHECK).await?;
+    let mut jobs = Jobs { job, part: Part { from: reference, ..whole } };
+    let (compressed, evaluation) =
+        sweep::measure(session, allocation, settings, true, (&on.evaluator, &on.reference), Span::WHOLE, &mut jobs).await?;
+    let report = on.evaluator.report(Some(on.evaluation.clone()), Some(evaluation), Vec::new());
+    STATE.with_borrow_mut(|s| s.check = Some((settings.clone(), report.clone())));
+    Ok((compressed, report))
+}
+
+async fn check(job: u32) -> Result<()> {
+    let session = session()?;
+    RUNNING.set(job);
+    let (allocation, settings) = current()?;
+    let (compressed, report) = run_check(job, &session, &allocation, &settings).await?;
+    post(&FromEngine::Checked { job, predicted_db: compressed.report.db, report: Box::new(report) });
+    Ok(())
+}
+
+async fn sweep_on(job: u32, preprocessing: Option<Preprocessing>, settings: SweepSettings, allocation: AllocationSettings) -> Result<()> {
+    let session = session()?;
+    RUNNING.set(job);
+    let test = images(DataUse::Test).ok_or_else(no_tests)?;
+    let runnable = session.runnable()?;
+    let p = preprocessing.map_or_else(|| evaluate::preprocessing(&runnable, &test), Ok)?;
+    let evaluator = Evaluator::new(&runnable, &test, p.clone(), Options::default())?;
+    let (locks, excludes) = (allocation.locks.clone(), allocation.excludes.clone());
+    let swept = Swept { preprocessing: p.clone(), settings: settings.clone(), locks, excludes, epoch: EPOCH.get() };
+    let known = STATE.with_borrow_mut(|s| s.sweep.take()).filter(|(of, _)| *of == swept);
+    let mut sweep = match known {
+        Some((_, sweep)) => sweep,
+        None => Sweep::new(&session, settings, allocation)?,
+    };
+    let result = sweep_points(job, &session, &mut sweep, evaluator, p).await;
+    if swept.epoch == EPOCH.get() {
+        STATE.with_borrow_mut(|s| s.sweep = Some((swept, sweep)));
+    }
+    result
+}
+
+/// Measures the points that a sweep still lacks.
+async fn sweep_points(job: u32, session: &Session, sweep: &mut Sweep, evaluator: Evaluator, p: Preprocessing) -> Result<()> {
+    let whole = Part::whole();
+    // The full-precision network counts as one point more.
+    let reference = if known_on_images(&evaluator, &p, DataUse::Test as usize).is_some() { 0.0 } else { 1.0 / (sweep.wanted() + 1) as f64 };
+    let on = on_images(job, Part { to: reference, ..whole }, evaluator, p, DataUse::Test as usize).await?;
+    let report = on.evaluator.report(None, None, Vec::new());
+    let mut measured = MeasuredCurves {
+        model: session.model.name.clone(),
+        data: report.data,
+        preprocessing: report.preprocessing,
+        reference: on.evaluation.clone(),
+        curve_settings: session.curve_settings(),
+        calibration: session.statistics().map(|s| s.summary.clone()),
+        settings: sweep.settings().clone(),
+        points: sweep.points().to_vec(),
+    };
+    let there = sweep.points().len() as f64 / sweep.wanted() as f64;
+    let part = Part { from: reference, begun: there * (1.0 - reference) + reference, start: now(), ..whole };
+    let mut jobs = Jobs { job, part };
+    loop {
+        let point = sweep.step(session, (&on.evaluator, &on.reference), &mut jobs).await?;
+        let ended = point.is_none();
+        measured.points.extend(point);
+        let complete = measured.is_complete();
+        if !ended || complete {
+            post(&FromEngine::Measured { job, curves: Box::new(measured.clone()) });
+        }
+        if ended || complete {
+            return Ok(());
+        }
+        // Points that were measured before run no job that would look for this.
+        still_running(job)?;
+    }
+}
+
+fn no_tests() -> Error {
+    Error::Setting("No test images are open; choose some first.".into())
 }
 
 async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) -> Result<()> {
     RUNNING.set(job);
-    let test = images(DataUse::Test).ok_or_else(|| Error::Setting("No test images are open; choose some first.".into()))?;
+    let test = images(DataUse::Test).ok_or_else(no_tests)?;
     let runnable = runnable(job).await?;
     let inputs = |images: &Dataset| match &preprocessing {
         Some(p) => Ok(p.clone()),
@@ -518,7 +719,7 @@ async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) 
     let evaluator = Evaluator::new(&runnable, &test, p.clone(), Options::default())?;
     let Some(session) = STATE.with_borrow(|s| s.session.clone()) else {
         // A `.tq` alone: there is nothing to compare it with.
-        let alone = on_images(job, Part::whole(), evaluator, p, DataUse::Test).await?;
+        let alone = on_images(job, Part::whole(), evaluator, p, DataUse::Test as usize).await?;
         let described = STATE.with_borrow(|s| s.tq.as_ref().map(|tq| pipeline::describe(tq))).transpose()?;
         let what = described.map_or_else(String::new, |(_, allocation)| evaluate::what(&allocation));
         let compressed = Evaluation { what, ..alone.evaluation.clone() };
@@ -526,7 +727,9 @@ async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) 
         post(&FromEngine::Evaluated { job, report: Box::new(report) });
         return Ok(());
     };
-    let (decoded, what) = decoded(job, &session).await?;
+    let (allocation, settings) = current()?;
+    let mut jobs = Jobs { job, part: Part::whole() };
+    let Compressed { decoded, report, .. } = sweep::compressed(&session, &allocation, &settings, true, Span::WHOLE, &mut jobs).await?;
 
     // One bar for all runs of networks: each counts as many as it runs images, which cost the same.
     let calibration = images(DataUse::Calibration).filter(|_| damage);
@@ -545,17 +748,16 @@ async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) 
     let (all, start) = (runs.iter().sum::<f64>(), now());
     let part = |run: usize| {
         let before: f64 = runs[..run].iter().sum();
-        Part { from: before / all, to: (before + runs[run]) / all, start }
+        Part { from: before / all, to: (before + runs[run]) / all, start, begun: 0.0 }
     };
 
-    let tested = on_images(job, part(0), evaluator, p, DataUse::Test).await?;
-    let began = now();
-    let compressed = runnable.with_tensors(&decoded.tensors)?;
-    let results = run_part(job, part(1), tested.evaluator.compressed_job(&compressed, &tested.reference)?).await?;
-    let compressed = tested.evaluator.finish(what, now() - began, &results);
+    let tested = on_images(job, part(0), evaluator, p, DataUse::Test as usize).await?;
+    let (network, what) = (runnable.with_tensors(&decoded.tensors)?, evaluate::what(&report));
+    let mut jobs = Jobs { job, part: part(1) };
+    let compressed = sweep::compare(&network, what, &tested.evaluator, &tested.reference, Span::WHOLE, &mut jobs).await?;
     let damage = if damage {
         let on = match calibrator {
-            Some((evaluator, p)) => on_images(job, part(2), evaluator, p, DataUse::Calibration).await?,
+            Some((evaluator, p)) => on_images(job, part(2), evaluator, p, DataUse::Calibration as usize).await?,
             None => tested.clone(),
         };
         let results = run_part(job, part(3), on.evaluator.damage_job(&decoded, &on.reference)).await?;

@@ -6,13 +6,14 @@
 //! A job is one request and all its answers; the page numbers them upwards. Every job ends with exactly one of its result,
 //! [`FromEngine::Failed`] or [`FromEngine::Cancelled`]. A failed or cancelled `Open` leaves the model that was open before, a failed or
 //! cancelled `OpenData` the images, a failed or cancelled `Recompute`, `Calibrate` or `Forget` the curves. One job runs at a time, but
-//! `Allocate` may be asked for while `Evaluate` or `Calibrate` runs: `Evaluate` goes on with the allocation that it began with.
+//! `Allocate` may be asked for while `Evaluate`, `Calibrate`, `Check` or `Sweep` runs: they go on with the allocation that they began with,
+//! and a `Sweep` has its own.
 
 use serde::{Deserialize, Serialize};
 
 use crate::report::{
     AllocationReport, AllocationSettings, CalibrationSettings, CalibrationSummary, CurveSettings, DataSummary, EvaluationReport,
-    ModelSummary, Preprocessing, RdCurves, Report,
+    MeasuredCurves, ModelSummary, Preprocessing, RdCurves, Report, SweepSettings,
 };
 
 /// What images are for.
@@ -84,6 +85,8 @@ pub enum ToEngine {
     Encode {
         /// Job number.
         job: u32,
+        /// Whether the report shall hold what `Check` gives, where the network is calibrated; it is run for that if it has to be.
+        check: bool,
     },
     /// Decodes what `Encode` would write (or the open `.tq`) into the input's own format: `Progress`…, `Reconstructed`.
     Reconstruct {
@@ -125,6 +128,25 @@ pub enum ToEngine {
         /// Whether to find the damage done by each layer.
         damage: bool,
     },
+    /// Runs the network, compressed by the current allocation, on the images that it was calibrated on: what was predicted of its output's
+    /// error, measured. `Progress`…, `Checked`.
+    Check {
+        /// Job number.
+        job: u32,
+    },
+    /// Compresses the network by every transform and rate wanted, and runs it on the test images: `Progress`…, `Measured` after each point
+    /// from the first on; that with all points is the last. Asked for again with the same settings, on the same curves and images, it goes
+    /// on where it was cancelled.
+    Sweep {
+        /// Job number.
+        job: u32,
+        /// How images become inputs; none: as guessed.
+        preprocessing: Option<Preprocessing>,
+        /// Transforms and rates.
+        settings: SweepSettings,
+        /// Which layers are locked or excluded; the rest does not matter.
+        allocation: AllocationSettings,
+    },
     /// Stops this job. Answered by `Cancelled` for that job, unless it had ended.
     Cancel {
         /// Number of the job to stop.
@@ -148,7 +170,8 @@ pub enum FromEngine {
     Progress {
         /// Job number.
         job: u32,
-        /// What is being done: `curves`, `statistics`, `encoding`, `decoding`, `running`, `comparing`, `damage`
+        /// What is being done: `curves`, `statistics`, `encoding`, `decoding`, `running`, `comparing`, `damage`. A `Check` and a `Sweep`
+        /// go through several.
         stage: String,
         /// The layer (of `running` and `comparing`, the images; of `statistics`, the sample) that was finished last.
         layer: String,
@@ -227,8 +250,8 @@ pub enum FromEngine {
         job: u32,
         /// How the open images would become its inputs; none when it cannot be run at all.
         preprocessing: Option<Preprocessing>,
-        /// Why it cannot be run, or not on these images in this way: one sentence.
-        why_not: Option<String>,
+        /// Why it cannot be run, or not on the images of this use in this way: one sentence.
+        why_not: [Option<String>; 2],
     },
     /// Networks were run.
     Evaluated {
@@ -236,6 +259,22 @@ pub enum FromEngine {
         job: u32,
         /// What they gave.
         report: Box<EvaluationReport>,
+    },
+    /// The compressed network was run on the calibration images.
+    Checked {
+        /// Job number.
+        job: u32,
+        /// Error of the output over its power, in dB, as calibration predicts it for the decoded weights.
+        predicted_db: f64,
+        /// What both networks gave; the measured error is that of the compressed one.
+        report: Box<EvaluationReport>,
+    },
+    /// A point of the measured curves, with all before it.
+    Measured {
+        /// Job number.
+        job: u32,
+        /// What there is so far.
+        curves: Box<MeasuredCurves>,
     },
     /// The job failed; its one sentence.
     Failed {

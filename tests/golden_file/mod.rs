@@ -1,22 +1,30 @@
 //! The committed `.tq` and the checksum of its decoded tensors, for every build that must agree on it.
 //!
 //! `densenet-digits.tq` is `www/samples/densenet-digits.onnx` at 2.5 bits with `klt-col`: transforms, pruned blocks, row
-//! scales. The checksum is what `tests/interop/decode_tq.py` computes, a decoder written from docs/format.md with numpy.
+//! scales. The `kernels-….tq` are layers of many shapes of kernels (`kernels.py`), at 5 bits and 3 blocks, each file with another of the
+//! transforms within kernels or the two-sided one where a layer has it. The checksums are what `tests/interop/decode_tq.py` computes, a decoder written from docs/format.md with numpy.
 
 use std::rc::Rc;
 
 use waterfill::{container::TqFile, io::TensorReader, io::source::BytesSource};
 
-/// CRC-32 over the bytes of all tensors in table order.
-pub const CHECKSUM: u32 = 0x9a34_900c;
+/// The files, and the CRC-32 over the bytes of all their tensors in table order.
+const FILES: [(&str, &[u8], u32); 5] = [
+    ("densenet-digits.tq", include_bytes!("densenet-digits.tq"), 0x9a34_900c),
+    ("kernels-intra-dct1.tq", include_bytes!("kernels-intra-dct1.tq"), 0xfa69_bd45),
+    ("kernels-intra-dct2.tq", include_bytes!("kernels-intra-dct2.tq"), 0x5a5e_c297),
+    ("kernels-intra-klt.tq", include_bytes!("kernels-intra-klt.tq"), 0xde76_57ed),
+    ("kernels-two-sided.tq", include_bytes!("kernels-two-sided.tq"), 0xbbbf_ecb0),
+];
 
-/// Decodes the file and compares.
+/// Decodes the files and compares.
 pub fn check() {
-    let file = include_bytes!("densenet-digits.tq");
-    let tq = TqFile::open(Rc::new(BytesSource::new("densenet-digits.tq", file.to_vec()))).expect("the golden file opens");
-    let mut crc = crc32fast::Hasher::new();
-    for index in 0..tq.tensors.len() {
-        crc.update(&tq.read(index).expect("the golden file decodes"));
+    for (name, file, checksum) in FILES {
+        let tq = TqFile::open(Rc::new(BytesSource::new(name, file.to_vec()))).expect("a golden file opens");
+        let mut crc = crc32fast::Hasher::new();
+        for index in 0..tq.tensors.len() {
+            crc.update(&tq.read(index).expect("a golden file decodes"));
+        }
+        assert_eq!(crc.finalize(), checksum, "decoded weights of {name} changed");
     }
-    assert_eq!(crc.finalize(), CHECKSUM, "decoded weights changed");
 }

@@ -6,6 +6,7 @@ All arithmetic is float32 in the order that the page prescribes, so the bits are
 """
 
 import json
+import math
 import struct
 import sys
 import zlib
@@ -28,6 +29,19 @@ def scale_size(s):
     return power(-(s // 4)) if s % 4 == 0 else E[8 - 2 * (s % 4)] * power(-(s // 4) - 1)
 
 
+def dct(kind, n):
+    """The n-point transform of type 1 or 2: the float32 numbers nearest to the true ones."""
+    s = np.ones((n, n), np.float32)
+    for k, i in np.ndindex(n, n) if n > 1 else ():
+        if kind == 1:
+            ends = (0.5 if k in (0, n - 1) else 1) * (0.5 if i in (0, n - 1) else 1)
+            value = math.sqrt(2 * ends / (n - 1)) * math.cos(math.pi * k * i / (n - 1)) if 2 * k * i % (2 * n - 2) != n - 1 else 0
+        else:
+            value = math.sqrt((2 if k else 1) / n) * math.cos(math.pi * k * (2 * i + 1) / (2 * n)) if k * (2 * i + 1) % (2 * n) != n else 0
+        s[k, i] = value
+    return s
+
+
 class Bits:
     def __init__(self, body):
         self.bits = np.unpackbits(np.frombuffer(body, np.uint8), bitorder="little")
@@ -46,44 +60,69 @@ class Bits:
         return int(self.take(1, width)[0])
 
 
-def layer(body, g, n, m, k):
+def layer(body, g, n, m, k, kernel):
     b = Bits(body)
     first, coding, e, blocks = b.one(8), b.one(8), b.one(16), b.one(8) + 1
     assert coding == 0 and first & 0xC0 == 0
     e -= 65536 if e >= 32768 else 0
-    transform = ["none", "row", "col", "row", "col"][first & 15]  # of KLT, then of ELT
-    dim, width = {"none": (n, m * k), "row": (m, n * k), "col": (n, m * k)}[transform]
-    rank = n if transform == "none" else min(dim, width)
-    rows = g * rank
-    table = [(b.one(8), b.one(8)) + ((b.one(8), b.one(8)) if transform != "none" else (0, 0)) for _ in range(blocks)]
-    if transform != "none" and g == 1:
+    # KLT, then ELT, across channels; then within kernels type 1 and 2, KLT and ELT; then both sides.
+    transform = ["none", "row", "col", "row", "col", "dct1", "dct2", "intra", "intra", "both"][first & 15]
+    groups, known = g, transform in ("dct1", "dct2")
+    stored = transform != "none" and not known
+    if transform in ("dct1", "dct2", "intra"):
+        dim, width, groups = k, g * n * m, 1
+    elif transform == "both":
+        second = min(m, n * k)
+        dim, width = n, second * k
+        assert g == 1
+    else:
+        dim, width = (m, n * k) if transform == "row" else (n, m * k)
+    rank = dim if transform == "none" or known else min(dim, width)
+    rows = groups * rank
+    table = [(b.one(8), b.one(8)) + ((b.one(8), b.one(8)) if stored else (0, 0)) for _ in range(blocks)]
+    v_depth, v_step = (b.one(8), b.one(8)) if transform == "both" else (0, 0)
+    if stored and groups == 1:
         block_of = [r * blocks // rows for r in range(rows)]
     else:
         block_of = b.take(rows, (blocks - 1).bit_length())
     scales = [scale_size(int(s)) for s in b.take(rows, 6)] if first & 16 else [np.float32(1)] * rows
-    t = np.zeros((g, rank, width), np.float32)
-    s = np.zeros((g, rank, dim), np.float32)
-    used = np.zeros((g, rank), bool)
+    v = None
+    if transform == "both":
+        v = (b.take(second * m, v_depth) - (1 << v_depth >> 1)).astype(np.float32).reshape(second, m) * step_size(v_step)
+    t = np.zeros((groups, rank, width), np.float32)
+    s = np.zeros((groups, rank, dim), np.float32)
+    if known:
+        down, across = (dct(int(transform[3]), side) for side in kernel)
+        s[0] = (down[:, None, :, None] * across[None, :, None, :]).reshape(k, k)
+    used = np.zeros((groups, rank), bool)
     for r in range(rows):
         depth, step, basis_depth, basis_step = table[block_of[r]]
         if depth == 0:
             continue
         at = divmod(r, rank)
         used[at] = True
-        if transform != "none":
+        if stored:
             s[at] = (b.take(dim, basis_depth) - (1 << (basis_depth - 1))).astype(np.float32) * step_size(basis_step)
         t[at] = (b.take(width, depth) - (1 << (depth - 1))).astype(np.float32) * (step_size(step) * scales[r])
     assert len(b.bits) - b.at < 8 and not b.bits[b.at :].any()
     if transform == "none":
         x = t
     else:
-        x = np.zeros((g, dim, width), np.float32)
+        if transform == "both":
+            y = np.zeros((groups, rank, m, k), np.float32)
+            for l in range(second):
+                y += v[l][None, None, :, None] * t.reshape(groups, rank, second, 1, k)[:, :, l]
+            t, width = y.reshape(groups, rank, m * k), m * k
+        x = np.zeros((groups, dim, width), np.float32)
         for i, r in zip(*np.nonzero(used)):
             x[i] += s[i, r][:, None] * t[i, r][None, :]
     half = int(e / 2)
     x = x * power(half) * power(e - half)
-    x = x.reshape(g, m, n, k).transpose(0, 2, 1, 3) if transform == "row" else x.reshape(g, n, m, k)
-    return x, first & 32 != 0
+    if transform == "row":
+        x = x.reshape(g, m, n, k).transpose(0, 2, 1, 3)
+    elif known or transform == "intra":
+        x = x.reshape(k, g, n, m).transpose(1, 2, 3, 0)
+    return x.reshape(g, n, m, k), first & 32 != 0
 
 
 def unfold(x, gamma, variance, epsilon):
@@ -119,7 +158,7 @@ def load(path):
             kind, body = next(rest)
             if kind == "L":
                 q = t["role"]["layer"]
-                x, is_folded = layer(body, q["groups"], q["outputs"], q["inputs"], q["taps"])
+                x, is_folded = layer(body, q["groups"], q["outputs"], q["inputs"], q["taps"], ([1, 1] + t["shape"][2:])[-2:])
                 assert is_folded == ("fold" in t)
                 folded.append((t, x))
                 tensors[t["name"]] = None  # its place; batch norms may come later

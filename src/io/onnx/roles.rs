@@ -105,11 +105,12 @@ fn role(file: &str, tensor: &Tensor, uses: &[Use]) -> Result<Role> {
                     return Err(bad(file, reason, "export the model again").tensor(&tensor.name));
                 }
                 let (outputs, inputs) = if order == Order::OutIn { (first / groups, second) } else { (second, first / groups) };
-                return Ok(Role::Layer(LayerShape { groups, outputs, inputs, taps: kernel.iter().product(), order }));
+                let layer = LayerShape { groups, outputs, inputs, taps: kernel.iter().product(), columns: 0, order }.with_kernel(&dims);
+                return Ok(Role::Layer(layer));
             }
             (Use::Dense { order }, &[first, second]) => {
                 let (outputs, inputs) = if order == Order::OutIn { (first, second) } else { (second, first) };
-                return Ok(Role::Layer(LayerShape { groups: 1, outputs, inputs, taps: 1, order }));
+                return Ok(Role::Layer(LayerShape { groups: 1, outputs, inputs, taps: 1, columns: 1, order }));
             }
             _ => {}
         }

@@ -5,8 +5,8 @@ use std::sync::Once;
 use plotters::style::{FontStyle, register_font};
 use plotters_bitmap::BitMapBackend;
 
-use super::{FONT, Palette, Scale, TEXT, allocation, curve};
-use crate::report::{AllocationReport, RdCurves};
+use super::{FONT, Palette, Scale, TEXT, allocation, curve, sweep::measured};
+use crate::report::{AllocationReport, MeasuredCurves, Quantity, RdCurves};
 
 /// A subset of DejaVu Sans; its licence is in the same folder.
 static DEJAVU: &[u8] = include_bytes!("../font/dejavu-sans-subset.ttf");
@@ -25,6 +25,11 @@ pub fn curve_png(curves: &RdCurves, at: Option<(f64, f64)>, size: (u32, u32), pa
 /// The allocation as a PNG with twice `size` pixels each way. Arguments as for [`super::allocation_svg`].
 pub fn allocation_png(report: &AllocationReport, size: (u32, u32), palette: &Palette) -> Vec<u8> {
     png(size, |backend| allocation(backend, report, size, SCALE, &opaque(palette)).is_ok())
+}
+
+/// Measured curves as a PNG with twice `size` pixels each way. Arguments as for [`super::sweep::measured_svg`].
+pub fn measured_png(curves: &MeasuredCurves, quantities: &[Quantity], size: (u32, u32), palette: &Palette) -> Vec<u8> {
+    png(size, |backend| measured(backend, curves, quantities, size, SCALE, &opaque(palette)).is_ok())
 }
 
 /// The bitmap has no transparency.

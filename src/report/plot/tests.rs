@@ -45,7 +45,7 @@ pub(crate) fn report(n: usize) -> AllocationReport {
 }
 
 /// Every tag closed, every attribute quoted, numbers only where numbers belong.
-fn assert_well_formed(svg: &str) {
+pub(crate) fn assert_well_formed(svg: &str) {
     assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"), "{}", &svg[..svg.len().min(80)]);
     let mut open = Vec::new();
     for tag in svg.split('<').skip(1) {
@@ -158,4 +158,23 @@ fn pngs_decode_and_show_text_and_bars() {
         assert!(dark > 100, "{dark} dark pixels where the title is");
         assert_eq!(&buf[buf.len() - 3..], [255, 255, 255]);
     }
+}
+
+/// With every transform in use a narrow drawing names those of most layers, a wide one nearly all of them.
+#[test]
+fn the_legend_fits() {
+    let mut report = report(TransformKind::ALL.len() * 3);
+    for (i, layer) in report.layers.iter_mut().enumerate() {
+        (layer.excluded, layer.transform) = (false, Some(TransformKind::ALL[i % TransformKind::ALL.len()]));
+    }
+    report.layers[0].transform = Some(TransformKind::TwoSided);
+    let names = |width: u32| {
+        let svg = allocation_svg(&report, (width, 300), &Palette::LIGHT);
+        assert_well_formed(&svg);
+        // The text of an element is on a line of its own.
+        TransformKind::ALL.into_iter().filter(|kind| svg.lines().any(|line| line.trim() == kind.name())).collect::<Vec<_>>()
+    };
+    let (narrow, wide) = (names(340), names(1200));
+    assert!((2..=4).contains(&narrow.len()) && narrow.contains(&TransformKind::TwoSided), "{narrow:?}");
+    assert_eq!(wide, TransformKind::ALL);
 }

@@ -1,5 +1,7 @@
 //! The command line tool. Progress on stderr, results on stdout; exit 0: done, 1: the input's fault, 2: usage.
 
+mod gains;
+
 use std::{
     fs,
     io::{BufWriter, IsTerminal, Write},
@@ -24,15 +26,18 @@ use waterfill::{
         self, Opened, Session,
         calibrate::Memory,
         evaluate::{self, Decoded, Evaluator, Reference},
-        job::{self, Job},
+        job::{self, Job, Progress, Span, Waiting, wait},
+        settle::{Settled, settle},
     },
     report::{
         AllocationSettings, Budget, CalibrationSettings, Channels, CurveSettings, Distortion, Evaluation, EvaluationReport, Preprocessing,
-        TransformChoice,
+        Report, TransformChoice,
         plot::{self, Palette},
         table,
     },
 };
+
+mod curves;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +46,9 @@ Examples:
   waterfill compress resnet.pth -o resnet.tq --size 3000000 --lock conv1.weight=8 --exclude fc.weight --report resnet.json
   waterfill decompress resnet.tq -o resnet-small.onnx
   waterfill curve resnet.onnx --plot curve.svg --json > curve.json
+  waterfill curves resnet.onnx --data test.npz --calibration train.npz --plot measured.svg
   waterfill inspect resnet.tq
+  waterfill gains resnet.onnx --calibration images.npz --csv gains.csv
   waterfill eval resnet.tq --data test.npz --reference resnet.onnx";
 
 const EVAL_EXAMPLES: &str = "\
@@ -71,10 +78,14 @@ enum Command {
     Decompress(Decompress),
     /// Compute the rate–distortion curves of models.
     Curve(Curve),
+    /// Measure distortion and accuracy against rate, for every transform.
+    Curves(curves::Curves),
     /// Show what a model or a .tq file holds.
     Inspect(Inspect),
     /// Run a model or a .tq file on images: accuracy, agreement with a reference, output error.
     Eval(Eval),
+    /// Compute what each transform gains in each layer of a model, before anything is quantized.
+    Gains(gains::Gains),
 }
 
 #[derive(Args)]
@@ -87,8 +98,9 @@ struct CurveOptions {
     data: Vec<PathBuf>,
 }
 
+/// Images to take statistics on.
 #[derive(Args)]
-struct CalibrationOptions {
+struct Sampling {
     /// Images to calibrate on: a file, several, or a folder. Bits then go where they matter to the network's output, and transforms learned
     /// end to end are among the choices. See `waterfill eval --help` for what images can be.
     #[arg(long, value_name = "DATA", num_args = 1..)]
@@ -102,12 +114,18 @@ struct CalibrationOptions {
     /// Seed of the random directions: the same seed gives the same file [default: 1].
     #[arg(long, value_name = "N", requires = "calibration")]
     seed: Option<u64>,
+}
+
+#[derive(Args)]
+struct CalibrationOptions {
+    #[command(flatten)]
+    sampling: Sampling,
     /// What an error costs: the full second-order model, or its diagonal alone [default: model].
     #[arg(long, value_enum, requires = "calibration")]
     distortion: Option<DistortionModel>,
 }
 
-impl CalibrationOptions {
+impl Sampling {
     fn settings(&self) -> CalibrationSettings {
         let default = CalibrationSettings::default();
         CalibrationSettings {
@@ -122,6 +140,7 @@ impl CalibrationOptions {
 enum DistortionModel {
     Model,
     Diagonal,
+    Measured,
 }
 
 #[derive(Args)]
@@ -224,6 +243,11 @@ struct DataOptions {
     /// Order of channels.
     #[arg(long, value_enum, requires = "images")]
     channels: Option<ChannelOrder>,
+    /// Whether channels come last in the network's input (N × H × W × C).
+    #[arg(
+        long, value_name = "BOOL", requires = "images", num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    channels_last: Option<bool>,
     /// All of these in a JSON file, as reports have it.
     #[arg(long, value_name = "FILE", requires = "images")]
     preprocessing: Option<PathBuf>,
@@ -284,6 +308,13 @@ enum Transform {
     KltCol,
     EltRow,
     EltCol,
+    #[value(name = "intra-dct1")]
+    IntraDct1,
+    #[value(name = "intra-dct2")]
+    IntraDct2,
+    IntraKlt,
+    IntraElt,
+    TwoSided,
 }
 
 impl From<Transform> for TransformChoice {
@@ -295,6 +326,11 @@ impl From<Transform> for TransformChoice {
             Transform::KltCol => TransformChoice::KltCol,
             Transform::EltRow => TransformChoice::EltRow,
             Transform::EltCol => TransformChoice::EltCol,
+            Transform::IntraDct1 => TransformChoice::IntraDct1,
+            Transform::IntraDct2 => TransformChoice::IntraDct2,
+            Transform::IntraKlt => TransformChoice::IntraKlt,
+            Transform::IntraElt => TransformChoice::IntraElt,
+            Transform::TwoSided => TransformChoice::TwoSided,
         }
     }
 }
@@ -357,8 +393,10 @@ fn main() -> ExitCode {
         Command::Compress(c) => each(&c.models, |model| compress(&c, model)),
         Command::Decompress(d) => each(&d.files, |file| decompress(&d, file)),
         Command::Curve(c) => each(&c.models, |model| curve(&c, model)),
+        Command::Curves(c) => usize::from(curves::curves(&c).inspect_err(|e| eprintln!("error: {e}")).is_err()),
         Command::Inspect(i) => each(&i.files, |file| inspect(&i, file)),
         Command::Eval(e) => each(std::slice::from_ref(&e.model), |model| eval(&e, model)),
+        Command::Gains(g) => each(std::slice::from_ref(&g.model), |_| gains::gains(&g)),
     };
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
@@ -393,14 +431,20 @@ fn open_model(path: &Path, data: &[PathBuf]) -> Result<Box<Session>> {
     }
 }
 
-/// Runs a job with a progress bar on stderr.
-fn run<T: Send + 'static>(job: Job<T>) -> Result<Vec<T>> {
+/// A bar on stderr, of 1000 steps.
+fn progress_bar(prefix: &'static str) -> ProgressBar {
     let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(1000), target);
     if let Ok(style) = ProgressStyle::with_template("{prefix:>9} [{bar:32}] {msg}") {
         bar.set_style(style.progress_chars("=> "));
     }
-    bar.set_prefix(job.stage);
+    bar.set_prefix(prefix);
+    bar
+}
+
+/// Runs a job with a progress bar on stderr.
+fn run<T: Send + 'static>(job: Job<T>) -> Result<Vec<T>> {
+    let bar = progress_bar(job.stage);
     let result = job::run(job, &mut |p| {
         bar.set_position((p.fraction * 1000.0) as u64);
         let left = p.seconds_left.map(|s| format!(", {s:.0} s left")).unwrap_or_default();
@@ -411,47 +455,72 @@ fn run<T: Send + 'static>(job: Job<T>) -> Result<Vec<T>> {
     result
 }
 
+/// Runs several jobs as parts of one progress bar.
+fn runner(bar: &ProgressBar) -> Waiting<impl FnMut(Span, &Progress) -> Result<()>> {
+    let start = std::time::Instant::now();
+    Waiting::new(move |span: Span, p: &Progress| {
+        let fraction = span.from + (span.to - span.from) * p.fraction;
+        bar.set_position((1000.0 * fraction) as u64);
+        let left = start.elapsed().as_secs_f64() * (1.0 - fraction) / fraction;
+        let left = if fraction > 0.02 { format!(", {left:.0} s left") } else { String::new() };
+        bar.set_message(format!("{}: {} of {}{left}", p.stage, p.done, p.total));
+        Ok(())
+    })
+}
+
 /// Images to calibrate on, and how they become inputs.
 struct Calibration<'a> {
-    options: &'a CalibrationOptions,
+    sampling: &'a Sampling,
     images: Option<(Dataset, Preprocessing)>,
 }
 
 impl<'a> Calibration<'a> {
     /// Opens the images, if any are named. A network that cannot be run says so.
-    fn open(session: &Session, options: &'a CalibrationOptions, data: &DataOptions) -> Result<Calibration<'a>> {
-        if options.calibration.is_empty() {
-            return Ok(Calibration { options, images: None });
+    fn open(session: &Session, sampling: &'a Sampling, data: &DataOptions) -> Result<Calibration<'a>> {
+        if sampling.calibration.is_empty() {
+            return Ok(Calibration { sampling, images: None });
         }
-        let images = dataset(&options.calibration, None)?;
+        let images = dataset(&sampling.calibration, None)?;
         let preprocessing = preprocessing(&*session.runnable()?, &images, data)?;
-        Ok(Calibration { options, images: Some((images, preprocessing)) })
+        Ok(Calibration { sampling, images: Some((images, preprocessing)) })
     }
 
-    /// Takes statistics, if there is something to calibrate on, and computes the curves.
-    fn curves(&self, session: &mut Session, blocks: u16) -> Result<()> {
+    /// Takes statistics, if there is something to calibrate on, and keeps `samples` bytes of what they are made of.
+    fn statistics(&self, session: &mut Session, samples: u64) -> Result<()> {
         session.model.notes.iter().for_each(|note| eprintln!("note: {note}"));
         if let Some((images, preprocessing)) = &self.images {
-            let memory = Memory { samples: 1 << 30, activations: 512 << 20 };
-            let calibrator = session.calibrator(images, preprocessing.clone(), self.options.settings(), memory)?;
+            let memory = Memory { samples, activations: 512 << 20 };
+            let calibrator = session.calibrator(images, preprocessing.clone(), self.sampling.settings(), memory)?;
             run(calibrator.job())?;
             session.set_statistics(Some(calibrator.statistics()));
         }
-        let distortion = match self.options.distortion {
+        Ok(())
+    }
+
+    /// Takes statistics, if there is something to calibrate on, and computes the curves.
+    fn curves(&self, session: &mut Session, blocks: u16, distortion: Option<DistortionModel>) -> Result<()> {
+        self.statistics(session, 1 << 30)?;
+        let distortion = match distortion {
             Some(DistortionModel::Diagonal) => Distortion::Diagonal,
+            Some(DistortionModel::Measured) => Distortion::Measured,
             Some(DistortionModel::Model) | None => Distortion::Model,
         };
         let settings = CurveSettings { blocks: blocks.into(), distortion };
         let curves = run(session.curves_job(settings))?;
         session.set_curves(settings, curves);
+        if let (Distortion::Measured, Some((images, preprocessing))) = (distortion, &self.images) {
+            let count = self.sampling.settings().images;
+            let measurer = session.measurer(images, preprocessing.clone(), count, evaluate::Options::default().memory)?;
+            let measured = run(session.measured_job(&measurer))?;
+            session.set_curves(settings, session.measured_curves(&measurer, &measured));
+        }
         Ok(())
     }
 
     /// The network on the calibration images, to measure what the model of distortion has predicted.
     fn evaluator(&self, session: &Session) -> Result<Option<Evaluator>> {
         let Some((images, preprocessing)) = &self.images else { return Ok(None) };
-        let options = evaluate::Options { limit: Some(self.options.settings().images), ..EVALUATION };
-        Evaluator::new(&*session.runnable()?, images, preprocessing.clone(), options).map(Some)
+        Evaluator::of_calibration(&*session.runnable()?, images, preprocessing.clone(), self.sampling.settings(), EVALUATION).map(Some)
     }
 }
 
@@ -498,13 +567,12 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
         paths => Some(evaluator(&*session.runnable()?, &dataset(paths, args.data.labels.as_deref())?, &args.data)?),
     };
     let transform = TransformChoice::from(args.transform);
-    if transform.needs_calibration() && args.calibration.calibration.is_empty() {
-        let reason = "is learned from how errors of the weights reach the output; give images with --calibration";
-        return Err(Error::Setting(format!("The transform {} {reason}.", transform.name())));
+    if transform.needs_calibration() && args.calibration.sampling.calibration.is_empty() {
+        return Err(pipeline::uncalibrated(transform));
     }
-    let calibration = Calibration::open(&session, &args.calibration, &args.data)?;
+    let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
     let checker = calibration.evaluator(&session)?;
-    calibration.curves(&mut session, args.curve.blocks)?;
+    calibration.curves(&mut session, args.curve.blocks, args.calibration.distortion)?;
     let budget = match (args.size, args.ratio) {
         (Some(size), _) => Budget::Size(size),
         (_, Some(ratio)) => Budget::Ratio(ratio),
@@ -513,28 +581,39 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
     let locks = args.lock.iter().map(|(name, depth)| Ok((session.layer_index(name)?, *depth))).collect::<Result<_>>()?;
     let excludes = args.exclude.iter().map(|name| session.layer_index(name)).collect::<Result<_>>()?;
     let settings = AllocationSettings { budget, transform, locks, excludes };
-    let (allocation, _) = session.allocate(&settings)?;
-    if let Some(error) = allocation.not_reachable {
-        return Err(error);
-    }
-    let layers = run(session.encode_job(&allocation))?;
-    let mut report = session.report(&allocation, &settings, &layers)?;
+    let (layers, mut report) = match &checker {
+        Some(checker) => {
+            let (reference, full) = run_reference(checker)?;
+            let bar = progress_bar("settling");
+            let settled = wait(settle(&session, &settings, (checker, &reference), Span::WHOLE, &mut runner(&bar)));
+            bar.finish_and_clear();
+            let Settled { allocation, layers, evaluation, alternatives, .. } = settled?;
+            let report = session.report(&allocation, &settings, &layers)?;
+            let check = checker.report(Some(full), Some(evaluation), Vec::new());
+            (layers, Report { alternatives, check: Some(check), ..report })
+        }
+        None => {
+            let (allocation, _) = session.allocate(&settings)?;
+            if let Some(error) = allocation.not_reachable {
+                return Err(error);
+            }
+            let layers = run(session.encode_job(&allocation))?;
+            let report = session.report(&allocation, &settings, &layers)?;
+            (layers, report)
+        }
+    };
     let several = args.models.len() > 1;
     let path = output(args.output.as_deref(), several, model, &pipeline::tq_name(&session.model.name))?;
     write_file(&path, |out| session.write(&layers, out).map(drop))?;
     let name = &session.model.name;
-    if evaluator.is_some() || checker.is_some() {
+    if let Some(evaluator) = &evaluator {
         let tq = TqFile::open(Rc::new(PathSource::open(&path)?))?;
         let decoded = evaluate::decoded(&tq, &run(pipeline::decode_job(&tq))?);
         let compressed = session.runnable()?.with_tensors(&decoded.tensors)?;
-        let measure = |evaluator: &Evaluator| -> Result<EvaluationReport> {
-            let (reference, full) = run_reference(evaluator)?;
-            let (results, seconds) = timed(|| run(evaluator.compressed_job(&compressed, &reference)?))?;
-            let compressed = evaluator.finish(evaluate::what(&report.allocation), seconds, &results);
-            Ok(evaluator.report(Some(full), Some(compressed), Vec::new()))
-        };
-        let (check, evaluation) = (checker.as_ref().map(measure).transpose()?, evaluator.as_ref().map(measure).transpose()?);
-        (report.check, report.evaluation) = (check, evaluation);
+        let (reference, full) = run_reference(evaluator)?;
+        let (results, seconds) = timed(|| run(evaluator.compressed_job(&compressed, &reference)?))?;
+        let compressed = evaluator.finish(evaluate::what(&report.allocation), seconds, &results);
+        report.evaluation = Some(evaluator.report(Some(full), Some(compressed), Vec::new()));
     }
     write_each(&args.report, several, name, &REPORTS, |extension| match extension {
         "csv" => table::report_csv(&report).into_bytes(),
@@ -581,7 +660,7 @@ fn dataset(paths: &[PathBuf], labels: Option<&Path>) -> Result<Dataset> {
         && folder.is_dir()
         && let Some(name) = folder.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()))
     {
-        data.summary.name = name;
+        (data.summary.name, data.summary.several) = (name, false);
     }
     match labels {
         Some(labels) => data::with_labels(data, Rc::new(PathSource::open(labels)?)),
@@ -643,6 +722,7 @@ fn edited(mut p: Preprocessing, options: &DataOptions) -> Preprocessing {
         Some(ChannelOrder::Grey) => Channels::Grey,
         None => p.channels,
     };
+    p.channels_last = options.channels_last.unwrap_or(p.channels_last);
     if p != before {
         p.origin = Preprocessing::EDITED.into();
     }
@@ -776,7 +856,8 @@ fn decompress(args: &Decompress, file: &Path) -> Result<()> {
 
 fn curve(args: &Curve, model: &Path) -> Result<()> {
     let mut session = open_model(model, &args.curve.data)?;
-    Calibration::open(&session, &args.calibration, &args.data)?.curves(&mut session, args.curve.blocks)?;
+    let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
+    calibration.curves(&mut session, args.curve.blocks, args.calibration.distortion)?;
     let curves = session.rd_curves(&AllocationSettings::default())?;
     write_each(&args.plot, args.models.len() > 1, &session.model.name, &DRAWINGS, |extension| match extension {
         "png" => plot::png::curve_png(&curves, None, PLOT, &Palette::LIGHT),

@@ -1,0 +1,194 @@
+//! Between an allocation and its encoding: steps of all blocks chosen together ([`joint`]), and what `auto` settles on.
+//!
+//! ```text
+//! allocate ─→ alternatives ─ steps_job ─→ with_steps ─ encode_job ─→ run on the calibration images ─→ the best
+//! ```
+//!
+//!  the model says what each transform costs, running the network says what it does.
+//!
+//! Choosing per layer among transforms by a model follows the model's errors too: the sum of many small gains that are not all there can be
+//! worse than the best single transform. So with calibration images at hand the allocations in question are encoded, run, and the best
+//! one is taken.
+
+use std::sync::Arc;
+
+use super::{
+    EncodedLayer, Session,
+    evaluate::{Evaluator, Reference},
+    job::{Item, Job, Runner, Span},
+    layer_code, sweep,
+};
+use crate::{
+    container::layer,
+    error::{Error, Result, bad},
+    quantize,
+    rate::{
+        Allocation, Plan, curve,
+        joint::{self, LayerErrors},
+    },
+    report::{AllocationReport, AllocationSettings, AlternativeRow, Evaluation, TransformChoice},
+    transform::{self, Basis},
+};
+
+/// Allocations whose predicted distortion is this many times that of `auto` are not run.
+const HOPELESS: f64 = 2.0;
+/// Most allocations that are run.
+const MOST: usize = 6;
+
+/// An allocation, and the choice of transforms that it came from.
+#[derive(Debug)]
+pub struct Alternative {
+    /// The choice.
+    pub transform: TransformChoice,
+    /// The allocation.
+    pub allocation: Allocation,
+}
+
+/// Encodes an allocation; with calibration after choosing the steps of all blocks together.
+///
+/// # Errors
+/// Those of reading and encoding, and of the runner.
+pub async fn encode(session: &Session, allocation: &Allocation, span: Span, runner: &mut impl Runner) -> Result<Vec<EncodedLayer>> {
+    if session.statistics().is_none() {
+        return runner.run(span, session.encode_job(allocation)).await;
+    }
+    let (steps, coding) = (session.steps_job(allocation).cost(), session.encode_job(allocation).cost());
+    let between = steps / (steps + coding).max(f64::MIN_POSITIVE);
+    let found = runner.run(span.part(0.0, between), session.steps_job(allocation)).await?;
+    runner.run(span.part(between, 1.0), session.with_steps(allocation, found).encode_job(allocation)).await
+}
+
+/// What is written, and how it came about.
+pub struct Settled {
+    /// The allocation.
+    pub allocation: Allocation,
+    /// Its layers.
+    pub layers: Vec<EncodedLayer>,
+    /// The allocation, errors measured on the decoded weights.
+    pub report: AllocationReport,
+    /// What the network gave on the images.
+    pub evaluation: Evaluation,
+    /// What was run, the best first.
+    pub alternatives: Vec<AlternativeRow>,
+}
+
+/// Allocates, and takes what does least harm when it is run on the calibration images: of the [`Session::alternatives`], steps chosen together,
+/// and of the first of them with the steps that the curves have. Second-order models fail where errors are as large as the output is, and
+/// there steps that are chosen together by such a model can do more harm than good.
+///
+/// # Errors
+/// A budget out of reach; those of [`Session::alternatives`] and [`sweep::measure`].
+pub async fn settle(
+    session: &Session,
+    settings: &AllocationSettings,
+    on: (&Evaluator, &Reference),
+    span: Span,
+    runner: &mut impl Runner,
+) -> Result<Settled> {
+    let mut alternatives = session.alternatives(settings)?;
+    if let Some(error) = alternatives.first_mut().and_then(|a| a.allocation.not_reachable.take()) {
+        return Err(error);
+    }
+    let alone = alternatives.first().map(|a| Alternative { transform: a.transform, allocation: a.allocation.clone() });
+    let tries: Vec<(Alternative, bool)> = alternatives.into_iter().map(|a| (a, true)).chain(alone.map(|a| (a, false))).collect();
+    let count = tries.len() as f64;
+    let mut found: Vec<Settled> = Vec::new();
+    for (i, (Alternative { transform, allocation }, together)) in tries.into_iter().enumerate() {
+        let part = span.part(i as f64 / count, (i + 1) as f64 / count);
+        let (compressed, evaluation) = sweep::measure(session, &allocation, settings, together, on, part, runner).await?;
+        let sweep::Compressed { layers, report, .. } = compressed;
+        // Without an error there is no ratio in decibels: the least there is.
+        let measured_db = evaluation.sqnr_db.map_or(-200.0, |sqnr| -sqnr);
+        let row = AlternativeRow { transform, steps_together: together, bytes: report.bytes, predicted_db: report.db, measured_db };
+        found.push(Settled { allocation, layers, report, evaluation, alternatives: vec![row] });
+    }
+    // The first of equals: that of the settings.
+    found.sort_by(|a, b| a.alternatives[0].measured_db.total_cmp(&b.alternatives[0].measured_db));
+    let rows = found.iter().map(|f| f.alternatives[0]).collect();
+    let best = found.into_iter().next().ok_or_else(|| Error::Setting("There is nothing to run.".into()))?;
+    Ok(Settled { alternatives: rows, ..best })
+}
+
+impl Session {
+    /// What is worth running for these settings: their allocation, and where [`TransformChoice::Auto`] chooses with calibration, those of
+    /// single transforms for the same budget, as far as they differ and the model does not rule them out; best predictions first.
+    ///
+    /// # Errors
+    /// As [`Session::allocate`].
+    pub fn alternatives(&self, settings: &AllocationSettings) -> Result<Vec<Alternative>> {
+        let problem = self.problem();
+        let distortion = |a: &Allocation| -> f64 { a.plans.iter().filter(|p| **p != Plan::Exact).map(Plan::distortion).sum() };
+        let allocation = problem.allocate(settings)?;
+        let least = distortion(&allocation);
+        let mut found = vec![Alternative { transform: settings.transform, allocation }];
+        if settings.transform != TransformChoice::Auto || self.statistics.is_none() {
+            return Ok(found);
+        }
+        for transform in TransformChoice::ALL.into_iter().filter(|t| *t != TransformChoice::Auto) {
+            let allocation = problem.allocate(&AllocationSettings { transform, ..settings.clone() })?;
+            let differs = found.iter().all(|f| f.allocation.plans != allocation.plans);
+            if differs && allocation.not_reachable.is_none() && distortion(&allocation) <= HOPELESS * least {
+                found.push(Alternative { transform, allocation });
+            }
+        }
+        found[1..].sort_by(|a, b| distortion(&a.allocation).total_cmp(&distortion(&b.allocation)));
+        found.truncate(MOST);
+        Ok(found)
+    }
+
+    /// The job that finds what the steps of every block do to the output: for [`Session::with_steps`].
+    pub fn steps_job<'a>(&'a self, allocation: &'a Allocation) -> Job<'a, Option<LayerErrors>> {
+        let samples = self.statistics.as_ref().and_then(|s| s.layers.first()).map_or(0, |l| l.kept());
+        let cost = |shape: &crate::io::LayerShape| super::curve_cost(shape, samples);
+        let items = self.layers.iter().map(|&(t, shape)| Item { name: self.model.tensors[t].name.clone(), cost: cost(&shape) });
+        Job {
+            stage: "steps",
+            items: items.collect(),
+            prepare: Box::new(move |i| {
+                let (tensor, shape) = self.layers[i];
+                let (curves, cost) = (self.curves[i].clone(), self.cost(i, self.curve_settings));
+                let Plan::Quantized { candidate, blocks } = allocation.plans[i].clone() else { return Ok(Box::new(|| Ok(None))) };
+                let (mut weights, file) = (self.read(tensor)?, self.model.name.clone());
+                Ok(Box::new(move || {
+                    let candidate = &curves.candidates[candidate];
+                    let exponent = quantize::normalize(&mut weights);
+                    let cost = cost.normalized(exponent);
+                    let code = layer_code(candidate, &blocks, exponent, false);
+                    let coefficients = curve::coefficients(candidate, &code, &cost, &shape, &weights);
+                    let basis = candidate.basis.as_ref();
+                    let second = basis.and_then(|b| b.second.as_ref());
+                    let rows = basis.map_or(&[][..], |b| &b.rows);
+                    let body = layer::encode(&code, &coefficients, rows, second.map_or(&[][..], |v| &v.rows));
+                    let decoded = layer::decode(&body, &shape).map_err(|reason| bad(file, reason, "report this as a bug"))?;
+                    let to_normal = quantize::power_of_two(-i32::from(exponent));
+                    let error: Vec<f32> = decoded.iter().zip(&weights).map(|(d, w)| d * to_normal - w).collect();
+                    let error = transform::to_matrix(&shape, candidate.kind, &error);
+                    let dim = candidate.geometry.dim;
+                    let basis = basis.map(|b| {
+                        let row = |(row, values): (usize, &[f32])| match code.is_used(row) {
+                            true => code.decoded_basis(row, values),
+                            false => vec![0.0; dim],
+                        };
+                        let second = second.zip(code.second).map(|(v, c)| Box::new(Basis { rows: c.decoded(&v.rows), ..(**v).clone() }));
+                        Basis { geometry: b.geometry, rows: b.rows.chunks(dim.max(1)).enumerate().flat_map(row).collect(), second }
+                    });
+                    Ok(joint::layer_errors(candidate, &code, &cost, basis.as_ref(), &coefficients, &error))
+                }))
+            }),
+        }
+    }
+
+    /// The session with the steps of an allocation's blocks chosen together, to encode it with. `found` is what [`Session::steps_job`] gave.
+    pub fn with_steps(&self, allocation: &Allocation, mut found: Vec<Option<LayerErrors>>) -> Session {
+        let (steps, _) = joint::choose(&mut found);
+        let mut session = self.clone();
+        for (i, steps) in steps.into_iter().enumerate().filter(|(_, steps)| !steps.is_empty()) {
+            let Plan::Quantized { candidate, blocks } = &allocation.plans[i] else { continue };
+            let curves = Arc::make_mut(&mut session.curves[i]);
+            for (block, step) in steps {
+                curves.candidates[*candidate].blocks[block].coefficients[usize::from(blocks[block].depths.coefficient)].step = step;
+            }
+        }
+        session
+    }
+}
