@@ -13,6 +13,8 @@
 //!                                                          ├─→ outputs ─ evaluate ─→ Evaluation
 //! images ─ data ─→ inputs ─────────────────────────────────┤
 //!                                                          └─→ gradients ─ statistics ─→ what errors cost in the output ─→ rate
+//!
+//! Allocation ─ rate::joint ─→ steps of all blocks ─ container ─→ layers ─ evaluate ─→ what they do ─ pipeline::settle ─→ the best
 //! ```
 //!
 //! Every arrow is one module. [`pipeline`] strings them together for two programs: the command line (`src/bin/waterfill/`) and the
@@ -25,13 +27,13 @@
 //! | [`statistics`] | second moments of gradients and activations | `core` |
 //! | [`transform`] | KLT and ELT across rows, columns or kernels, cosine transforms, both sides; coding gains; linear algebra | `core` |
 //! | [`quantize`] | the quantizer of eq. 5, steps, step search | `core` |
-//! | [`rate`] | curves of a layer, convex hulls, Lagrangian allocation | `core` |
+//! | [`rate`] | what errors cost, curves of a layer, convex hulls, Lagrangian allocation, steps chosen together | `core` |
 //! | [`container`] | the `.tq` file | `core` |
 //! | [`graph`] | the network: from ONNX or a template to operators; batch norms folded | `core` |
 //! | [`nn`] | running and differentiating it, one file per family of operators | `core` |
 //! | [`data`] | images and labels, and how they become inputs | `core` |
 //! | [`evaluate`] | accuracy, agreement, output distortion | `core` |
-//! | [`pipeline`] | sessions and jobs; measured curves | `core` |
+//! | [`pipeline`] | sessions and jobs; which of several allocations is written; measured curves | `core` |
 //! | [`report`] | what is shown: tables, curves, charts | always; charts with `plots` |
 //! | [`worker`] | messages, and the engine's loop | `web` |
 //! | [`ui`] | the page | `ui` |
@@ -54,6 +56,7 @@
 //! | Section 3, output distortion `E‖ŷ − y‖²` | [`evaluate`] |
 //! | Section 4.2, gradients of `vᵗy` by weights, `C_γγ` | [`nn::Network::gradient`], [`statistics`] |
 //! | Section 4.2, output distortion to second order | [`rate::cost`] |
+//! | Algorithm 2, distortion measured with one block quantized | [`pipeline::measure`] |
 
 #![cfg_attr(not(all(feature = "core", feature = "ui")), allow(rustdoc::broken_intra_doc_links))]
 

@@ -269,19 +269,21 @@ fn the_best_of_what_was_run_is_taken() {
     for (transform, least) in [(TransformChoice::Auto, 3), (TransformChoice::KltRow, 2)] {
         let settings = AllocationSettings { budget: Budget::Bits(2.5), transform, ..Default::default() };
         let mut runner = job::Waiting::new(|_, _: &job::Progress| Ok(()));
-        let settled = settle::settle(&session, &settings, (&evaluator, &reference), job::Span::WHOLE, &mut runner);
+        let settled = settle::settle(&session, &settings, Some((&evaluator, &reference)), job::Span::WHOLE, &mut runner);
         let settled = job::wait(settled).unwrap();
         let rows = &settled.alternatives;
         assert!(rows.len() >= least && rows.iter().any(|r| r.steps_together) && rows.iter().any(|r| !r.steps_together));
         assert!(rows.windows(2).all(|w| w[0].measured_db <= w[1].measured_db), "{rows:?}");
-        assert_eq!(rows[0].measured_db, -settled.evaluation.sqnr_db.unwrap());
+        assert_eq!(rows[0].measured_db, -settled.evaluation.unwrap().sqnr_db.unwrap());
         assert_eq!((session.tq(&settled.layers).unwrap().file_bytes(), rows[0].bytes), (settled.report.bytes, settled.report.bytes));
         assert!(settled.report.rate <= 2.5);
     }
-    let unreachable = AllocationSettings { budget: Budget::Bits(1e-3), ..Default::default() };
+    let nearest = AllocationSettings { budget: Budget::Bits(1e-3), ..Default::default() };
     let mut runner = job::Waiting::new(|_, _: &job::Progress| Ok(()));
-    let settled = job::wait(settle::settle(&session, &unreachable, (&evaluator, &reference), job::Span::WHOLE, &mut runner));
-    assert!(matches!(settled.err(), Some(Error::NotReachable { .. })));
+    let settled = job::wait(settle::settle(&session, &nearest, Some((&evaluator, &reference)), job::Span::WHOLE, &mut runner)).unwrap();
+    assert!(settled.allocation.not_reachable.is_some() && settled.report.bytes == session.tq(&settled.layers).unwrap().file_bytes());
+    let unrun = job::wait(settle::settle(&session, &nearest, None, job::Span::WHOLE, &mut runner)).unwrap();
+    assert!(unrun.evaluation.is_none() && unrun.alternatives.is_empty() && unrun.report.bytes <= settled.report.bytes);
 }
 
 /// The diagonal form is for errors that are not correlated with the weights: it sees less than there is where steps clip.

@@ -207,7 +207,7 @@ fn requests_survive_the_way() {
     let ToEngine::Sweep { job, preprocessing, settings: same, allocation } = there_and_back(&message) else { panic!("another message") };
     assert_eq!((job, preprocessing, same, allocation), (6, None, wanted, settings()));
     assert!(matches!(there_and_back(&ToEngine::Check { job: 7 }), ToEngine::Check { job: 7 }));
-    assert!(matches!(there_and_back(&ToEngine::Encode { job: 1, check: true }), ToEngine::Encode { job: 1, check: true }));
+    assert!(matches!(there_and_back(&ToEngine::Encode { job: 1 }), ToEngine::Encode { job: 1 }));
     assert!(matches!(there_and_back(&ToEngine::Reconstruct { job: 2 }), ToEngine::Reconstruct { job: 2 }));
     assert!(matches!(there_and_back(&ToEngine::Cancel { job: 3 }), ToEngine::Cancel { job: 3 }));
 }
@@ -235,9 +235,10 @@ fn answers_survive_the_way() {
 
 #[wasm_bindgen_test]
 fn what_was_measured_survives_the_way() {
-    let message = FromEngine::Checked { job: 1, predicted_db: -12.5, report: Box::new(evaluation()) };
-    let FromEngine::Checked { predicted_db, report, .. } = there_and_back(&message) else { panic!("another") };
-    assert_eq!((predicted_db, *report), (-12.5, evaluation()));
+    let message = FromEngine::Settled { job: 1, allocation: Box::new(allocation()), check: Box::new(evaluation()), tried: 3 };
+    let FromEngine::Settled { allocation: same, check, tried, .. } = there_and_back(&message) else { panic!("another") };
+    assert_eq!((*same, *check, tried), (allocation(), evaluation(), 3));
+    assert!(matches!(there_and_back(&FromEngine::Checked { job: 2 }), FromEngine::Checked { job: 2 }));
     let (e, found) = (evaluation(), calibration());
     let point = MeasuredPoint {
         transform: TransformChoice::EltCol,

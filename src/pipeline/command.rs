@@ -125,11 +125,11 @@ mod tests {
         let start = "waterfill compress 'my net.onnx' -o 'my net.tq' --bits 4 --calibration digits.npz";
         let plain = summary();
         assert_eq!(line(&settings, curves, Some(&plain)), start);
-        let other = CalibrationSummary { settings: CalibrationSettings { images: 50, draws: 2, seed: 7 }, ..plain.clone() };
+        let other = CalibrationSummary { settings: CalibrationSettings { images: 50, draws: 3, seed: 7 }, ..plain.clone() };
         let diagonal = CurveSettings { distortion: Distortion::Diagonal, ..curves };
         assert_eq!(
             line(&settings, diagonal, Some(&other)),
-            format!("{start} --calibration-images 50 --draws 2 --seed 7 --distortion diagonal")
+            format!("{start} --calibration-images 50 --draws 3 --seed 7 --distortion diagonal")
         );
         let blocks = CurveSettings { blocks: 1, ..curves };
         assert_eq!(line(&settings, blocks, Some(&plain)), start.replace("--calibration", "--blocks 1 --calibration"));

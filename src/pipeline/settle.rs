@@ -4,7 +4,7 @@
 //! allocate ─→ alternatives ─ steps_job ─→ with_steps ─ encode_job ─→ run on the calibration images ─→ the best
 //! ```
 //!
-//!  the model says what each transform costs, running the network says what it does.
+//! The model says what each transform costs, running the network says what it does.
 //!
 //! Choosing per layer among transforms by a model follows the model's errors too: the sum of many small gains that are not all there can be
 //! worse than the best single transform. So with calibration images at hand the allocations in question are encoded, run, and the best
@@ -34,6 +34,8 @@ use crate::{
 const HOPELESS: f64 = 2.0;
 /// Most allocations that are run.
 const MOST: usize = 6;
+/// Most multiplications of all their runs, some twenty seconds in a browser with two threads; two runs there are in any case.
+const MOST_RUN: f64 = 4e11;
 
 /// An allocation, and the choice of transforms that it came from.
 #[derive(Debug)]
@@ -59,6 +61,7 @@ pub async fn encode(session: &Session, allocation: &Allocation, span: Span, runn
 }
 
 /// What is written, and how it came about.
+#[derive(Debug)]
 pub struct Settled {
     /// The allocation.
     pub allocation: Allocation,
@@ -66,31 +69,38 @@ pub struct Settled {
     pub layers: Vec<EncodedLayer>,
     /// The allocation, errors measured on the decoded weights.
     pub report: AllocationReport,
-    /// What the network gave on the images.
-    pub evaluation: Evaluation,
-    /// What was run, the best first.
+    /// What the network gave on the images, if it was run.
+    pub evaluation: Option<Evaluation>,
+    /// What was run, the best first; nothing without images.
     pub alternatives: Vec<AlternativeRow>,
 }
 
-/// Allocates, and takes what does least harm when it is run on the calibration images: of the [`Session::alternatives`], steps chosen together,
-/// and of the first of them with the steps that the curves have. Second-order models fail where errors are as large as the output is, and
-/// there steps that are chosen together by such a model can do more harm than good.
+/// Allocates and encodes. With images it takes what does least harm when it is run on them: of the [`Session::alternatives`], steps chosen
+/// together, and of the first of them with the steps that the curves have. Second-order models fail where errors are as large as the output is,
+/// and there steps that are chosen together by such a model can do more harm than good. A budget out of reach gives the nearest there is.
 ///
 /// # Errors
-/// A budget out of reach; those of [`Session::alternatives`] and [`sweep::measure`].
+/// Those of [`Session::alternatives`] and [`sweep::measure`].
 pub async fn settle(
     session: &Session,
     settings: &AllocationSettings,
-    on: (&Evaluator, &Reference),
+    on: Option<(&Evaluator, &Reference)>,
     span: Span,
     runner: &mut impl Runner,
 ) -> Result<Settled> {
-    let mut alternatives = session.alternatives(settings)?;
-    if let Some(error) = alternatives.first_mut().and_then(|a| a.allocation.not_reachable.take()) {
-        return Err(error);
+    let Some(on) = on else {
+        let (allocation, _) = session.allocate(settings)?;
+        let layers = encode(session, &allocation, span, runner).await?;
+        let report = session.encoded_report(&allocation, settings, &layers);
+        return Ok(Settled { allocation, layers, report, evaluation: None, alternatives: Vec::new() });
+    };
+    let mut tries: Vec<(Alternative, bool)> = session.alternatives(settings)?.into_iter().map(|a| (a, true)).collect();
+    // The steps of the curves, before what could be left out: the allocation of the settings is run both ways in any case.
+    if let Some((first, _)) = tries.first() {
+        let alone = Alternative { transform: first.transform, allocation: first.allocation.clone() };
+        tries.insert(1, (alone, false));
     }
-    let alone = alternatives.first().map(|a| Alternative { transform: a.transform, allocation: a.allocation.clone() });
-    let tries: Vec<(Alternative, bool)> = alternatives.into_iter().map(|a| (a, true)).chain(alone.map(|a| (a, false))).collect();
+    tries.truncate((MOST_RUN / on.0.cost().max(1.0)).clamp(2.0, 100.0) as usize);
     let count = tries.len() as f64;
     let mut found: Vec<Settled> = Vec::new();
     for (i, (Alternative { transform, allocation }, together)) in tries.into_iter().enumerate() {
@@ -100,7 +110,7 @@ pub async fn settle(
         // Without an error there is no ratio in decibels: the least there is.
         let measured_db = evaluation.sqnr_db.map_or(-200.0, |sqnr| -sqnr);
         let row = AlternativeRow { transform, steps_together: together, bytes: report.bytes, predicted_db: report.db, measured_db };
-        found.push(Settled { allocation, layers, report, evaluation, alternatives: vec![row] });
+        found.push(Settled { allocation, layers, report, evaluation: Some(evaluation), alternatives: vec![row] });
     }
     // The first of equals: that of the settings.
     found.sort_by(|a, b| a.alternatives[0].measured_db.total_cmp(&b.alternatives[0].measured_db));

@@ -49,9 +49,18 @@ pub async fn compressed(
         false => runner.run(span.part(0.0, 0.5), session.encode_job(allocation)).await?,
     };
     let report = session.encoded_report(allocation, settings, &layers);
-    let tq: TqFile = session.tq(&layers)?;
-    let tensors = runner.run(span.part(0.5, 1.0), decode_job(&tq)).await?;
-    Ok(Compressed { layers, report, decoded: evaluate::decoded(&tq, &tensors) })
+    let decoded = decode(session, &layers, span.part(0.5, 1.0), runner).await?;
+    Ok(Compressed { layers, report, decoded })
+}
+
+/// Decodes what a file of these layers holds.
+///
+/// # Errors
+/// Those of decoding, and of the runner.
+pub async fn decode(session: &Session, layers: &[EncodedLayer], span: Span, runner: &mut impl Runner) -> Result<Decoded> {
+    let tq: TqFile = session.tq(layers)?;
+    let tensors = runner.run(span, decode_job(&tq)).await?;
+    Ok(evaluate::decoded(&tq, &tensors))
 }
 
 /// Runs a compressed network and compares it with the reference. `what` names it.

@@ -16,13 +16,13 @@ use crate::report::{AllocationReport, EvaluationReport, Measure};
 /// The budget has rested when it has not changed for so long.
 const REST: Duration = Duration::from_millis(600);
 
-/// What was measured.
+/// What came of a check.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
-    /// The error of the output over its power, in dB, as predicted for the decoded weights.
-    pub predicted_db: f64,
     /// What both networks gave.
     pub report: EvaluationReport,
+    /// Allocations that were run; the best was taken.
+    pub tried: u32,
 }
 
 /// What came of a check, or why nothing did.
@@ -74,8 +74,10 @@ impl State {
             State::Behind => "Will be measured after the measured curves.".into(),
             State::Measuring => "Measuring on the calibration images…".into(),
             State::Done(checked) => {
-                let images = checked.report.compressed.as_ref().map_or(0, |e| e.images);
-                format!("Measured on {}, with the weights that a download holds.", format::count(images, "calibration image"))
+                let Checked { report, tried } = &**checked;
+                let images = report.compressed.as_ref().map_or(0, |e| e.images);
+                let best = if *tried > 1 { format!(", the best of {tried} ways that were run") } else { String::new() };
+                format!("Measured on {}, with the weights that a download holds{best}.", format::count(images, "calibration image"))
             }
             State::Failed(why) => format!("Not measured. {why}"),
         }
@@ -119,13 +121,18 @@ impl App {
         self.accuracy.check.update(|c| c.running = None);
     }
 
-    /// It was made, by itself or while encoding.
-    pub(super) fn checked(&self, predicted_db: f64, report: EvaluationReport) {
-        let now = self.allocation.get_untracked();
-        self.accuracy.check.update(|c| {
-            let of = c.running.take().or(now);
-            c.made = of.map(|of| (of, Ok(Arc::new(Checked { predicted_db, report }))));
+    /// What the settings came to, and what that gave: it takes the place of the allocation that was shown, also where an evaluation is being
+    /// made of it.
+    pub(super) fn settled(&self, allocation: AllocationReport, checked: Checked) {
+        let allocation = Arc::new(allocation);
+        self.session.update_value(|s| {
+            s.encoded = None;
+            if let Some((basis, damage)) = &mut s.evaluating {
+                [Some(basis), damage.as_mut()].into_iter().flatten().for_each(|b| b.allocation = Some(allocation.clone()));
+            }
         });
+        self.allocation.set(Some(allocation.clone()));
+        self.accuracy.check.set(Check { made: Some((allocation, Ok(Arc::new(checked)))), running: None });
     }
 
     /// It failed; it is not tried again for this allocation.
@@ -162,7 +169,7 @@ pub fn CheckReadout(app: App) -> impl IntoView {
     };
     // An exact copy has no error to speak of in decibels.
     let measured = move || done().map(|c| c.report.compressed.as_ref().and_then(|e| e.sqnr_db).map_or(f64::NEG_INFINITY, |sqnr| -sqnr));
-    let predicted = move || done().map(|c| c.predicted_db).or_else(|| allocation.get().map(|a| a.db));
+    let predicted = move || allocation.get().map(|a| a.db);
     let top1 = move || {
         let checked = done()?;
         let of = |e: &Option<crate::report::Evaluation>| e.as_ref().and_then(|e| e.top1);
@@ -200,7 +207,7 @@ mod tests {
             damage: Vec::new(),
             notes: Vec::new(),
         };
-        Checked { predicted_db: -12.0, report }
+        Checked { report, tried: 7 }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use web_sys::Blob;
 use super::{
     accuracy::{Basis, use_name},
     calibration::Wish,
+    check::Checked,
     dom,
     engine::Engine,
     format::{self, Unit},
@@ -40,13 +41,6 @@ pub(super) struct Encoded {
     file: Blob,
     report: Box<Report>,
     csv: String,
-}
-
-impl Encoded {
-    /// Whether the report says what was measured on the images of the calibration.
-    pub(super) fn is_checked(&self) -> bool {
-        self.report.check.is_some()
-    }
 }
 
 /// Files of images, as `[path, File]` pairs.
@@ -242,7 +236,7 @@ impl App {
                 ToEngine::Calibrate { job, preprocessing, calibration, curves, allocation: allocation.clone() }
             }
             Job::Forget => ToEngine::Forget { job, curves, allocation: allocation.clone() },
-            Job::Encode(then) => ToEngine::Encode { job, check: then == Then::SaveJson },
+            Job::Encode(_) => ToEngine::Encode { job },
             Job::Reconstruct => ToEngine::Reconstruct { job },
             Job::OpenData(usage) => {
                 let files = self.session.with_value(|s| {
@@ -384,9 +378,9 @@ impl App {
                 if let Some(Job::Encode(then)) = self.end(job) {
                     match dom::blob(&parts, "application/octet-stream") {
                         Ok(file) => {
-                            self.allocation.set(Some(Arc::new(report.allocation.clone())));
-                            if let Some(check) = &report.check {
-                                self.checked(report.allocation.db, check.clone());
+                            // Where the network was run, this is what was settled on before.
+                            if report.check.is_none() {
+                                self.allocation.set(Some(Arc::new(report.allocation.clone())));
                             }
                             self.session.update_value(|s| s.encoded = Some(Encoded { file_name, file, report, csv }));
                             self.settle();
@@ -433,14 +427,13 @@ impl App {
                     self.pump();
                 }
             }
-            FromEngine::Checked { job, predicted_db, report } => {
+            FromEngine::Settled { job, allocation, check, tried } => {
+                if self.active(job).is_some() {
+                    self.settled(*allocation, Checked { report: *check, tried });
+                }
+            }
+            FromEngine::Checked { job } => {
                 if self.end(job) == Some(Job::Check) {
-                    self.session.update_value(|s| {
-                        if let Some(encoded) = &mut s.encoded {
-                            encoded.report.check = Some((*report).clone());
-                        }
-                    });
-                    self.checked(predicted_db, *report);
                     self.pump();
                 }
             }

@@ -266,10 +266,7 @@ impl App {
 
     /// Saves something that needs the encoded file.
     pub fn encode(self, then: Then) {
-        // A report of a calibrated network has its check; it is run for that.
-        let lacks = |checked: bool| then == Then::SaveJson && !checked && untrack(|| self.is_calibrated());
-        let there = |s: &Session| s.encoded.as_ref().is_some_and(|e| !lacks(e.is_checked()));
-        if self.session.with_value(|s| there(s) && s.queue.is_idle()) {
+        if self.session.with_value(|s| s.encoded.is_some() && s.queue.is_idle()) {
             self.save_encoded(then);
         } else {
             self.ask(Job::Encode(then));

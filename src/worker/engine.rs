@@ -23,14 +23,13 @@ use crate::{
     graph::Runnable,
     io::{Source, source::BlobSource},
     pipeline::{
-        self, EncodedLayer, Opened, Session,
+        self, Opened, Session,
         calibrate::{Calibrator, Memory},
         evaluate::{self, Evaluator, Options, Reference},
         job::{Job, Progress, Run, Runner, Span},
-        settle,
-        sweep::{self, Compressed, Sweep},
+        settle::{self, Settled},
+        sweep::{self, Sweep},
     },
-    rate::Allocation,
     report::{
         AllocationSettings, CalibrationSettings, CurveSettings, Distortion, Evaluation, EvaluationReport, MeasuredCurves, ModelSummary,
         Preprocessing, Report, SweepSettings, table,
@@ -45,12 +44,11 @@ struct State {
     /// The network of the open `.tq`, once it was decoded.
     tq_runnable: Option<Rc<Runnable>>,
     settings: AllocationSettings,
-    allocation: Option<Allocation>,
     /// The open network on the open images, by use, and on those it was calibrated on ([`CHECK`]): moving the budget runs only the
     /// compressed network again.
     references: [Option<Rc<OnImages>>; 3],
-    /// The last check, and what was allocated.
-    check: Option<(AllocationSettings, EvaluationReport)>,
+    /// What the last settings came to, as a download holds it.
+    settled: Option<Rc<Made>>,
     /// A sweep that was cancelled.
     sweep: Option<(Swept, Sweep)>,
     /// The samples taken last, of the open network on the open calibration images.
@@ -62,6 +60,14 @@ struct Samples {
     preprocessing: Preprocessing,
     settings: CalibrationSettings,
     calibrator: Calibrator,
+}
+
+/// What settings came to.
+struct Made {
+    settings: AllocationSettings,
+    settled: Settled,
+    /// What both networks gave on the images of the calibration, or why they were not run.
+    check: Result<EvaluationReport>,
 }
 
 /// A network that was run on images.
@@ -129,7 +135,7 @@ pub async fn handle(message: JsValue) {
         }
         ToEngine::Forget { job, curves, allocation } => (job, forget(job, curves, allocation).await),
         ToEngine::Allocate { job, allocation } => (job, allocate(job, allocation)),
-        ToEngine::Encode { job, check } => (job, encode(job, check).await),
+        ToEngine::Encode { job } => (job, encode(job).await),
         ToEngine::Reconstruct { job } => (job, reconstruct(job).await),
         ToEngine::OpenData { job, usage, files } => (job, open_data(job, usage, files)),
         ToEngine::CloseData { job, usage } => {
@@ -373,7 +379,7 @@ async fn curves_of(
         session.set_curves(curves, session.measured_curves(&measurer, &results));
     }
     EPOCH.set(EPOCH.get() + 1);
-    STATE.with_borrow_mut(|s| (s.session, s.check, s.sweep) = (Some(session), None, None));
+    STATE.with_borrow_mut(|s| (s.session, s.settled, s.sweep) = (Some(session), None, None));
     finish_curves(job, start, allocation)
 }
 
@@ -386,37 +392,22 @@ fn finish_curves(job: u32, start: f64, settings: AllocationSettings) -> Result<(
 
 fn allocate(job: u32, settings: AllocationSettings) -> Result<()> {
     let session = session()?;
-    let (allocation, report) = session.allocate(&settings)?;
+    let (_, report) = session.allocate(&settings)?;
     let command = session.command(&settings);
-    STATE.with_borrow_mut(|s| {
-        s.allocation = Some(allocation);
-        s.settings = settings;
-    });
+    STATE.with_borrow_mut(|s| s.settings = settings);
     post(&FromEngine::Allocated { job, allocation: report, command });
     Ok(())
 }
 
-/// The current allocation. It may change while a job goes on with this one.
-fn current() -> Result<(Allocation, AllocationSettings)> {
-    let (allocation, settings) = STATE.with_borrow(|s| (s.allocation.clone(), s.settings.clone()));
-    Ok((allocation.ok_or_else(nothing_open)?, settings))
-}
-
-async fn encode(job: u32, check: bool) -> Result<()> {
+async fn encode(job: u32) -> Result<()> {
     let session = session()?;
     RUNNING.set(job);
-    let (allocation, settings) = current()?;
-    let (layers, check) = match check {
-        true => checked(job, &session, &allocation, &settings).await?,
-        false => (None, None),
-    };
-    let layers = match layers {
-        Some(layers) => layers,
-        None => settle::encode(&session, &allocation, Span::WHOLE, &mut Jobs { job, part: Part::whole() }).await?,
-    };
-    let report = Report { check, ..session.report(&allocation, &settings, &layers)? };
+    let made = settled(job, &session, Part::whole()).await?;
+    let Settled { allocation, layers, alternatives, .. } = &made.settled;
+    let (alternatives, check) = (alternatives.clone(), made.check.as_ref().ok().cloned());
+    let report = Report { alternatives, check, ..session.report(allocation, &made.settings, layers)? };
     let mut out = Parts::default();
-    session.write(&layers, &mut out)?;
+    session.write(layers, &mut out)?;
     let csv = table::report_csv(&report);
     let file_name = pipeline::tq_name(&session.model.name);
     post(&FromEngine::Encoded { job, file_name, parts: out.finish(), report: Box::new(report), csv });
@@ -431,8 +422,8 @@ async fn reconstruct(job: u32) -> Result<()> {
         // What a download would hold, decoded as a download would be.
         None => {
             let session = session()?;
-            let layers = settle::encode(&session, &current()?.0, Span::WHOLE, &mut Jobs { job, part: Part::whole() }).await?;
-            Rc::new(session.tq(&layers)?)
+            let made = settled(job, &session, Part::whole()).await?;
+            Rc::new(session.tq(&made.settled.layers)?)
         }
     };
     let tensors = run(job, pipeline::decode_job(&tq)).await?;
@@ -457,7 +448,7 @@ fn set_images(usage: DataUse, images: Option<Dataset>) {
     STATE.with_borrow_mut(|s| {
         s.references[usage as usize] = None;
         match usage {
-            DataUse::Calibration => (s.references[CHECK], s.samples, s.check) = (None, None, None),
+            DataUse::Calibration => (s.references[CHECK], s.samples, s.settled) = (None, None, None),
             DataUse::Test => {
                 EPOCH.set(EPOCH.get() + 1);
                 s.sweep = None;
@@ -595,54 +586,61 @@ fn known_on_images(evaluator: &Evaluator, preprocessing: &Preprocessing, place: 
     known.filter(|known| known.preprocessing == *preprocessing && known.evaluator.images() == evaluator.images())
 }
 
-/// What the network gives on the images of its calibration when it is compressed by an allocation, with the layers if they were encoded for
-/// that. Nothing for a network that is not calibrated, or whose images are gone, or that cannot be measured.
-async fn checked(
-    job: u32,
-    session: &Session,
-    allocation: &Allocation,
-    settings: &AllocationSettings,
-) -> Result<(Option<Vec<EncodedLayer>>, Option<EvaluationReport>)> {
-    let known = STATE.with_borrow(|s| s.check.as_ref().filter(|c| c.0 == *settings).map(|c| c.1.clone()));
-    if known.is_some() || session.statistics().is_none() || images(DataUse::Calibration).is_none() {
-        return Ok((None, known));
+/// What the settings come to ([`settle`]), made only if it was not made before. A network that is not calibrated, or whose images are gone, or
+/// that cannot be measured is encoded without being run.
+async fn settled(job: u32, session: &Session, part: Part) -> Result<Rc<Made>> {
+    // They may change while a job goes on with these.
+    let (settings, known) = STATE.with_borrow(|s| (s.settings.clone(), s.settled.clone()));
+    if let Some(known) = known.filter(|known| known.settings == settings) {
+        post_settled(job, &known);
+        return Ok(known);
     }
-    match run_check(job, session, allocation, settings).await {
-        Ok((compressed, report)) => Ok((Some(compressed.layers), Some(report))),
-        Err(Error::Cancelled) => Err(Error::Cancelled),
-        Err(_) => Ok((None, None)),
+    let on = match on_calibration(job, session, part).await {
+        Err(Error::Cancelled) => return Err(Error::Cancelled),
+        on => on,
+    };
+    let (on, to) = on.map_or_else(|e| (Err(e), part.from), |(on, to)| (Ok(on), to));
+    let mut jobs = Jobs { job, part: Part { from: to, ..part } };
+    let run_on = on.as_ref().ok().map(|on| (&on.evaluator, &on.reference));
+    let mut settled = settle::settle(session, &settings, run_on, Span::WHOLE, &mut jobs).await?;
+    let evaluation = settled.evaluation.take();
+    let check = on.map(|on| on.evaluator.report(Some(on.evaluation.clone()), evaluation, Vec::new()));
+    let made = Rc::new(Made { settings, settled, check });
+    // Other settings may have come meanwhile; then this is not what the page shows.
+    if STATE.with_borrow(|s| s.settings == made.settings) {
+        STATE.with_borrow_mut(|s| s.settled = Some(made.clone()));
+        post_settled(job, &made);
+    }
+    Ok(made)
+}
+
+fn post_settled(job: u32, made: &Made) {
+    if let Ok(check) = &made.check {
+        let (allocation, check) = (Box::new(made.settled.report.clone()), Box::new(check.clone()));
+        post(&FromEngine::Settled { job, allocation, check, tried: made.settled.alternatives.len() as u32 });
     }
 }
 
-async fn run_check(
-    job: u32,
-    session: &Session,
-    allocation: &Allocation,
-    settings: &AllocationSettings,
-) -> Result<(Compressed, EvaluationReport)> {
+/// The open network on the images of its calibration, and where in the progress that ends.
+async fn on_calibration(job: u32, session: &Session, part: Part) -> Result<(Rc<OnImages>, f64)> {
     let no_images = || Error::Setting("The network is not calibrated on images that are open; calibrate it first.".into());
     let images = images(DataUse::Calibration).ok_or_else(no_images)?;
     let found = session.statistics().ok_or_else(no_images)?.summary.clone();
     let p = found.preprocessing;
     let evaluator = Evaluator::of_calibration(&*session.runnable()?, &images, p.clone(), found.settings, Options::default())?;
-    let whole = Part::whole();
     let known = known_on_images(&evaluator, &p, CHECK).is_some();
-    let reference = if known { 0.0 } else { 0.3 };
-    let on = on_images(job, Part { to: reference, ..whole }, evaluator, p, CHECK).await?;
-    let mut jobs = Jobs { job, part: Part { from: reference, ..whole } };
-    let (compressed, evaluation) =
-        sweep::measure(session, allocation, settings, true, (&on.evaluator, &on.reference), Span::WHOLE, &mut jobs).await?;
-    let report = on.evaluator.report(Some(on.evaluation.clone()), Some(evaluation), Vec::new());
-    STATE.with_borrow_mut(|s| s.check = Some((settings.clone(), report.clone())));
-    Ok((compressed, report))
+    let to = part.part(Span { from: 0.0, to: if known { 0.0 } else { 0.1 } }).to;
+    Ok((on_images(job, Part { to, ..part }, evaluator, p, CHECK).await?, to))
 }
 
 async fn check(job: u32) -> Result<()> {
     let session = session()?;
     RUNNING.set(job);
-    let (allocation, settings) = current()?;
-    let (compressed, report) = run_check(job, &session, &allocation, &settings).await?;
-    post(&FromEngine::Checked { job, predicted_db: compressed.report.db, report: Box::new(report) });
+    let made = settled(job, &session, Part::whole()).await?;
+    if let Err(why) = &made.check {
+        return Err(why.clone());
+    }
+    post(&FromEngine::Checked { job });
     Ok(())
 }
 
@@ -727,9 +725,9 @@ async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) 
         post(&FromEngine::Evaluated { job, report: Box::new(report) });
         return Ok(());
     };
-    let (allocation, settings) = current()?;
+    let made = settled(job, &session, Part::whole()).await?;
     let mut jobs = Jobs { job, part: Part::whole() };
-    let Compressed { decoded, report, .. } = sweep::compressed(&session, &allocation, &settings, true, Span::WHOLE, &mut jobs).await?;
+    let decoded = sweep::decode(&session, &made.settled.layers, Span::WHOLE, &mut jobs).await?;
 
     // One bar for all runs of networks: each counts as many as it runs images, which cost the same.
     let calibration = images(DataUse::Calibration).filter(|_| damage);
@@ -752,7 +750,7 @@ async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) 
     };
 
     let tested = on_images(job, part(0), evaluator, p, DataUse::Test as usize).await?;
-    let (network, what) = (runnable.with_tensors(&decoded.tensors)?, evaluate::what(&report));
+    let (network, what) = (runnable.with_tensors(&decoded.tensors)?, evaluate::what(&made.settled.report));
     let mut jobs = Jobs { job, part: part(1) };
     let compressed = sweep::compare(&network, what, &tested.evaluator, &tested.reference, Span::WHOLE, &mut jobs).await?;
     let damage = if damage {

@@ -81,14 +81,12 @@ pub enum ToEngine {
         /// Settings.
         allocation: AllocationSettings,
     },
-    /// Encodes the current allocation: `Progress`…, `Encoded`.
+    /// Encodes what the current settings come to, after a `Check` of it that was not made: `Progress`…, perhaps `Settled`, `Encoded`.
     Encode {
         /// Job number.
         job: u32,
-        /// Whether the report shall hold what `Check` gives, where the network is calibrated; it is run for that if it has to be.
-        check: bool,
     },
-    /// Decodes what `Encode` would write (or the open `.tq`) into the input's own format: `Progress`…, `Reconstructed`.
+    /// Decodes what `Encode` would write (or the open `.tq`) into the input's own format: `Progress`…, perhaps `Settled`, `Reconstructed`.
     Reconstruct {
         /// Job number.
         job: u32,
@@ -117,9 +115,9 @@ pub enum ToEngine {
         /// Job number.
         job: u32,
     },
-    /// Runs the full-precision and the compressed network (the current allocation, or the open `.tq` alone) on the test images, and, if
+    /// Runs the full-precision and the compressed network (what `Encode` would write, or the open `.tq` alone) on the test images, and, if
     /// `damage`, the network with one layer quantized at a time on the calibration images (or the test images, when there are none):
-    /// `Progress`…, `Evaluated`.
+    /// `Progress`…, perhaps `Settled`, `Evaluated`.
     Evaluate {
         /// Job number.
         job: u32,
@@ -128,8 +126,8 @@ pub enum ToEngine {
         /// Whether to find the damage done by each layer.
         damage: bool,
     },
-    /// Runs the network, compressed by the current allocation, on the images that it was calibrated on: what was predicted of its output's
-    /// error, measured. `Progress`…, `Checked`.
+    /// Finds what the current settings come to: runs the network, compressed by the allocations in question, on the images that it was
+    /// calibrated on, and takes the best. `Progress`…, `Settled`, `Checked`.
     Check {
         /// Job number.
         job: u32,
@@ -260,14 +258,22 @@ pub enum FromEngine {
         /// What they gave.
         report: Box<EvaluationReport>,
     },
-    /// The compressed network was run on the calibration images.
+    /// What the current settings come to on the calibration images: what a download holds. Any job that needs the compressed network of a
+    /// calibrated session says this once before it goes on.
+    Settled {
+        /// Job number.
+        job: u32,
+        /// The allocation that was taken, errors those that calibration predicts for the decoded weights.
+        allocation: Box<AllocationReport>,
+        /// What both networks gave; the measured error is that of the compressed one.
+        check: Box<EvaluationReport>,
+        /// Allocations that were run; the best was taken.
+        tried: u32,
+    },
+    /// A check has ended.
     Checked {
         /// Job number.
         job: u32,
-        /// Error of the output over its power, in dB, as calibration predicts it for the decoded weights.
-        predicted_db: f64,
-        /// What both networks gave; the measured error is that of the compressed one.
-        report: Box<EvaluationReport>,
     },
     /// A point of the measured curves, with all before it.
     Measured {

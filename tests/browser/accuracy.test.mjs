@@ -258,7 +258,7 @@ for (const [engine, url, options] of engines) {
     await calibrates("done");
     await ready(page);
     const found = await text(page, "calibration-readout");
-    check("what was found is shown", /Images200 of 600/.test(found) && /Samples200/.test(found) && /Sampling error[\d.]+ %/.test(found), found);
+    check("what was found is shown", /Images200 of 600/.test(found) && /Samples400/.test(found) && /Sampling error[\d.]+ %/.test(found), found);
     check("errors are those of the output", (await measure()) === "output distortion" && (await db()) !== weights, { measure: await measure(), db: await db(), weights });
     check("in words, too", /network's output over its power/.test(await page.textContent(".result")) && /output over its power/.test(await page.locator("section", { has: hook(page, "layer-table") }).textContent()));
     check("the ELT has a line", (await drawn()).includes("ELT") && (await drawn()).includes("output distortion (dB)"));
@@ -280,7 +280,7 @@ for (const [engine, url, options] of engines) {
     await ready(page);
     check("networks agree", (await value(page, "agreement", 1)) > 0.97, await value(page, "agreement", 1));
     const report = JSON.parse((await download(page, "download-report")).content);
-    check("the report knows the calibration", report.calibration.samples === 200 && report.allocation.measure === "output" && report.curves.lines.length === 4);
+    check("the report knows the calibration", report.calibration.samples === 400 && report.allocation.measure === "output" && report.curves.lines.length === 4);
     await hook(page, "blocks").selectOption("4");
     await page.locator(".said", { hasText: "again." }).waitFor();
     await ready(page);

@@ -108,7 +108,7 @@ struct Sampling {
     /// Calibrate on at most so many images, evenly spaced [default: 200].
     #[arg(long, value_name = "N", requires = "calibration", value_parser = clap::value_parser!(u32).range(1..))]
     calibration_images: Option<u32>,
-    /// Random directions of the output per calibration image [default: 1].
+    /// Random directions of the output per calibration image [default: 2].
     #[arg(long, value_name = "N", requires = "calibration", value_parser = clap::value_parser!(u16).range(1..))]
     draws: Option<u16>,
     /// Seed of the random directions: the same seed gives the same file [default: 1].
@@ -581,27 +581,17 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
     let locks = args.lock.iter().map(|(name, depth)| Ok((session.layer_index(name)?, *depth))).collect::<Result<_>>()?;
     let excludes = args.exclude.iter().map(|name| session.layer_index(name)).collect::<Result<_>>()?;
     let settings = AllocationSettings { budget, transform, locks, excludes };
-    let (layers, mut report) = match &checker {
-        Some(checker) => {
-            let (reference, full) = run_reference(checker)?;
-            let bar = progress_bar("settling");
-            let settled = wait(settle(&session, &settings, (checker, &reference), Span::WHOLE, &mut runner(&bar)));
-            bar.finish_and_clear();
-            let Settled { allocation, layers, evaluation, alternatives, .. } = settled?;
-            let report = session.report(&allocation, &settings, &layers)?;
-            let check = checker.report(Some(full), Some(evaluation), Vec::new());
-            (layers, Report { alternatives, check: Some(check), ..report })
-        }
-        None => {
-            let (allocation, _) = session.allocate(&settings)?;
-            if let Some(error) = allocation.not_reachable {
-                return Err(error);
-            }
-            let layers = run(session.encode_job(&allocation))?;
-            let report = session.report(&allocation, &settings, &layers)?;
-            (layers, report)
-        }
-    };
+    if let Some(error) = session.allocate(&settings)?.0.not_reachable {
+        return Err(error);
+    }
+    let run_full = checker.as_ref().map(run_reference).transpose()?;
+    let on = checker.as_ref().zip(run_full.as_ref()).map(|(checker, (reference, _))| (checker, reference));
+    let bar = progress_bar(if on.is_some() { "settling" } else { "encoding" });
+    let settled = wait(settle(&session, &settings, on, Span::WHOLE, &mut runner(&bar)));
+    bar.finish_and_clear();
+    let Settled { allocation, layers, evaluation, alternatives, .. } = settled?;
+    let check = checker.zip(run_full).map(|(checker, (_, full))| checker.report(Some(full), evaluation, Vec::new()));
+    let mut report = Report { alternatives, check, ..session.report(&allocation, &settings, &layers)? };
     let several = args.models.len() > 1;
     let path = output(args.output.as_deref(), several, model, &pipeline::tq_name(&session.model.name))?;
     write_file(&path, |out| session.write(&layers, out).map(drop))?;

@@ -106,7 +106,7 @@ fn page(rows: &[Row]) -> Result<String> {
         "# Results\n\n\
          Written by `WATERFILL_DATA=… cargo xtask paper`, which measures everything on this page with the command line tool.\n\n\
          ResNet-20 on CIFAR-10 (268,336 weights in 20 layers, `resnet20.onnx`, full precision 88.65 %), fixed-length whole-bit depths, 8 blocks a layer, basis,\n\
-         steps and depths counted in the rate; statistics of 200 calibration images with one draw each; no retraining, nothing matched afterwards. A layer goes without\n\
+         steps and depths counted in the rate; statistics of 200 calibration images with two draws each; no retraining, nothing matched afterwards. A layer goes without\n\
          the transform where that is cheaper; steps are chosen for all blocks together; `auto` chooses per layer, and takes the best of several allocations that it runs on\n\
          the calibration images. Accuracy and mean squared output error on 2000 test images. *Before*: what was measured in Python, with the transform in every layer, before\n\
          this project began.\n\n\

@@ -4,7 +4,7 @@
 use std::{cell::RefCell, ops::Range};
 
 use super::Geometry;
-use crate::nn::kernel::{Matrix, product};
+use crate::nn::kernel::{Matrix, copy, product};
 
 /// Elements of a tile of columns, 1 MB: enough columns to pay for packing the weights, and no more than a second cache holds.
 const TILE: usize = 1 << 18;
@@ -103,21 +103,6 @@ fn pieces(g: &Geometry, group: usize, tile: &Tile, rows: Range<usize>, mut each:
                 (y, x) = (y + 1, 0);
             }
         }
-    }
-}
-
-/// Copies a short slice, four at a time, the last four perhaps twice. In Wasm the usual copy is a call out of the compiled code, and
-/// takes as long for a few numbers as all that is done with them.
-#[inline(always)]
-fn copy(from: &[f32], to: &mut [f32]) {
-    if cfg!(not(target_arch = "wasm32")) || to.len() < 4 || to.len() > 512 {
-        return to.copy_from_slice(from);
-    }
-    let last = to.len() - 4;
-    for i in (0..to.len()).step_by(4) {
-        let i = i.min(last);
-        let four: [f32; 4] = *from[i..].first_chunk().expect("four are left");
-        to[i..i + 4].copy_from_slice(&four);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Convolutions with one input channel and few output channels in a group, plane by plane.
 
 use super::Geometry;
-use crate::nn::kernel::dot;
+use crate::nn::kernel::{copy, dots};
 
 /// Most output channels of a group for which planes are faster than a matrix product.
 const FILTERS: usize = 4;
@@ -76,7 +76,7 @@ impl Planes<'_> {
         self.pieces(|from, to, length| {
             let to = &mut parts[to..to + length];
             if stride == 1 {
-                to.copy_from_slice(&plane[from..from + length]);
+                copy(&plane[from..from + length], to);
             } else {
                 to.iter_mut().zip(plane[from..].iter().step_by(stride)).for_each(|(to, from)| *to = *from);
             }
@@ -87,14 +87,19 @@ impl Planes<'_> {
     fn merge(&self, parts: &[f32], plane: &mut [f32]) {
         let stride = self.g.window.stride[1];
         self.pieces(|to, from, length| {
-            plane[to..].iter_mut().step_by(stride).zip(&parts[from..from + length]).for_each(|(to, from)| *to += from);
+            let from = &parts[from..from + length];
+            if stride == 1 {
+                plane[to..to + length].iter_mut().zip(from).for_each(|(to, from)| *to += from);
+            } else {
+                plane[to..].iter_mut().step_by(stride).zip(from).for_each(|(to, from)| *to += from);
+            }
         });
     }
 
     /// Lays an output plane out in rows of [`Planes::width`]. What is between them is not written, and has to be zero.
     fn widen(&self, y: &[f32], rows: &mut [f32]) {
         for (row, y) in rows.chunks_exact_mut(self.width).zip(y.chunks_exact(self.g.output[1])) {
-            row[..y.len()].copy_from_slice(y);
+            copy(y, &mut row[..y.len()]);
         }
     }
 
@@ -110,7 +115,7 @@ impl Planes<'_> {
             let terms: Vec<(usize, f32)> = self.slices.iter().copied().zip(w[output * taps..].iter().copied()).collect();
             weighted(&parts, &terms, bias.map_or(0.0, |bias| bias[output]), &mut sums);
             for (y, row) in y.chunks_exact_mut(g.output[1]).zip(sums.chunks_exact(self.width)) {
-                y.copy_from_slice(&row[..g.output[1]]);
+                copy(&row[..g.output[1]], y);
             }
         }
     }
@@ -164,7 +169,7 @@ impl Planes<'_> {
                         let dots = dots(rows, [part(a), part(b), part(c)]);
                         dw.iter_mut().zip(dots).for_each(|(dw, dot)| *dw += dot);
                     } else {
-                        slices.iter().zip(dw).for_each(|(slice, dw)| *dw += dot(rows, part(*slice)));
+                        slices.iter().zip(dw).for_each(|(slice, dw)| *dw += dots(rows, [part(*slice)])[0]);
                     }
                 }
             }
@@ -195,20 +200,4 @@ fn weighted(from: &[f32], terms: &[(usize, f32)], bias: f32, to: &mut [f32]) {
             }
         }
     }
-}
-
-/// Three inner products with one vector.
-fn dots(a: &[f32], [x, y, z]: [&[f32]; 3]) -> [f32; 3] {
-    const LANES: usize = 8;
-    let mut sums = [[0.0f32; LANES]; 3];
-    let whole = a.len() - a.len() % LANES;
-    for (((a, x), y), z) in a.chunks_exact(LANES).zip(x.chunks_exact(LANES)).zip(y.chunks_exact(LANES)).zip(z.chunks_exact(LANES)) {
-        for i in 0..LANES {
-            sums[0][i] += a[i] * x[i];
-            sums[1][i] += a[i] * y[i];
-            sums[2][i] += a[i] * z[i];
-        }
-    }
-    let rest = [x, y, z].map(|b| dot(&a[whole..], &b[whole..]));
-    std::array::from_fn(|i| sums[i].iter().sum::<f32>() + rest[i])
 }

@@ -1,8 +1,11 @@
 //! The matrix product everything rests on: own 4×8 SIMD kernel in Wasm (`packed`), the `gemm` crate natively, whose kernel for Wasm
 //! is slower. One thread; sums run in an order that depends on sizes only.
 
+mod lanes;
 #[cfg(any(test, target_arch = "wasm32"))]
 pub mod packed;
+
+use lanes::Four;
 
 /// A matrix in a slice: element `(i, j)` at `i·rows + j·columns`.
 #[derive(Debug, Clone, Copy)]
@@ -63,17 +66,37 @@ pub fn product(m: usize, k: usize, n: usize, a: Matrix<'_>, b: Matrix<'_>, c: &m
     }
 }
 
-/// `Σ aᵢ·bᵢ`, in 16 sums that the compiler makes vectors of.
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 16];
-    let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
-    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in a.zip(b) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
+/// Inner products of one vector with several of its length, in eight sums each; `N` up to 3 leaves registers for what is loaded.
+pub fn dots<const N: usize>(a: &[f32], with: [&[f32]; N]) -> [f32; N] {
+    let (eights, rest) = a.as_chunks::<8>();
+    let with = with.map(|b| b[..a.len()].as_chunks::<8>());
+    let mut sums = [[Four::ZERO; 2]; N];
+    for (i, a) in eights.iter().enumerate() {
+        let a = Four::pair(a);
+        for (sums, (b, _)) in sums.iter_mut().zip(&with) {
+            let b = Four::pair(&b[i]);
+            *sums = [sums[0].plus(a[0].times(b[0])), sums[1].plus(a[1].times(b[1]))];
         }
     }
-    sums.iter().sum::<f32>() + rest
+    std::array::from_fn(|n| {
+        let rest: f32 = rest.iter().zip(with[n].1).map(|(a, b)| a * b).sum();
+        sums[n][0].plus(sums[n][1]).floats().iter().sum::<f32>() + rest
+    })
+}
+
+/// Copies a slice. In Wasm the usual copy is a call out of the compiled code, and takes as long for a few numbers as all that is done with
+/// them: short slices are copied four numbers at a time, the last four perhaps twice.
+#[inline(always)]
+pub fn copy(from: &[f32], to: &mut [f32]) {
+    if cfg!(not(target_arch = "wasm32")) || to.len() < 4 || to.len() > 512 {
+        return to.copy_from_slice(from);
+    }
+    let last = to.len() - 4;
+    for i in (0..to.len()).step_by(4) {
+        let i = i.min(last);
+        let four: [f32; 4] = *from[i..].first_chunk().expect("four are left");
+        to[i..i + 4].copy_from_slice(&four);
+    }
 }
 
 /// `Σ aᵢ`, in 16 sums.
@@ -155,9 +178,35 @@ mod tests {
     }
 
     #[test]
+    fn several_inner_products_at_once() {
+        for n in (0..40).chain([1000]) {
+            let (a, b) = (noise(n, 1), noise(n + 20, 2));
+            let with = [&b[..], &b[7..], &b[20..]];
+            let exact = with.map(|b| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>());
+            let found = dots(&a, with);
+            assert!(found.iter().zip(exact).all(|(f, e)| (f64::from(*f) - e).abs() < 1e-6 * (n as f64 + 1.0)), "{n}: {found:?} {exact:?}");
+            assert_eq!(dots(&a, [with[1]]), [found[1]]);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "out of range")]
+    fn a_short_factor_is_not_read() {
+        dots(&[1.0; 9], [&[1.0; 8]]);
+    }
+
+    #[test]
+    fn copies_of_every_length() {
+        for n in (0..20).chain([512, 513, 600]) {
+            let mut to = vec![0.0; n];
+            copy(&noise(n, n as u64), &mut to);
+            assert_eq!(to, noise(n, n as u64));
+        }
+    }
+
+    #[test]
     fn sums_in_sixteen_parts() {
-        let (a, b): (Vec<f32>, Vec<f32>) = (0..37).map(|i| (i as f32, (i % 3) as f32)).unzip();
-        assert_eq!((sum(&a), dot(&a, &b)), (666.0, a.iter().zip(&b).map(|(a, b)| a * b).sum()));
-        assert_eq!((sum(&[]), dot(&[], &[])), (0.0, 0.0));
+        let a: Vec<f32> = (0..37).map(|i| i as f32).collect();
+        assert_eq!((sum(&a), sum(&[])), (666.0, 0.0));
     }
 }
