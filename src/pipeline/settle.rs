@@ -34,8 +34,8 @@ use crate::{
 const HOPELESS: f64 = 2.0;
 /// Most allocations that are run.
 const MOST: usize = 6;
-/// Most multiplications of all their runs, some twenty seconds in a browser with two threads; two runs there are in any case.
-const MOST_RUN: f64 = 4e11;
+/// Most multiplications of all their runs, some ten seconds in a browser with two threads; two runs there are in any case.
+const MOST_RUN: f64 = 2e11;
 
 /// An allocation, and the choice of transforms that it came from.
 #[derive(Debug)]

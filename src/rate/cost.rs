@@ -161,6 +161,9 @@ fn quadratic_forms(s: &[f32], moment: &Moment, dim: usize) -> Vec<f64> {
 /// costs `n` times the sum of their costs. Measured on ResNet-20 at 2, 3 and 4 bits, 4 gave less error of the output than 1, 8 and 16.
 const COHERENCE: f64 = 4.0;
 
+/// Fewest coefficients of a wide row that errors are measured on.
+const SEEN: usize = 1024;
+
 /// The parts of an error of some rows: what the diagonal form weighs, and what follows the coefficients, as each sample sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Split {
@@ -186,22 +189,24 @@ impl Projections {
     /// Splits an error of some rows. Each row's becomes what follows its coefficients, `x·t + y` by least squares, and a rest. The rest costs
     /// what the diagonal form says, `rows` being [`RowCosts::rows`].
     ///
-    /// `errors` are those of `of`, the rows' numbers; `sums` the sums `(Σt², Σt)` of their coefficients.
-    pub fn split(&self, of: &[usize], errors: &[RowError], sums: &[(f64, f64)], width: usize, rows: &[f64]) -> Split {
+    /// `errors` are those of `of`, the rows' numbers; `sums` the sums `(Σt², Σt)` of their coefficients; both over `seen` coefficients of a row
+    /// of `width`.
+    pub fn split(&self, of: &[usize], errors: &[RowError], sums: &[(f64, f64)], [seen, width]: [usize; 2], rows: &[f64]) -> Split {
+        let unseen = width as f64 / seen.max(1) as f64;
         let count = self.along.len() / self.samples;
         let (mut rest, mut parts) = (0.0, Vec::with_capacity(of.len()));
         for ((&row, e), &(square, sum)) in of.iter().zip(errors).zip(sums) {
-            let n = width as f64;
+            let n = seen as f64;
             // A row that is constant, or has two numbers, has nothing besides its multiples.
             let determinant = square * n - sum * sum;
             let (x, y) = if square <= 0.0 {
                 (0.0, 0.0)
-            } else if width < 3 || determinant < 1e-6 * square * n {
+            } else if seen < 3 || determinant < 1e-6 * square * n {
                 (e.along / square, 0.0)
             } else {
                 ((e.along * n - e.shift * sum) / determinant, (e.shift * square - e.along * sum) / determinant)
             };
-            rest += rows[row] * (e.square - x * e.along - y * e.shift).max(0.0);
+            rest += unseen * rows[row] * (e.square - x * e.along - y * e.shift).max(0.0);
             parts.push((row, x as f32, y as f32));
         }
         let root = self.unit.sqrt();
@@ -216,14 +221,21 @@ impl Projections {
     /// The splits of an error of some rows of coefficients for each of `steps` at one depth. `scale` is that of a row's step.
     pub fn quantized(&self, of: &[usize], rows: Quantized<'_>, depth: u8, steps: impl Iterator<Item = Step>) -> Vec<(Step, Split)> {
         let Quantized { coefficients, width, costs, scale } = rows;
-        let row = |row: usize| &coefficients[row * width..(row + 1) * width];
-        let sums: Vec<(f64, f64)> = of.iter().map(|&r| (square_sum(row(r)), row(r).iter().map(|&v| f64::from(v)).sum())).collect();
+        // Of a wide row some coefficients say enough. Numbers of kernel positions are odd: every second or fourth sees all of them.
+        let mut stride = 1;
+        while width.div_ceil(2 * stride) >= SEEN {
+            stride *= 2;
+        }
+        let seen: Vec<f32> = of.iter().flat_map(|&r| coefficients[r * width..(r + 1) * width].iter().step_by(stride).copied()).collect();
+        let seen_width = width.div_ceil(stride).max(1);
+        let sum = |row: &[f32]| (square_sum(row), row.iter().map(|&v| f64::from(v)).sum());
+        let sums: Vec<(f64, f64)> = seen.chunks(seen_width).map(sum).collect();
         let split = |step: Step| {
-            let error = |&r: &usize| {
+            let error = |(&r, row): (&usize, &[f32])| {
                 let size = step.size() * scale(r);
                 let inverse = 1.0 / size;
                 let (mut square, mut along, mut shift) = (0f32, 0f32, 0f32);
-                for &v in row(r) {
+                for &v in row {
                     let e = quantize::index(v, inverse, depth) as f32 * size - v;
                     square += e * e;
                     along += e * v;
@@ -231,8 +243,8 @@ impl Projections {
                 }
                 RowError { square: square.into(), along: along.into(), shift: shift.into() }
             };
-            let errors: Vec<RowError> = of.iter().map(error).collect();
-            (step, self.split(of, &errors, &sums, width, costs))
+            let errors: Vec<RowError> = of.iter().zip(seen.chunks(seen_width)).map(error).collect();
+            (step, self.split(of, &errors, &sums, [seen_width, width], costs))
         };
         steps.map(split).collect()
     }
@@ -287,7 +299,7 @@ mod tests {
             };
             let exact = (0..samples).map(|s| (0..rows).map(|k| dot(&row(&g, s * rows + k), &error[k])).sum::<f64>().powi(2)).sum::<f64>();
             let expected = COHERENCE * 0.5 * exact / samples as f64;
-            let cost = projections.split(&of, &errors(&error), &sums, width, &vec![1.0; rows]).cost();
+            let cost = projections.split(&of, &errors(&error), &sums, [width; 2], &vec![1.0; rows]).cost();
             let scale = errors(&error).iter().map(|e| e.square).sum::<f64>();
             prop_assert!((cost - expected).abs() < 1e-3 * (expected + scale), "{cost} for {expected}");
 
@@ -300,7 +312,7 @@ mod tests {
                 let (x, y) = ((along * n - sum_e * sum_t) / determinant, (sum_e * square - along * sum_t) / determinant);
                 e.iter().zip(&t).map(|(e, t)| (f64::from(*e) - x * f64::from(*t) - y) as f32).collect()
             }).collect();
-            let cost = projections.split(&of, &errors(&rest), &sums, width, &vec![2.0; rows]).cost();
+            let cost = projections.split(&of, &errors(&rest), &sums, [width; 2], &vec![2.0; rows]).cost();
             let expected: f64 = rest.iter().map(|e| 2.0 * dot(e, e)).sum();
             prop_assert!((cost - expected).abs() < 1e-3 * (expected + 1e-3), "{cost} for {expected}");
         }

@@ -39,9 +39,9 @@ pub fn elt(x: &[f32], geometry: Geometry, moments: &[Moment]) -> Option<(Basis, 
         let (_, cholesky) = damped(moment)?;
         let l = cholesky.l();
         // LᵗX, whose principal directions are V.
-        let xm = DMatrix::from_row_iterator(dim, width, x.iter().map(|&v| f64::from(v)));
-        let y = l.tr_mul(&xm);
-        let y: Vec<f32> = (0..dim).flat_map(|i| y.row(i).iter().map(|&v| v as f32).collect::<Vec<_>>()).collect();
+        // Columns of L one after the other are the rows of Lᵗ.
+        let lt: Vec<f32> = l.as_slice().iter().map(|&v| v as f32).collect();
+        let y = linalg::product(&lt, x, dim, dim, width);
         let (v, t) = klt::klt(&y, Geometry { groups: 1, ..geometry });
         // T = VᵗLᵗX = UᵗX; S = L^{−t}V.
         let v = DMatrix::from_row_iterator(rank, dim, v.rows.iter().map(|&v| f64::from(v))).transpose();

@@ -1,17 +1,16 @@
 //! The dense linear algebra of the transforms: products, Gram matrices, symmetric eigenvectors, thin QR.
 //!
-//! Matrices are row-major `f32` slices outside. nalgebra solves small eigenproblems in `f64`, faer those from [`FAER_FROM`] on in
+//! Matrices are row-major `f32` slices outside. Products are those of the networks, which are fast in Wasm. nalgebra solves small eigenproblems in `f64`, faer those from [`FAER_FROM`] on in
 //! `f32`, which is faster by more and more (docs/benchmarks.md). A basis need not be the exact eigenvectors, only orthonormal:
 //! then nothing but a little coding gain depends on their last digits.
 
 use faer::{
     Accum, MatMut, MatRef, Par,
-    linalg::matmul::{
-        matmul as faer_matmul,
-        triangular::{BlockStructure, matmul as triangular_matmul},
-    },
+    linalg::matmul::triangular::{BlockStructure, matmul as triangular_matmul},
 };
 use nalgebra::{DMatrix, SymmetricEigen};
+
+use crate::nn::kernel::{self, Matrix};
 
 /// Order of a symmetric matrix from which faer's eigensolver is used instead of nalgebra's.
 pub const FAER_FROM: usize = 200;
@@ -23,14 +22,7 @@ const PANEL: usize = 1024;
 pub fn product(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
     assert_eq!((a.len(), b.len()), (m * k, k * n));
     let mut c = vec![0.0; m * n];
-    faer_matmul(
-        MatMut::from_row_major_slice_mut(&mut c, m, n),
-        Accum::Replace,
-        MatRef::from_row_major_slice(a, m, k),
-        MatRef::from_row_major_slice(b, k, n),
-        1.0,
-        Par::Seq,
-    );
+    kernel::product(m, k, n, Matrix::rows(a, k), Matrix::rows(b, n), &mut c, n, false);
     c
 }
 
@@ -38,14 +30,7 @@ pub fn product(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
 pub fn product_transposed(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
     assert_eq!((a.len(), b.len()), (m * k, n * k));
     let mut c = vec![0.0; m * n];
-    faer_matmul(
-        MatMut::from_row_major_slice_mut(&mut c, m, n),
-        Accum::Replace,
-        MatRef::from_row_major_slice(a, m, k),
-        MatRef::from_row_major_slice(b, n, k).transpose(),
-        1.0,
-        Par::Seq,
-    );
+    kernel::product(m, k, n, Matrix::rows(a, k), Matrix::rows(b, k).t(), &mut c, n, false);
     c
 }
 

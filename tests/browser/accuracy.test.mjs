@@ -318,7 +318,7 @@ for (const [engine, url, options] of engines) {
     await hook(page, "calibrate").click();
     await calibrates("done");
     await ready(page);
-    check("and can be calibrated again", /Samples600/.test(await text(page, "calibration-readout")) && (await rate(page)) < 3.05, await text(page, "calibration-readout"));
+    check("and can be calibrated again", /Samples1,200/.test(await text(page, "calibration-readout")) && (await rate(page)) < 3.05, await text(page, "calibration-readout"));
 
     await hook(page, "calibration-remove").click();
     await hook(page, "calibration").waitFor({ state: "detached" });

@@ -124,5 +124,41 @@ fn page(rows: &[Row]) -> Result<String> {
             row.transform, row.rate, row.bytes, row.top1, row.error, row.predicted, row.measured, row.near.0, row.near.1
         )?;
     }
+    out.push_str("\n## What it says\n\n");
+    for rows in rows.chunks(TRANSFORMS.len()) {
+        let best = |wanted: &dyn Fn(&str) -> bool| {
+            rows.iter().filter(|r| wanted(r.transform)).min_by(|a, b| a.error.total_cmp(&b.error)).context("a row for each transform")
+        };
+        let [none, klt, elt, single, auto] = [
+            best(&|t| t == "none")?,
+            best(&|t| t == "klt-row" || t == "klt-col")?,
+            best(&|t| t == "elt-row" || t == "elt-col")?,
+            best(&|t| t != "auto")?,
+            best(&|t| t == "auto")?,
+        ];
+        writeln!(
+            out,
+            "* {:.0} bits: squared output error of `none` {:.2}, of the better KLT (`{}`) {:.2}, of the better ELT (`{}`) {:.2}; of the best single transform \
+             (`{}`) {:.2}, measured {:.2} dB on the calibration images; of `auto` {:.2}, measured {:.2} dB.",
+            none.rate,
+            none.error,
+            klt.transform,
+            klt.error,
+            elt.transform,
+            elt.error,
+            single.transform,
+            single.error,
+            single.measured,
+            auto.error,
+            auto.measured
+        )?;
+    }
+    let near = rows.iter().filter(|r| r.rate > 2.5).fold((0, 0), |sum, r| (sum.0 + r.near.0, sum.1 + r.near.1));
+    let least = rows.iter().filter(|r| r.rate > 2.5).min_by_key(|r| r.near.0).context("a row")?;
+    writeln!(
+        out,
+        "* Layers predicted within a factor of 1.3 at 3 bits and more: {} of {}; fewest with `{}` at {:.0} bits, {} of {}.",
+        near.0, near.1, least.transform, least.rate, least.near.0, least.near.1
+    )?;
     Ok(out)
 }
