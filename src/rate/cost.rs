@@ -317,4 +317,33 @@ mod tests {
             prop_assert!((cost - expected).abs() < 1e-3 * (expected + 1e-3), "{cost} for {expected}");
         }
     }
+
+    /// A wide row of which every fourth coefficient is seen has about the cost that all of them say; a row that is not wide, exactly.
+    #[test]
+    fn wide_rows_are_seen_in_part() {
+        // Steps that neither clip nearly all nor lose it.
+        let (depth, steps) = (3, (0..=255).map(Step).filter(|s| (0.15..0.4).contains(&s.size())));
+        assert!(steps.clone().count() > 5);
+        for (width, within) in [(SEEN, 1e-3), (4 * SEEN, 0.1)] {
+            let (t, rows, samples) = (noise(3 * width, 5), 3, 2);
+            let row = |k: usize| &t[k * width..(k + 1) * width];
+            let projections = Projections { along: noise(samples * rows, 6), shift: noise(samples * rows, 7), samples, unit: 0.5 };
+            let (of, costs) = (vec![0, 1, 2], vec![1.0, 2.0, 0.5]);
+            let quantized = Quantized { coefficients: &t, width, costs: &costs, scale: &|_| 1.0 };
+            for (step, split) in projections.quantized(&of, quantized, depth, steps.clone()) {
+                let error = |k: usize| -> Vec<f32> {
+                    row(k).iter().map(|&v| quantize::index(v, 1.0 / step.size(), depth) as f32 * step.size() - v).collect()
+                };
+                let sum = |v: &[f32]| v.iter().map(|&v| f64::from(v)).sum::<f64>();
+                let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+                let of_row = |k: usize| (error(k), row(k));
+                let errors =
+                    of.iter().map(|&k| of_row(k)).map(|(e, t)| RowError { square: dot(&e, &e), along: dot(&e, t), shift: sum(&e) });
+                let sums: Vec<(f64, f64)> = of.iter().map(|&k| (dot(row(k), row(k)), sum(row(k)))).collect();
+                let whole = projections.split(&of, &errors.collect::<Vec<_>>(), &sums, [width; 2], &costs);
+                let ratio = split.rest / whole.rest;
+                assert!((ratio - 1.0).abs() < within, "{width}, {step:?}: {} for {}", split.rest, whole.rest);
+            }
+        }
+    }
 }

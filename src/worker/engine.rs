@@ -402,7 +402,7 @@ fn allocate(job: u32, settings: AllocationSettings) -> Result<()> {
 async fn encode(job: u32) -> Result<()> {
     let session = session()?;
     RUNNING.set(job);
-    let made = settled(job, &session, Part::whole()).await?;
+    let made = settled(job, &session).await?;
     let Settled { allocation, layers, alternatives, .. } = &made.settled;
     let (alternatives, check) = (alternatives.clone(), made.check.as_ref().ok().cloned());
     let report = Report { alternatives, check, ..session.report(allocation, &made.settings, layers)? };
@@ -422,7 +422,7 @@ async fn reconstruct(job: u32) -> Result<()> {
         // What a download would hold, decoded as a download would be.
         None => {
             let session = session()?;
-            let made = settled(job, &session, Part::whole()).await?;
+            let made = settled(job, &session).await?;
             Rc::new(session.tq(&made.settled.layers)?)
         }
     };
@@ -588,13 +588,14 @@ fn known_on_images(evaluator: &Evaluator, preprocessing: &Preprocessing, place: 
 
 /// What the settings come to ([`settle`]), made only if it was not made before. A network that is not calibrated, or whose images are gone, or
 /// that cannot be measured is encoded without being run.
-async fn settled(job: u32, session: &Session, part: Part) -> Result<Rc<Made>> {
+async fn settled(job: u32, session: &Session) -> Result<Rc<Made>> {
     // They may change while a job goes on with these.
     let (settings, known) = STATE.with_borrow(|s| (s.settings.clone(), s.settled.clone()));
     if let Some(known) = known.filter(|known| known.settings == settings) {
         post_settled(job, &known);
         return Ok(known);
     }
+    let part = Part::whole();
     let on = match on_calibration(job, session, part).await {
         Err(Error::Cancelled) => return Err(Error::Cancelled),
         on => on,
@@ -636,7 +637,7 @@ async fn on_calibration(job: u32, session: &Session, part: Part) -> Result<(Rc<O
 async fn check(job: u32) -> Result<()> {
     let session = session()?;
     RUNNING.set(job);
-    let made = settled(job, &session, Part::whole()).await?;
+    let made = settled(job, &session).await?;
     if let Err(why) = &made.check {
         return Err(why.clone());
     }
@@ -725,7 +726,7 @@ async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) 
         post(&FromEngine::Evaluated { job, report: Box::new(report) });
         return Ok(());
     };
-    let made = settled(job, &session, Part::whole()).await?;
+    let made = settled(job, &session).await?;
     let mut jobs = Jobs { job, part: Part::whole() };
     let decoded = sweep::decode(&session, &made.settled.layers, Span::WHOLE, &mut jobs).await?;
 
