@@ -14,6 +14,8 @@
 //! images ─ data ─→ inputs ─────────────────────────────────┤
 //!                                                          └─→ gradients ─ statistics ─→ what errors cost in the output ─→ rate
 //!
+//! indices ─ entropy ─→ bytes of a layer's section ─→ container
+//!
 //! Allocation ─ rate::joint ─→ steps of all blocks ─ container ─→ layers ─ evaluate ─→ what they do ─ pipeline::settle ─→ the best
 //! ```
 //!
@@ -28,6 +30,7 @@
 //! | [`transform`] | KLT and ELT across rows, columns or kernels, cosine transforms, both sides; coding gains; linear algebra | `core` |
 //! | [`quantize`] | the quantizer of eq. 5, steps, step search | `core` |
 //! | [`rate`] | what errors cost, curves of a layer, convex hulls, Lagrangian allocation, steps chosen together | `core` |
+//! | [`entropy`] | indices to bytes: contexts, adaptive probabilities, range coder | `core` |
 //! | [`container`] | the `.tq` file | `core` |
 //! | [`graph`] | the network: from ONNX or a template to operators; batch norms folded | `core` |
 //! | [`nn`] | running and differentiating it, one file per family of operators | `core` |
@@ -68,6 +71,8 @@ pub mod report;
 pub mod container;
 #[cfg(feature = "core")]
 pub mod data;
+#[cfg(feature = "core")]
+pub mod entropy;
 #[cfg(feature = "core")]
 pub mod evaluate;
 #[cfg(feature = "core")]

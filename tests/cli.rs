@@ -57,6 +57,31 @@ fn compress_inspect_decompress() {
     assert!(stderr(&out).contains("exists; name the output with -o"));
 }
 
+/// Entropy-coded indices of the same depths: a smaller file that gives back the same model.
+#[test]
+fn codings() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = sample("resnet-digits.onnx");
+    let mut files = Vec::new();
+    for coding in ["fixed", "depths"] {
+        let [tq, back, report] = ["tq", "onnx", "json"].map(|e| folder.path().join(format!("{coding}.{e}")));
+        let out = waterfill(&[&"compress", &model, &"-o", &tq, &"--bits", &"3", &"--coding", &coding, &"--report", &report]);
+        assert!(out.status.success(), "{}", stderr(&out));
+        let bytes = fs::metadata(&tq).unwrap().len();
+        assert!(stdout(&out).contains(&format!("{bytes} bytes")), "{}", stdout(&out));
+        let report: serde_json::Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
+        assert_eq!((&report["allocation"]["bytes"], &report["curve_settings"]["coding"]), (&bytes.into(), &coding.into()));
+        assert_eq!(report["command"].as_str().unwrap().contains("--coding depths"), coding == "depths");
+        let inspected: serde_json::Value = serde_json::from_slice(&waterfill(&[&"inspect", &tq, &"--json"]).stdout).unwrap();
+        assert_eq!(inspected["allocation"]["bytes"], bytes);
+        assert_eq!(inspected["allocation"]["rate"], report["allocation"]["rate"]);
+        assert!(waterfill(&[&"decompress", &tq, &"-o", &back]).status.success());
+        files.push((bytes, fs::read(&back).unwrap()));
+    }
+    assert!(files[1].0 < files[0].0, "{} bytes entropy-coded, {} in fixed lengths", files[1].0, files[0].0);
+    assert!(files[0].1 == files[1].1, "both give back the same file");
+}
+
 #[test]
 fn budgets_locks_and_excludes() {
     let folder = tempfile::tempdir().unwrap();

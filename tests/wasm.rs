@@ -155,7 +155,7 @@ async fn a_file_is_posted_by_handle() {
     let message = ToEngine::Open {
         job: 3,
         files: Array::of1(&file),
-        curves: CurveSettings { blocks: 4, distortion: Distortion::Diagonal },
+        curves: CurveSettings { blocks: 4, distortion: Distortion::Diagonal, ..Default::default() },
         allocation: settings(),
     };
     let value = message.serialize(&serde_wasm_bindgen::Serializer::new()).expect("serializes");
@@ -190,7 +190,7 @@ fn requests_survive_the_way() {
         let ToEngine::Recompute { job, allocation: same, .. } = there_and_back(&message) else { panic!("another message") };
         assert_eq!((job, same), (u32::MAX, allocation));
     }
-    let (curves, summary) = (CurveSettings { blocks: 1, distortion: Distortion::Diagonal }, calibration());
+    let (curves, summary) = (CurveSettings { blocks: 1, distortion: Distortion::Diagonal, ..Default::default() }, calibration());
     for asked in [None, Some(summary.preprocessing)] {
         let message =
             ToEngine::Calibrate { job: 4, preprocessing: asked.clone(), calibration: summary.settings, curves, allocation: settings() };

@@ -161,12 +161,12 @@ impl TqFile {
         self.folds[index].is_some() && self.is_coded(index)
     }
 
-    /// A layer's side information and the bytes of its section, if it is a quantized one.
-    pub fn layer_code(&self, index: usize) -> Result<Option<(layer::LayerCode, u64)>> {
+    /// What a layer's section holds, and its bytes, if it is a quantized one.
+    pub fn layer(&self, index: usize) -> Result<Option<(layer::Read, u64)>> {
         let (Role::Layer(shape), (Kind::Layer, _, len)) = (self.tensors[index].role, self.ranges[index]) else { return Ok(None) };
         let (Body::Layer(body) | Body::Folded(body, _)) = self.body(index)? else { return Ok(None) };
-        let code = layer::read_code(&body, &shape).map_err(|reason| self.damaged(index, reason))?;
-        Ok(Some((code, super::section_bytes(len))))
+        let read = layer::read(&body, &shape).map_err(|reason| self.damaged(index, reason))?;
+        Ok(Some((read, super::section_bytes(len))))
     }
 
     /// Whether a tensor is a quantized layer.

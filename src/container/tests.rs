@@ -14,7 +14,7 @@ use crate::{
         cost::Cost,
         curve::{self, layer_curves},
     },
-    report::{AllocationSettings, Budget, CurveSettings, TransformChoice, TransformKind},
+    report::{AllocationSettings, Budget, Coding, CurveSettings, TransformChoice, TransformKind},
     testing,
 };
 
@@ -81,12 +81,18 @@ fn shapes() -> Vec<LayerShape> {
 }
 
 fn compress(model: Model, settings: &AllocationSettings, blocks: usize) -> (Session, Vec<u8>, Vec<f64>) {
+    coded(model, settings, CurveSettings { blocks, ..Default::default() })
+}
+
+fn coded(model: Model, settings: &AllocationSettings, curve_settings: CurveSettings) -> (Session, Vec<u8>, Vec<f64>) {
     let mut session = Session::new(model).unwrap();
-    let curve_settings = CurveSettings { blocks, ..Default::default() };
     let curves = run(session.curves_job(curve_settings), &mut |_| Ok(())).unwrap();
     session.set_curves(curve_settings, curves);
-    let (allocation, report) = session.allocate(settings).unwrap();
+    let (allocation, mut report) = session.allocate(settings).unwrap();
     let layers = run(session.encode_job(&allocation), &mut |_| Ok(())).unwrap();
+    if curve_settings.coding != Coding::Fixed {
+        report.bytes = session.encoded_report(&allocation, settings, &layers).bytes;
+    }
     let mut file = Vec::new();
     let written = session.write(&layers, &mut file).unwrap();
     assert_eq!((written, file.len() as u64), (report.bytes, report.bytes), "the size shown is the size of the file");
@@ -139,9 +145,36 @@ fn everything_comes_back() {
     }
 }
 
+/// Adaptively coded, a layer decodes to the bits that it decodes to in fixed lengths, for every transform and every kind of shape. (Of uniform
+/// noise all indices are nearly as likely: there is nothing to save, and little to lose.)
+#[test]
+fn both_codings_hold_the_same_weights() {
+    for transform in TransformChoice::ALL.into_iter().filter(|t| !t.needs_calibration()) {
+        let settings = AllocationSettings { budget: Budget::Bits(4.0), transform, ..Default::default() };
+        let files = Coding::ALL.map(|coding| coded(model(&shapes(), 1), &settings, CurveSettings { coding, ..Default::default() }).1);
+        let [fixed, adaptive] = files.map(|file| open(&file).unwrap());
+        let [short, long] = [&adaptive, &fixed].map(|f| f.file_bytes() as f64);
+        assert!(short < 1.02 * long, "{transform:?}: {short} bytes, {long} in fixed lengths");
+        for i in 0..fixed.tensors.len() {
+            assert_eq!(fixed.read(i).unwrap(), adaptive.read(i).unwrap(), "{transform:?} {}", fixed.tensors[i].name);
+        }
+        let [shown, _] = [&fixed, &adaptive].map(|tq| pipeline::describe(tq).unwrap().1);
+        let (_, described) = pipeline::describe(&adaptive).unwrap();
+        assert_eq!(described.bytes, adaptive.file_bytes());
+        for (a, b) in shown.layers.iter().zip(&described.layers) {
+            assert_eq!((a.transform, a.excluded), (b.transform, b.excluded));
+            assert!(b.depths.is_empty() && b.basis_bytes <= b.bytes);
+        }
+    }
+}
+
 #[test]
 fn damage_is_named_and_never_panics() {
-    let (_, file, _) = compress(model(&shapes()[..5], 1), &AllocationSettings::default(), 8);
+    Coding::ALL.into_iter().for_each(damage_is_named);
+}
+
+fn damage_is_named(coding: Coding) {
+    let (_, file, _) = coded(model(&shapes()[..5], 1), &AllocationSettings::default(), CurveSettings { coding, ..Default::default() });
     let read_all = |file: &[u8]| -> crate::error::Result<()> {
         let tq = open(file)?;
         (0..tq.tensors.len()).try_for_each(|i| tq.read(i).map(drop))
@@ -196,17 +229,26 @@ fn forged_layer_bodies_are_refused() {
 }
 
 /// A layer of noise under one transform, all rows at 6 bits; nothing where it does not exist.
-fn body_under(kind: TransformKind, shape: &LayerShape) -> Option<Vec<u8>> {
+fn body_under(kind: TransformKind, shape: &LayerShape, coding: layer::Coding) -> Option<Vec<u8>> {
     let mut weights = testing::noise(shape.weights(), 7);
     let curves = layer_curves(shape, weights.clone(), 3, &Cost::Weights);
     let candidate = curves.candidates.iter().find(|c| c.kind == kind)?;
     let exponent = crate::quantize::normalize(&mut weights);
     let blocks: Vec<_> = candidate.blocks.iter().map(|b| b.at_locked(0.0, 6)).collect();
-    let code = pipeline::layer_code(candidate, &blocks, exponent, false);
+    let code = pipeline::layer_code(candidate, shape, &blocks, exponent, false);
     let coefficients = curve::coefficients(candidate, &code, &Cost::Weights, shape, &weights);
     let basis = candidate.basis.as_ref();
     let second = basis.and_then(|b| b.second.as_ref());
-    Some(layer::encode(&code, &coefficients, basis.map_or(&[][..], |b| &b.rows), second.map_or(&[][..], |v| &v.rows)))
+    let indices = code.indices(&coefficients, basis.map_or(&[][..], |b| &b.rows), second.map_or(&[][..], |v| &v.rows));
+    let body = layer::encode(&code, coding, &indices);
+    let read = layer::read(&body, shape).unwrap();
+    assert_eq!((read.coding, &read.indices), (coding, &indices), "{kind:?}");
+    if coding == layer::Coding::Adaptive {
+        // One path for counting and writing: the same bits, to within those that fill the last byte.
+        let (counted, written) = (layer::count(&code, &indices), 8.0 * body.len() as f64);
+        assert!((written - counted).abs() < 0.005 * counted + 16.0, "{kind:?}: {counted} counted, {written} written");
+    }
+    Some(body)
 }
 
 /// Bodies under every transform that needs no calibration: what is wrong in one is said or decodes to the right number of weights, and never
@@ -219,13 +261,14 @@ fn forged_bodies_of_all_transforms_are_refused() {
     ];
     let uncalibrated = |k: &TransformKind| !matches!(k, TransformKind::EltRow | TransformKind::EltCol | TransformKind::IntraElt);
     let kinds: Vec<TransformKind> = TransformKind::ALL.into_iter().filter(uncalibrated).collect();
-    for (shape, &kind) in shapes.iter().flat_map(|s| kinds.iter().map(move |k| (s, k))) {
+    let codings = [layer::Coding::Fixed, layer::Coding::Adaptive];
+    for (shape, &kind, coding) in shapes.iter().flat_map(|s| kinds.iter().flat_map(move |k| codings.map(|c| (s, k, c)))) {
         // The allocation takes a transform only where it pays: here every one has to be seen.
-        let Some(body) = body_under(kind, shape) else {
+        let Some(body) = body_under(kind, shape, coding) else {
             assert!(crate::transform::Geometry::new(shape, kind).is_none());
             continue;
         };
-        let code = layer::read_code(&body, shape).unwrap();
+        let layer::Read { code, .. } = layer::read(&body, shape).unwrap();
         assert_eq!(code.kind, kind);
         let weights = layer::decode(&body, shape).unwrap();
         for (at, value) in (0..body.len().min(40)).flat_map(|at| [0, 1, 5, 9, 0x7f, 0x80, 0xff].map(|v| (at, v))) {
@@ -242,7 +285,7 @@ fn forged_bodies_of_all_transforms_are_refused() {
         if code.kind == TransformKind::IntraKlt {
             let mut elt = body.clone();
             elt[0] += 1;
-            assert_eq!(layer::read_code(&elt, shape).unwrap().kind, TransformKind::IntraElt);
+            assert_eq!(layer::read(&elt, shape).unwrap().code.kind, TransformKind::IntraElt);
             assert_eq!(layer::decode(&elt, shape).unwrap(), weights);
         }
         // Shapes that the transform does not exist for.
@@ -251,7 +294,7 @@ fn forged_bodies_of_all_transforms_are_refused() {
         let unknown = LayerShape { columns: 0, ..*shape };
         let cosine = code.kind != TransformKind::None && !code.kind.stores_basis();
         assert_eq!(layer::decode(&body, &unknown).is_err(), cosine, "{:?}", code.kind);
-        if let Some(second) = code.second {
+        if let (Some(second), layer::Coding::Fixed) = (code.second, coding) {
             // Its depth comes after the block table.
             let at = 5 + 4 * code.blocks.len();
             assert_eq!(body[at..at + 2], [second.depth, second.step.0]);
@@ -269,6 +312,7 @@ fn decoder_golden() {
     let code = layer::LayerCode {
         kind: crate::report::TransformKind::KltCol,
         geometry: crate::transform::Geometry::new(&shape, crate::report::TransformKind::KltCol).unwrap(),
+        period: 1,
         exponent: -1,
         block_of_row: vec![0, 1],
         scales: Some(vec![crate::quantize::RowScale(0), crate::quantize::RowScale(5)]),
@@ -279,10 +323,18 @@ fn decoder_golden() {
         second: None,
         folded: false,
     };
-    let body = layer::encode(&code, &[0.9, -0.6, 0.2, 0.1], &[0.8, 0.6, 0.0, -0.6, 0.8, 0.1], &[]);
-    assert_eq!(layer::read_code(&body, &shape).unwrap(), code);
-    let bits: Vec<u32> = layer::decode(&body, &shape).unwrap().iter().map(|v| v.to_bits()).collect();
-    assert_eq!(bits, [1050386153, 3196849925, 1051745988, 3189141234, 1009123031, 1000734423], "decoded bits changed");
+    let indices = code.indices(&[0.9, -0.6, 0.2, 0.1], &[0.8, 0.6, 0.0, -0.6, 0.8, 0.1], &[]);
+    let known: [(layer::Coding, &[u8]); 2] = [
+        (layer::Coding::Fixed, &[18, 0, 255, 255, 1, 4, 170, 5, 161, 3, 175, 4, 166, 64, 193, 51, 116, 146, 79, 23]),
+        (layer::Coding::Adaptive, &[18, 1, 0, 0, 254, 111, 28, 176, 164, 37, 18, 143, 87, 196, 5, 98, 233, 132, 211]),
+    ];
+    for (coding, bytes) in known {
+        let body = layer::encode(&code, coding, &indices);
+        assert_eq!(body, bytes, "what is written changed");
+        let bits: Vec<u32> = layer::decode(&body, &shape).unwrap().iter().map(|v| v.to_bits()).collect();
+        assert_eq!(bits, [1050386153, 3196849925, 1051745988, 3189141234, 1009123031, 1000734423], "decoded bits changed");
+    }
+    assert_eq!(layer::read(&layer::encode(&code, layer::Coding::Fixed, &indices), &shape).unwrap().code, code);
 }
 
 proptest! {

@@ -37,6 +37,9 @@ impl Compress<'_> {
         if self.curves.blocks != default.blocks {
             words.push(format!("--blocks {}", self.curves.blocks));
         }
+        if self.curves.coding != default.coding {
+            words.push(format!("--coding {}", self.curves.coding.name()));
+        }
         if let Some(calibration) = self.calibration {
             words.extend(calibrated(calibration));
             if self.curves.distortion != default.distortion {
@@ -99,7 +102,7 @@ pub fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Distortion, calibration::tests::summary};
+    use crate::report::{Coding, Distortion, calibration::tests::summary};
 
     fn line(settings: &AllocationSettings, curves: CurveSettings, calibration: Option<&CalibrationSummary>) -> String {
         Compress { model: "my net.onnx", layers: &["conv1.weight", "fc weight"], settings, curves, calibration }.line()
@@ -112,10 +115,10 @@ mod tests {
         let settings =
             AllocationSettings { budget: Budget::Ratio(7.5), transform: TransformChoice::KltRow, locks: vec![(0, 8)], excludes: vec![1] };
         // Without calibration an error costs the same in either form.
-        let curves = CurveSettings { blocks: 4, distortion: Distortion::Diagonal };
+        let curves = CurveSettings { blocks: 4, distortion: Distortion::Diagonal, coding: Coding::Depths };
         assert_eq!(
             line(&settings, curves, None),
-            "waterfill compress 'my net.onnx' -o 'my net.tq' --ratio 7.5 --transform klt-row --blocks 4 --lock conv1.weight=8 --exclude 'fc weight'"
+            "waterfill compress 'my net.onnx' -o 'my net.tq' --ratio 7.5 --transform klt-row --blocks 4 --coding depths --lock conv1.weight=8 --exclude 'fc weight'"
         );
     }
 

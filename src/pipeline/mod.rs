@@ -33,7 +33,7 @@ use crate::{
         hull::Vertex,
     },
     report::{
-        AllocationReport, AllocationSettings, CalibrationSettings, CurveSettings, Distortion, LayerRow, LayerSummary, Measure,
+        AllocationReport, AllocationSettings, CalibrationSettings, Coding, CurveSettings, Distortion, LayerRow, LayerSummary, Measure,
         ModelSummary, Preprocessing, RdCurves, Report, TransformChoice,
     },
     transform::Geometry,
@@ -259,14 +259,19 @@ impl Session {
                 let (tensor, shape) = self.layers[i];
                 let (weights, curves, cost) = (self.read(tensor)?, self.curves[i].clone(), self.cost(i, self.curve_settings));
                 let (file, folded) = (self.model.name.clone(), self.head.factors(tensor).is_some());
+                let coding = match self.curve_settings.coding {
+                    Coding::Fixed => layer::Coding::Fixed,
+                    Coding::Depths => layer::Coding::Adaptive,
+                };
                 Ok(Box::new(move || {
-                    encode_layer(&shape, weights, &curves, &plan, &cost, folded).map_err(|reason| bad(file, reason, "report this as a bug"))
+                    let encoded = encode_layer(&shape, weights, &curves, &plan, &cost, folded, coding);
+                    encoded.map_err(|reason| bad(file, reason, "report this as a bug"))
                 }))
             }),
         }
     }
 
-    /// Writes the `.tq` of encoded layers; returns its length, which is the allocation's `file_bytes`.
+    /// Writes the `.tq` of encoded layers; returns its length, which is that of their report ([`Session::encoded_report`]).
     pub fn write(&self, layers: &[EncodedLayer], out: &mut dyn Write) -> Result<u64> {
         // Layers are in table order.
         let body = |tensor: usize| {
@@ -297,8 +302,8 @@ impl Session {
 
     /// The readouts of encoded layers: [`Report::allocation`].
     pub fn encoded_report(&self, allocation: &Allocation, settings: &AllocationSettings, layers: &[EncodedLayer]) -> AllocationReport {
-        let errors: Vec<f64> = layers.iter().map(|l| l.error).collect();
-        self.problem().report(allocation, settings, Some(&errors))
+        let encoded: Vec<(f64, Option<u64>)> = layers.iter().map(|l| (l.error, l.body.as_ref().map(|b| b.len() as u64))).collect();
+        self.problem().report(allocation, settings, Some(&encoded))
     }
 
     /// The whole report, errors measured on the decoded weights.
@@ -408,18 +413,20 @@ fn encode_layer(
     plan: &Plan,
     cost: &Cost,
     folded: bool,
+    coding: layer::Coding,
 ) -> std::result::Result<EncodedLayer, String> {
     let Plan::Quantized { candidate, blocks } = plan else { return Ok(EncodedLayer { body: None, error: 0.0 }) };
     let candidate = &curves.candidates[*candidate];
     let mut normalized = weights.clone();
     let exponent = quantize::normalize(&mut normalized);
-    let code = layer_code(candidate, blocks, exponent, folded);
+    let code = layer_code(candidate, shape, blocks, exponent, folded);
     let coefficients = curve::coefficients(candidate, &code, cost, shape, &normalized);
     drop(normalized);
     let basis = candidate.basis.as_ref();
     let second = basis.and_then(|b| b.second.as_ref()).map_or(&[][..], |v| &v.rows);
-    let body = layer::encode(&code, &coefficients, basis.map_or(&[][..], |b| &b.rows), second);
+    let indices = code.indices(&coefficients, basis.map_or(&[][..], |b| &b.rows), second);
     drop(coefficients);
+    let body = layer::encode(&code, coding, &indices);
     let decoded = layer::decode(&body, shape)?;
     let error = match cost {
         Cost::Weights => relative_error(&weights, &decoded),
@@ -432,7 +439,7 @@ fn encode_layer(
 }
 
 /// The side information of a layer under a candidate, with the depths of a plan.
-pub(crate) fn layer_code(candidate: &Candidate, blocks: &[Vertex], exponent: i16, folded: bool) -> layer::LayerCode {
+pub(crate) fn layer_code(candidate: &Candidate, shape: &LayerShape, blocks: &[Vertex], exponent: i16, folded: bool) -> layer::LayerCode {
     let codes = blocks.iter().zip(&candidate.blocks).map(|(vertex, block)| layer::BlockCode {
         depth: vertex.depths.coefficient,
         step: block.coefficients[usize::from(vertex.depths.coefficient)].step,
@@ -442,6 +449,7 @@ pub(crate) fn layer_code(candidate: &Candidate, blocks: &[Vertex], exponent: i16
     layer::LayerCode {
         kind: candidate.kind,
         geometry: candidate.geometry,
+        period: layer::period(shape, candidate.kind),
         exponent,
         block_of_row: candidate.block_of_row.clone(),
         scales: candidate.scales.clone(),
@@ -494,7 +502,7 @@ pub fn describe(tq: &TqFile) -> Result<(ModelSummary, AllocationReport)> {
     let (mut bytes, mut weights) = (0u64, 0u64);
     let layers = tq.tensors.iter().enumerate().filter(|(_, t)| matches!(t.role, Role::Layer(_)));
     for ((tensor, _), LayerSummary { index, name, shape, weights: count }) in layers.zip(&summary.layers) {
-        let code = tq.layer_code(tensor)?;
+        let read = tq.layer(tensor)?;
         let mut row = LayerRow {
             index: *index,
             name: name.clone(),
@@ -506,15 +514,17 @@ pub fn describe(tq: &TqFile) -> Result<(ModelSummary, AllocationReport)> {
             basis_bytes: 0,
             error: f64::NAN,
             locked: None,
-            excluded: code.is_none(),
+            excluded: read.is_none(),
             depths: Vec::new(),
         };
-        if let Some((code, section)) = code {
+        if let Some((layer::Read { code, coding, basis_bytes, .. }, section)) = read {
             row.transform = Some(code.kind);
             row.bytes = section;
             row.bits = 8.0 * section as f64 / (*count).max(1) as f64;
-            row.basis_bytes = code.basis_bits() / 8;
-            row.depths = code.blocks.iter().map(|b| b.depth).collect();
+            row.basis_bytes = basis_bytes;
+            if coding == layer::Coding::Fixed {
+                row.depths = code.blocks.iter().map(|b| b.depth).collect();
+            }
             bytes += section;
             weights += count;
         }

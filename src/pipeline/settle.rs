@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     container::layer,
-    error::{Error, Result, bad},
+    error::{Error, Result},
     quantize,
     rate::{
         Allocation, Plan, curve,
@@ -158,18 +158,18 @@ impl Session {
                 let (tensor, shape) = self.layers[i];
                 let (curves, cost) = (self.curves[i].clone(), self.cost(i, self.curve_settings));
                 let Plan::Quantized { candidate, blocks } = allocation.plans[i].clone() else { return Ok(Box::new(|| Ok(None))) };
-                let (mut weights, file) = (self.read(tensor)?, self.model.name.clone());
+                let mut weights = self.read(tensor)?;
                 Ok(Box::new(move || {
                     let candidate = &curves.candidates[candidate];
                     let exponent = quantize::normalize(&mut weights);
                     let cost = cost.normalized(exponent);
-                    let code = layer_code(candidate, &blocks, exponent, false);
+                    let code = layer_code(candidate, &shape, &blocks, exponent, false);
                     let coefficients = curve::coefficients(candidate, &code, &cost, &shape, &weights);
                     let basis = candidate.basis.as_ref();
                     let second = basis.and_then(|b| b.second.as_ref());
                     let rows = basis.map_or(&[][..], |b| &b.rows);
-                    let body = layer::encode(&code, &coefficients, rows, second.map_or(&[][..], |v| &v.rows));
-                    let decoded = layer::decode(&body, &shape).map_err(|reason| bad(file, reason, "report this as a bug"))?;
+                    let indices = code.indices(&coefficients, rows, second.map_or(&[][..], |v| &v.rows));
+                    let decoded = layer::reconstruct(&code, &indices, &shape);
                     let to_normal = quantize::power_of_two(-i32::from(exponent));
                     let error: Vec<f32> = decoded.iter().zip(&weights).map(|(d, w)| d * to_normal - w).collect();
                     let error = transform::to_matrix(&shape, candidate.kind, &error);

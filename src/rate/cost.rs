@@ -109,18 +109,27 @@ impl Cost {
         RowCosts { rows, basis: by_basis }
     }
 
-    /// What the sampled gradients say of errors that follow the `coefficients` of a transform; nothing where the full form is not used.
-    /// `see` is shown every sample under the transform, `SᵗG_s`.
+    /// How many of the samples are enough to compare the transforms of a layer: all, but for layers so large that these would take longer
+    /// than running the network.
+    pub fn enough(&self, geometry: Geometry) -> usize {
+        let Cost::Output { statistics, .. } = self else { return 0 };
+        let product = geometry.groups as f64 * (geometry.rank * geometry.dim) as f64 * geometry.width as f64;
+        statistics.kept().min(((MOST_PRODUCTS / product.max(1.0)) as usize).max(FEWEST_SAMPLES))
+    }
+
+    /// What the first `samples` sampled gradients say of errors that follow the `coefficients` of a transform; nothing where the full form is
+    /// not used. `see` is shown every sample under the transform, `SᵗG_s`.
     pub fn projections(
         &self,
         kind: TransformKind,
         geometry: Geometry,
         basis: Option<&Basis>,
         coefficients: &[f32],
+        samples: usize,
         mut see: impl FnMut(&[f32]),
     ) -> Option<Projections> {
         let Cost::Output { statistics, unit, full: true } = self else { return None };
-        let samples = statistics.kept();
+        let samples = samples.min(statistics.kept());
         if samples == 0 {
             return None;
         }
@@ -160,6 +169,10 @@ fn quadratic_forms(s: &[f32], moment: &Moment, dim: usize) -> Vec<f64> {
 /// layers (all weights a little too small make the output much too small), which costs of single blocks do not see: the sum of `n` equal ones
 /// costs `n` times the sum of their costs. Measured on ResNet-20 at 2, 3 and 4 bits, 4 gave less error of the output than 1, 8 and 16.
 const COHERENCE: f64 = 4.0;
+
+/// Most multiplications of the samples under one transform, and fewest samples in any case.
+const MOST_PRODUCTS: f64 = 1.5e10;
+const FEWEST_SAMPLES: usize = 8;
 
 /// Fewest coefficients of a wide row that errors are measured on.
 const SEEN: usize = 1024;

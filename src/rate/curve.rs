@@ -148,7 +148,7 @@ impl Rows {
         for (rank, &row) in order.iter().enumerate() {
             block_of_row[row] = layer::block_of_rank(rank, rows, blocks);
         }
-        let projections = cost.projections(kind, geometry, basis.as_ref(), &coefficients.rows, |_| {});
+        let projections = cost.projections(kind, geometry, basis.as_ref(), &coefficients.rows, cost.enough(geometry), |_| {});
         let basis = basis.map(Arc::new);
         let mut out = Rows { kind, basis, coefficients, costs, projections, blocks, block_of_row, basis_steps: Vec::new() };
         if let Some(basis) = out.basis.as_ref().filter(|_| kind.stores_basis()) {

@@ -64,7 +64,7 @@ pub fn layer_errors(
         a.chunks(256).zip(b.chunks(256)).map(|(a, b)| f64::from(a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>())).sum::<f64>()
     };
     let Cost::Output { statistics, unit, .. } = cost else { return None };
-    let projections = cost.projections(kind, geometry, basis, coefficients, |g| {
+    let projections = cost.projections(kind, geometry, basis, coefficients, statistics.kept(), |g| {
         let whole = crate::transform::to_matrix(&statistics.shape, kind, &statistics.gradient(samples));
         samples += 1;
         fixed.push(((dot(&whole, error) - dot(g, &quantized)) * unit.sqrt()) as f32);

@@ -365,11 +365,18 @@ impl Problem<'_> {
         self.measure.total(quantized.iter().sum(), quantized.len())
     }
 
-    /// The readouts of an allocation. `errors` are those of decoded weights, if there are any yet.
-    pub fn report(&self, allocation: &Allocation, settings: &AllocationSettings, errors: Option<&[f64]>) -> AllocationReport {
+    /// The readouts of an allocation. `encoded` are, once there are encoded layers, the errors of the decoded weights and the bytes of the
+    /// bodies, none of a layer that is kept bit for bit.
+    pub fn report(
+        &self,
+        allocation: &Allocation,
+        settings: &AllocationSettings,
+        encoded: Option<&[(f64, Option<u64>)]>,
+    ) -> AllocationReport {
         let mut rows = Vec::new();
         for (index, (layer, plan)) in self.layers.iter().zip(&allocation.plans).enumerate() {
-            let bytes = plan.section_bytes(layer);
+            let body = encoded.and_then(|e| e[index].1);
+            let bytes = body.map_or_else(|| plan.section_bytes(layer), container::section_bytes);
             let mut row = LayerRow {
                 index,
                 name: layer.name.to_string(),
@@ -379,7 +386,7 @@ impl Problem<'_> {
                 bits: 8.0 * bytes as f64 / layer.curves.weights.max(1) as f64,
                 bytes,
                 basis_bytes: 0,
-                error: errors.map_or_else(|| plan.distortion(), |e| e[index]),
+                error: encoded.map_or_else(|| plan.distortion(), |e| e[index].0),
                 locked: settings.locks.iter().rev().find(|l| l.0 == index).map(|l| l.1),
                 excluded: *plan == Plan::Exact,
                 depths: Vec::new(),
@@ -396,15 +403,18 @@ impl Problem<'_> {
         let quantized: Vec<&LayerRow> = rows.iter().filter(|r| !r.excluded).collect();
         let weights: u64 = quantized.iter().map(|r| r.weights).sum();
         let error: f64 = quantized.iter().map(|r| r.error).sum();
+        let layer_bytes: u64 = quantized.iter().map(|r| r.bytes).sum();
+        let other_bytes = allocation.file_bytes - allocation.layer_bytes - rows.iter().filter(|r| r.excluded).map(|r| r.bytes).sum::<u64>();
+        let bytes = allocation.file_bytes - allocation.layer_bytes + layer_bytes;
         AllocationReport {
-            rate: 8.0 * allocation.layer_bytes as f64 / weights.max(1) as f64,
-            bytes: allocation.file_bytes,
-            ratio: self.original_bytes as f64 / allocation.file_bytes.max(1) as f64,
+            rate: 8.0 * layer_bytes as f64 / weights.max(1) as f64,
+            bytes,
+            ratio: self.original_bytes as f64 / bytes.max(1) as f64,
             measure: self.measure,
             db: decibels(self.measure.total(error, quantized.len())),
             lambda: allocation.lambda,
-            measured: errors.is_some(),
-            other_bytes: allocation.file_bytes - rows.iter().map(|r| r.bytes).sum::<u64>(),
+            measured: encoded.is_some(),
+            other_bytes,
             not_reachable: allocation.not_reachable.as_ref().map(ToString::to_string),
             rate_range: allocation.rate_range,
             layers: rows,

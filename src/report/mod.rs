@@ -206,6 +206,29 @@ pub enum Measure {
     Output,
 }
 
+/// How indices are coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Coding {
+    /// Fixed-length quantizers of whole-bit depths, each index in as many bits as its depth (Young et al. 2021, eq. 5).
+    #[default]
+    Fixed,
+    /// The same indices, entropy-coded. A budget counts depths: the file comes out smaller.
+    Depths,
+}
+
+impl Coding {
+    /// All of them.
+    pub const ALL: [Coding; 2] = [Coding::Fixed, Coding::Depths];
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Coding::Fixed => "fixed",
+            Coding::Depths => "depths",
+        }
+    }
+}
+
 /// Settings that the curves depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CurveSettings {
@@ -214,11 +237,14 @@ pub struct CurveSettings {
     /// What an error costs, with calibration.
     #[serde(default)]
     pub distortion: Distortion,
+    /// How indices are coded.
+    #[serde(default)]
+    pub coding: Coding,
 }
 
 impl Default for CurveSettings {
     fn default() -> Self {
-        CurveSettings { blocks: 8, distortion: Distortion::Model }
+        CurveSettings { blocks: 8, distortion: Distortion::Model, coding: Coding::Fixed }
     }
 }
 

@@ -49,6 +49,25 @@ impl Moment {
         }
     }
 
+    /// Sum of squares off the diagonal.
+    fn off_diagonal(&self) -> f64 {
+        self.full().map_or(0.0, |m| m.norm_squared() - m.diagonal().norm_squared()).max(0.0)
+    }
+
+    /// Makes correlations smaller by as much as sampling is likely to have made them larger (Schäfer, Strimmer 2005, "A shrinkage approach to
+    /// large-scale covariance matrix estimation", target D): a mean of few samples has directions that no sample happened to see, and an ELT would leave just
+    /// these without bits. `squares` is the mean over `samples` of what [`Moment::off_diagonal`] is of each.
+    fn shrink(&mut self, squares: f64, samples: usize) {
+        let known = self.off_diagonal();
+        let Moment::Full(m) = self else { return };
+        // Variances of the means of the elements, summed. One sample says nothing of them.
+        let variance = if samples < 2 { f64::INFINITY } else { (squares - known).max(0.0) / (samples - 1) as f64 };
+        let keep = if known > 0.0 { (1.0 - variance / known).max(0.0) } else { 1.0 };
+        let diagonal = m.diagonal();
+        *m *= keep;
+        m.set_diagonal(&diagonal);
+    }
+
     fn merge(&mut self, other: &Moment) {
         match (self, other) {
             (Moment::Full(a), Moment::Full(b)) => *a += b,
@@ -96,7 +115,8 @@ impl Moment {
     }
 }
 
-/// Sampled second moments of one layer. All of them are means over samples, and sums over everything else.
+/// Sampled second moments of one layer. All of them are means over samples, and sums over everything else; those of gradients with their
+/// correlations made smaller by what sampling leaves unknown of them (Schäfer, Strimmer 2005).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerStatistics {
     /// The layer.
@@ -138,6 +158,8 @@ pub struct Accumulator {
     keep: bool,
     positions: f64,
     values: f64,
+    /// Sums of [`Moment::off_diagonal`] of the samples' moments: outputs, inputs, taps.
+    squares: Vec<f64>,
 }
 
 /// Second moments of one sample, computed by the task that took it, so that summing is all that is left to do in order.
@@ -191,11 +213,14 @@ impl Accumulator {
             energy: (0.0, 0.0),
             gradients: Arc::default(),
         };
-        Accumulator { statistics, keep, positions: 0.0, values: 0.0 }
+        let squares = vec![0.0; 2 * shape.groups + 1];
+        Accumulator { statistics, keep, positions: 0.0, values: 0.0, squares }
     }
 
     /// Adds a sample. The order of samples is the order of sums: keep to it.
     pub fn add(&mut self, moments: Moments) {
+        let all = moments.outputs.iter().chain(&moments.inputs).chain([&moments.taps]);
+        self.squares.iter_mut().zip(all).for_each(|(sum, m)| *sum += m.off_diagonal());
         let s = &mut self.statistics;
         s.samples += 1;
         s.energy.0 += moments.energy;
@@ -233,7 +258,10 @@ impl Accumulator {
         let mut s = self.statistics.clone();
         let per_sample = 1.0 / s.samples.max(1) as f64;
         s.energy = (s.energy.0 * per_sample, s.energy.1 * per_sample);
-        s.outputs.iter_mut().chain(&mut s.inputs).chain([&mut s.taps]).for_each(|m| m.scale(per_sample));
+        for (m, squares) in s.outputs.iter_mut().chain(&mut s.inputs).chain([&mut s.taps]).zip(&self.squares) {
+            m.scale(per_sample);
+            m.shrink(squares * per_sample, s.samples);
+        }
         s.input_moments.iter_mut().for_each(|m| m.scale(1.0 / self.positions.max(1.0)));
         let values = self.values.max(1.0);
         s.pre_activations.iter_mut().for_each(|p| {

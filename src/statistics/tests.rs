@@ -19,7 +19,8 @@ fn taken(shape: LayerShape, gradients: &[Vec<f32>], keep: bool) -> LayerStatisti
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
-    /// The three moments are those of the definition, and all have the energy of the samples as their trace.
+    /// The three moments are those of the definition but for what sampling leaves unknown of their correlations, and all have the energy of
+    /// the samples as their trace.
     #[test]
     fn moments_are_the_definition(g in 1usize..4, n in 1usize..6, m in 1usize..6, k in 1usize..5, count in 1usize..5, seed in any::<u64>()) {
         let s = shape(g, n, m, k);
@@ -29,13 +30,24 @@ proptest! {
         let close = |a: f64, b: f64| (a - b).abs() < 1e-5 * (1.0 + b.abs());
         let energy: f64 = gradients.iter().flatten().map(|&v| f64::from(v).powi(2)).sum::<f64>() / count as f64;
         for group in 0..g {
-            for (a, b) in (0..n).flat_map(|a| (0..n).map(move |b| (a, b))) {
-                let want: f64 = (0..count).flat_map(|i| (0..m * k).map(move |j| (i, j / k, j % k))).map(|(i, c, t)| at(i, group, a, c, t) * at(i, group, b, c, t)).sum();
-                prop_assert!(close(found.outputs[group].full().unwrap()[(a, b)], want / count as f64));
-            }
-            for (a, b) in (0..m).flat_map(|a| (0..m).map(move |b| (a, b))) {
-                let want: f64 = (0..count).flat_map(|i| (0..n * k).map(move |j| (i, j / k, j % k))).map(|(i, o, t)| at(i, group, o, a, t) * at(i, group, o, b, t)).sum();
-                prop_assert!(close(found.inputs[group].full().unwrap()[(a, b)], want / count as f64));
+            let by_outputs = |i: usize, a, b| (0..m * k).map(|j| at(i, group, a, j / k, j % k) * at(i, group, b, j / k, j % k)).sum::<f64>();
+            let by_inputs = |i: usize, a, b| (0..n * k).map(|j| at(i, group, j / k, a, j % k) * at(i, group, j / k, b, j % k)).sum::<f64>();
+            type Element<'a> = &'a dyn Fn(usize, usize, usize) -> f64;
+            let parts: [(&Moment, usize, Element); 2] =
+                [(&found.outputs[group], n, &by_outputs), (&found.inputs[group], m, &by_inputs)];
+            for (moment, size, sample) in parts {
+                let mean = |a, b| (0..count).map(|i| sample(i, a, b)).sum::<f64>() / count as f64;
+                let off: Vec<(usize, usize)> = (0..size).flat_map(|a| (0..size).map(move |b| (a, b))).filter(|(a, b)| a != b).collect();
+                // The variances of the means, summed, over the squares of the means, summed.
+                let variance = |a, b| (0..count).map(|i| (sample(i, a, b) - mean(a, b)).powi(2)).sum::<f64>() / (count * (count - 1)) as f64;
+                let (unknown, all) = off.iter().fold((0.0, 0.0), |(u, s), &(a, b)| (u + variance(a, b), s + mean(a, b).powi(2)));
+                let keep = if count < 2 { 0.0 } else { (1.0 - unknown / all).max(0.0) };
+                for i in 0..size {
+                    prop_assert!(close(moment.at(i), mean(i, i)));
+                }
+                for (a, b) in off {
+                    prop_assert!(close(moment.full().unwrap()[(a, b)], keep * mean(a, b)), "{keep}");
+                }
             }
         }
         prop_assert!(close(found.outputs.iter().map(Moment::trace).sum(), energy) && close(found.inputs.iter().map(Moment::trace).sum(), energy));
@@ -62,6 +74,28 @@ proptest! {
         let want: f64 = (0..n).map(|o| diagonal.outputs[0].at(o) / (m * k) as f64 * rows(o)).sum();
         prop_assert!((diagonal.distortion(&error) - want).abs() < 1e-6 * (1.0 + want) && diagonal.kept() == 0);
     }
+}
+
+/// Few samples of many channels see few directions. What they say of correlations where there are none is noise, and goes; what many samples
+/// say of channels that go together stays.
+#[test]
+fn correlations_are_believed_as_far_as_they_are_known() {
+    let n = 200;
+    let off = |count: usize, shared: f32| {
+        let gradient = |i: usize| -> Vec<f32> {
+            let (own, common) = (noise(n, i as u64), noise(1, 77 + i as u64)[0]);
+            own.iter().map(|v| v + shared * common).collect()
+        };
+        let found = taken(shape(1, n, 1, 1), &(0..count).map(gradient).collect::<Vec<_>>(), false);
+        let moment = found.outputs[0].full().unwrap();
+        // Of variance 1/12 are both parts.
+        let true_square = f64::from(shared).powi(4) / 144.0 * (n * (n - 1)) as f64;
+        ((moment.norm_squared() - moment.diagonal().norm_squared()) / (n * n) as f64, true_square / (n * n) as f64)
+    };
+    // 16 samples of independent channels: raw, their products have a mean square of 1/144/16.
+    assert!(off(16, 0.0).0 < 0.02 / 144.0 / 16.0, "{}", off(16, 0.0).0);
+    let (found, real) = off(600, 1.0);
+    assert!((0.7..1.3).contains(&(found / real)), "{found} for {real}");
 }
 
 #[test]

@@ -221,7 +221,8 @@ impl App {
             self.post(&ToEngine::Cancel { job: number });
         }
         let (mut allocation, blocks) = wanted;
-        let curves = CurveSettings { blocks, distortion: if kind == Job::Recompute { self.distortion() } else { Distortion::default() } };
+        let distortion = if kind == Job::Recompute { self.distortion() } else { Distortion::default() };
+        let curves = CurveSettings { blocks, distortion, ..Default::default() };
         // A new model is not calibrated.
         if matches!(kind, Job::Open | Job::Forget) && allocation.transform.needs_calibration() {
             allocation.transform = TransformChoice::Auto;

@@ -2,7 +2,7 @@
 
     python tests/golden_file/kernels.py kernels.npz
     waterfill compress kernels.npz -o kernels-TRANSFORM.tq --bits 5 --transform TRANSFORM --blocks 3
-    python tests/interop/decode_tq.py kernels-TRANSFORM.tq      (the checksum in mod.rs)
+    python docs/tq.py kernels-TRANSFORM.tq      (the checksum in mod.rs)
 
 Kernels of several sides, one axis, and none; channels fewer and more than the rank; three axes, and 16-bit floats.
 """

@@ -7,7 +7,7 @@ use waterfill::{
     error::Result,
     pipeline::{job::wait, sweep::Sweep, uncalibrated},
     report::{
-        AllocationSettings, MeasuredCurves, Quantity, SweepSettings,
+        AllocationSettings, Coding, MeasuredCurves, Quantity, SweepSettings,
         plot::{Palette, png, sweep::measured_svg},
         table,
     },
@@ -75,7 +75,7 @@ pub fn curves(args: &Curves) -> Result<()> {
     {
         return Err(uncalibrated(transform));
     }
-    calibration.curves(&mut session, args.blocks, args.calibration.distortion)?;
+    calibration.curves(&mut session, args.blocks, Coding::default(), args.calibration.distortion)?;
     let mut sweep = Sweep::new(&session, settings, AllocationSettings::default())?;
     let (reference, full) = run_reference(&evaluator)?;
     let report = evaluator.report(Some(full.clone()), None, Vec::new());

@@ -30,8 +30,8 @@ use waterfill::{
         settle::{Settled, settle},
     },
     report::{
-        AllocationSettings, Budget, CalibrationSettings, Channels, CurveSettings, Distortion, Evaluation, EvaluationReport, Preprocessing,
-        Report, TransformChoice,
+        AllocationSettings, Budget, CalibrationSettings, Channels, Coding, CurveSettings, Distortion, Evaluation, EvaluationReport,
+        Preprocessing, Report, TransformChoice,
         plot::{self, Palette},
         table,
     },
@@ -143,6 +143,22 @@ enum DistortionModel {
     Measured,
 }
 
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum CodingOption {
+    #[default]
+    Fixed,
+    Depths,
+}
+
+impl From<CodingOption> for Coding {
+    fn from(option: CodingOption) -> Coding {
+        match option {
+            CodingOption::Fixed => Coding::Fixed,
+            CodingOption::Depths => Coding::Depths,
+        }
+    }
+}
+
 #[derive(Args)]
 #[command(
     group(ArgGroup::new("budget")),
@@ -168,6 +184,10 @@ struct Compress {
     /// Transform; auto chooses per layer.
     #[arg(long, value_enum, default_value = "auto")]
     transform: Transform,
+    /// How indices are coded: in fixed lengths, or those of the same depths by an adaptive range coder, which makes the file smaller than
+    /// the budget.
+    #[arg(long, value_enum, default_value = "fixed")]
+    coding: CodingOption,
     #[command(flatten)]
     curve: CurveOptions,
     #[command(flatten)]
@@ -498,14 +518,14 @@ impl<'a> Calibration<'a> {
     }
 
     /// Takes statistics, if there is something to calibrate on, and computes the curves.
-    fn curves(&self, session: &mut Session, blocks: u16, distortion: Option<DistortionModel>) -> Result<()> {
+    fn curves(&self, session: &mut Session, blocks: u16, coding: Coding, distortion: Option<DistortionModel>) -> Result<()> {
         self.statistics(session, 1 << 30)?;
         let distortion = match distortion {
             Some(DistortionModel::Diagonal) => Distortion::Diagonal,
             Some(DistortionModel::Measured) => Distortion::Measured,
             Some(DistortionModel::Model) | None => Distortion::Model,
         };
-        let settings = CurveSettings { blocks: blocks.into(), distortion };
+        let settings = CurveSettings { blocks: blocks.into(), distortion, coding };
         let curves = run(session.curves_job(settings))?;
         session.set_curves(settings, curves);
         if let (Distortion::Measured, Some((images, preprocessing))) = (distortion, &self.images) {
@@ -572,7 +592,7 @@ fn compress(args: &Compress, model: &Path) -> Result<()> {
     }
     let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
     let checker = calibration.evaluator(&session)?;
-    calibration.curves(&mut session, args.curve.blocks, args.calibration.distortion)?;
+    calibration.curves(&mut session, args.curve.blocks, args.coding.into(), args.calibration.distortion)?;
     let budget = match (args.size, args.ratio) {
         (Some(size), _) => Budget::Size(size),
         (_, Some(ratio)) => Budget::Ratio(ratio),
@@ -847,7 +867,7 @@ fn decompress(args: &Decompress, file: &Path) -> Result<()> {
 fn curve(args: &Curve, model: &Path) -> Result<()> {
     let mut session = open_model(model, &args.curve.data)?;
     let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
-    calibration.curves(&mut session, args.curve.blocks, args.calibration.distortion)?;
+    calibration.curves(&mut session, args.curve.blocks, Coding::default(), args.calibration.distortion)?;
     let curves = session.rd_curves(&AllocationSettings::default())?;
     write_each(&args.plot, args.models.len() > 1, &session.model.name, &DRAWINGS, |extension| match extension {
         "png" => plot::png::curve_png(&curves, None, PLOT, &Palette::LIGHT),

@@ -89,11 +89,7 @@ pub fn onnx_tests() -> Result<PathBuf> {
     let wanted = fs::read(REQUIREMENTS)?;
     let done = folder.join("requirements.txt");
     if !fs::read(&done).is_ok_and(|done| done == wanted) {
-        let pip = || output("python3", &["-m", "pip", "--version"]);
-        if pip().is_none() {
-            apt_install(&["python3", "python3-pip"])?;
-        }
-        pip().context("ONNX's tests are fetched with pip: install Python 3 with pip (Debian: `apt-get install python3-pip`)")?;
+        pip()?;
         if folder.exists() {
             fs::remove_dir_all(folder)?;
         }
@@ -116,6 +112,33 @@ pub fn onnx_tests() -> Result<PathBuf> {
         fs::write(done, wanted)?;
     }
     Ok(fs::canonicalize(data)?)
+}
+
+/// A folder with numpy, for the decoder in docs/tq.py. It is installed once, as pip is configured, for `target` alone.
+pub fn numpy() -> Result<PathBuf> {
+    const REQUIREMENTS: &str = "tests/decoder-requirements.txt";
+    let folder = Path::new("target/numpy");
+    let (wanted, done) = (fs::read(REQUIREMENTS)?, folder.join("requirements.txt"));
+    if !fs::read(&done).is_ok_and(|done| done == wanted) {
+        pip()?;
+        if folder.exists() {
+            fs::remove_dir_all(folder)?;
+        }
+        let mut install = Command::new("python3");
+        install.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "-r", REQUIREMENTS, "--target"]).arg(folder);
+        run("numpy", &mut install)?;
+        fs::write(done, wanted)?;
+    }
+    Ok(fs::canonicalize(folder)?)
+}
+
+/// Python with pip.
+fn pip() -> Result<()> {
+    let version = || output("python3", &["-m", "pip", "--version"]);
+    if version().is_none() {
+        apt_install(&["python3", "python3-pip"])?;
+    }
+    version().map(drop).context("Python 3 with pip is needed (Debian: `apt-get install python3-pip`)")
 }
 
 fn find_browser() -> Result<Option<Browser>> {

@@ -46,8 +46,10 @@ pub fn test(only: Option<Part>) -> Result<()> {
     }
     let mut suites = Vec::new();
     if wanted(Part::Native) {
-        let onnx = setup::onnx_tests()?;
-        suites.push(suite("native", cargo().args(["test", "--no-fail-fast", "--features", "ui"]).env("WATERFILL_ONNX", onnx))?);
+        let (onnx, numpy) = (setup::onnx_tests()?, setup::numpy()?);
+        let mut native = cargo();
+        native.args(["test", "--no-fail-fast", "--features", "ui"]).env("WATERFILL_ONNX", onnx).env("WATERFILL_NUMPY", numpy);
+        suites.push(suite("native", &mut native)?);
     }
     if let Some(browser) = browser {
         if wanted(Part::Wasm) {

@@ -1,0 +1,151 @@
+//! Index coding 1: everything after the first two bytes in one range coder, by adaptive decisions ([`crate::entropy`]).
+//!
+//! Writing, counting and reading go the same way: `side`, then `planes`.
+
+use super::{
+    BlockCode, Coding, First, Indices, LayerCode, Read, SecondCode, block_number_bits, block_of_rank, first_byte, rows_are_sorted,
+};
+use crate::{
+    entropy::{
+        Coder, Count, Numbers, Plane, Symbols, best_shift,
+        range::{Decoder, Encoder},
+    },
+    quantize::{ROW_SCALE_BITS, RowScale, Step},
+    transform::Geometry,
+};
+
+/// What steps are told from: the first of a layer, the first of its basis.
+const STEP: i32 = 168;
+const BASIS_STEP: i32 = 152;
+/// Bits of the number of low bits of a plane.
+const SHIFT_BITS: u32 = 4;
+/// Most indices that a byte of a body can hold, at the greatest probability that there is.
+const INDICES_PER_BYTE: usize = 11_400;
+
+pub fn encode(code: &LayerCode, indices: &Indices) -> Vec<u8> {
+    let (mut encoder, mut code, mut indices) = (Encoder::default(), code.clone(), indices.clone());
+    // Writing what is there cannot fail: indices of quantizers are in range.
+    let written = side(&mut encoder, &mut code).and_then(|()| planes(&mut encoder, &code, &mut indices));
+    debug_assert!(written.is_ok());
+    [&[first_byte(&code), Coding::Adaptive as u8][..], &encoder.finish()].concat()
+}
+
+/// Bits of a body, by the same way.
+pub fn count(code: &LayerCode, indices: &Indices) -> f64 {
+    let (mut count, mut code, mut indices) = (Count::default(), code.clone(), indices.clone());
+    let counted = side(&mut count, &mut code).and_then(|()| planes(&mut count, &code, &mut indices));
+    debug_assert!(counted.is_ok());
+    16.0 + count.bits()
+}
+
+/// Reads what follows the first two bytes.
+pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
+    let First { kind, geometry, second, period, scaled, folded } = first;
+    let mut decoder = Decoder::new(rest);
+    let rows = geometry.rows();
+    let mut code = LayerCode {
+        kind,
+        geometry,
+        period,
+        exponent: 0,
+        block_of_row: vec![0; rows],
+        scales: scaled.then(|| vec![RowScale(0); rows]),
+        blocks: Vec::new(),
+        second: second.map(|geometry| SecondCode { geometry, depth: 0, step: Step(0) }),
+        folded,
+    };
+    side(&mut decoder, &mut code)?;
+    let used = (0..rows).filter(|&row| code.is_used(row)).count();
+    let basis = if kind.stores_basis() { geometry.dim } else { 0 };
+    if used.saturating_mul(geometry.width + basis) / INDICES_PER_BYTE > rest.len() + 8 {
+        return Err("its section is shorter than its indices can be".into());
+    }
+    let mut indices = code.no_indices();
+    let basis_bits = planes(&mut decoder, &code, &mut indices)?;
+    if !decoder.at_end() {
+        return Err("its section does not end with its indices".into());
+    }
+    Ok(Read { code, coding: Coding::Adaptive, indices, basis_bytes: (basis_bits / 8.0).ceil() as u64 })
+}
+
+/// Codes the side information.
+fn side<C: Coder>(coder: &mut C, code: &mut LayerCode) -> Result<(), String> {
+    code.exponent = coder.raw(u32::from(code.exponent.cast_unsigned()), 16) as u16 as i16;
+    let blocks = 1 + coder.raw((code.blocks.len() as u32).wrapping_sub(1) & 0xff, 8) as usize;
+    let rows = code.geometry.rows();
+    if blocks > rows.max(1) {
+        return Err("it has more blocks than rows".into());
+    }
+    code.blocks.resize(blocks, BlockCode { depth: 0, step: Step(0), basis_depth: 0, basis_step: Step(0) });
+    let (mut used, mut steps, mut basis_steps) = (Symbols::new(1), Numbers::default(), Numbers::default());
+    let (mut last, mut last_basis) = (STEP, BASIS_STEP);
+    let stored = code.kind.stores_basis();
+    for block in &mut code.blocks {
+        let is_used = used.code(coder, (block.depth > 0).into()) == 1;
+        block.depth = if is_used { block.depth.max(1) } else { 0 };
+        if !is_used {
+            continue;
+        }
+        step(coder, &mut steps, &mut block.step, &mut last)?;
+        if stored {
+            block.basis_depth = block.basis_depth.max(1);
+            step(coder, &mut basis_steps, &mut block.basis_step, &mut last_basis)?;
+        }
+    }
+    if let Some(second) = &mut code.second {
+        let is_used = used.code(coder, (second.depth > 0).into()) == 1;
+        second.depth = if is_used { second.depth.max(1) } else { 0 };
+        step(coder, &mut basis_steps, &mut second.step, &mut last_basis)?;
+    }
+    if rows_are_sorted(code.kind, code.geometry) {
+        code.block_of_row = (0..rows).map(|rank| block_of_rank(rank, rows, blocks)).collect();
+    } else {
+        let mut symbols = Symbols::new(block_number_bits(blocks));
+        for block in &mut code.block_of_row {
+            *block = symbols.code(coder, (*block).into()) as u16;
+            if usize::from(*block) >= blocks {
+                return Err("a row is in a block that does not exist".into());
+            }
+        }
+    }
+    let used: Vec<bool> = (0..rows).map(|row| code.is_used(row)).collect();
+    let (mut numbers, mut last) = (Numbers::default(), 0);
+    for (scale, _) in code.scales.iter_mut().flatten().zip(used).filter(|(_, used)| *used) {
+        last += numbers.code(coder, i32::from(scale.0) - last);
+        *scale = u8::try_from(last).ok().filter(|&c| c < 1 << ROW_SCALE_BITS).map(RowScale).ok_or("a scale is out of range")?;
+    }
+    Ok(())
+}
+
+/// Codes a step by its difference from the last one.
+fn step<C: Coder>(coder: &mut C, numbers: &mut Numbers, step: &mut Step, last: &mut i32) -> Result<(), String> {
+    *last += numbers.code(coder, i32::from(step.0) - *last);
+    *step = u8::try_from(*last).map(Step).map_err(|_| "a step is out of range")?;
+    Ok(())
+}
+
+/// Codes the indices: of the second basis, of the basis, of the coefficients. Returns the bits of the bases.
+fn planes<C: Coder>(coder: &mut C, code: &LayerCode, indices: &mut Indices) -> Result<f64, String> {
+    let Geometry { dim, width, .. } = code.geometry;
+    let before = coder.bits();
+    if let Some(second) = code.second.filter(|s| s.depth > 0) {
+        plane(coder, &mut indices.second, second.geometry.dim, 1, |_| true)?;
+    }
+    if code.kind.stores_basis() {
+        plane(coder, &mut indices.basis, dim, 1, |row| code.is_used(row))?;
+    }
+    let bases = coder.bits() - before;
+    plane(coder, &mut indices.coefficients, width, code.period, |row| code.is_used(row))?;
+    Ok(bases)
+}
+
+/// Codes the rows of a matrix that are used.
+fn plane<C: Coder>(coder: &mut C, indices: &mut [i32], width: usize, period: usize, used: impl Fn(usize) -> bool) -> Result<(), String> {
+    // Rows that are not used are zeros, which change the mean but little.
+    let shift = coder.raw(best_shift(indices), SHIFT_BITS);
+    let mut plane = Plane::new(width, period, shift);
+    for (_, indices) in indices.chunks_mut(width.max(1)).enumerate().filter(|(row, _)| used(*row)) {
+        plane.row(coder, indices, |_| 0)?;
+    }
+    Ok(())
+}

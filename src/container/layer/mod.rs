@@ -1,0 +1,340 @@
+//! The body of a layer section: side information and indices (docs/format.md, "Layer section"), in one of two codings: `fixed` lengths, or
+//! `adaptive` probabilities.
+//!
+//! What the decoder computes uses `f32` additions and multiplications in a fixed order, never fused, and exact tables, so
+//! decoded weights are the same bits on every machine and in every build.
+
+mod adaptive;
+mod fixed;
+
+use std::borrow::Cow;
+
+use crate::{
+    io::LayerShape,
+    quantize::{self, ROW_SCALE_BITS, RowScale, Step},
+    report::TransformKind,
+    transform::{self, Geometry, dct, two_sided},
+};
+
+/// Most blocks of a layer: a block number fits a byte.
+pub const MAX_BLOCKS: usize = 256;
+
+/// Bytes before the block table: transform and flags, index coding, exponent, number of blocks minus one.
+const FIXED_BYTES: usize = 5;
+/// Bytes after the block table of a two-sided transform: depth and step of its second basis.
+const SECOND_BYTES: usize = 2;
+/// Flag in the first byte: rows have scales of their own.
+const SCALED: u8 = 0x10;
+/// Flag in the first byte: the batch norm after the layer is folded in. Readers that cannot take it out again refuse the flag.
+const FOLDED: u8 = 0x20;
+
+/// How indices are coded: the second byte of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Coding {
+    /// Each in as many bits as the depth of its block says.
+    Fixed = 0,
+    /// By adaptive binary decisions in a range coder ([`crate::entropy`]).
+    Adaptive = 1,
+}
+
+/// The indices of a layer. Rows that are not stored are zeros.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Indices {
+    /// Of the second basis of a two-sided transform.
+    pub second: Vec<i32>,
+    /// Of the basis, if it is stored.
+    pub basis: Vec<i32>,
+    /// Of the coefficients.
+    pub coefficients: Vec<i32>,
+}
+
+/// How a block of rows is quantized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockCode {
+    /// Bits per coefficient of a fixed-length quantizer; 0: the block is pruned. What was read of adaptively coded indices, which have no
+    /// depth, is 1 where they are stored.
+    pub depth: u8,
+    /// Step of the coefficients.
+    pub step: Step,
+    /// Bits per number of the basis.
+    pub basis_depth: u8,
+    /// Step of the basis.
+    pub basis_step: Step,
+}
+
+/// How the second basis of a two-sided transform is quantized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecondCode {
+    /// Its sizes; follow from the layer's shape.
+    pub geometry: Geometry,
+    /// Bits per number.
+    pub depth: u8,
+    /// Step.
+    pub step: Step,
+}
+
+/// A layer's side information: all a decoder needs besides the indices.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerCode {
+    /// The transform.
+    pub kind: TransformKind,
+    /// Its sizes; follows from the layer's shape and the transform.
+    pub geometry: Geometry,
+    /// Distance of coefficients of a row that are neighbours in the layer ([`period`]).
+    pub period: usize,
+    /// Weights are `2^exponent` times what is coded.
+    pub exponent: i16,
+    /// Block of each row.
+    pub block_of_row: Vec<u16>,
+    /// Scale of each row, if steps are scaled per row.
+    pub scales: Option<Vec<RowScale>>,
+    /// The blocks.
+    pub blocks: Vec<BlockCode>,
+    /// The second basis of a two-sided transform.
+    pub second: Option<SecondCode>,
+    /// Whether the weights are those of the layer with the batch norm after it folded in ([`super::fold`]).
+    pub folded: bool,
+}
+
+/// After how many coefficients of a row the next channel begins: what an adaptive coder looks back at besides the coefficients just before.
+pub fn period(shape: &LayerShape, kind: TransformKind) -> usize {
+    if kind.within_kernels() { shape.inputs } else { shape.taps }
+}
+
+/// Whether rows of coefficients come by falling variance, so that their blocks need not be stored.
+pub fn rows_are_sorted(kind: TransformKind, geometry: Geometry) -> bool {
+    // The order of a basis that is not stored is not free.
+    kind.stores_basis() && geometry.groups == 1
+}
+
+/// The block of the `rank`-th strongest of `rows` rows: equal cuts.
+pub fn block_of_rank(rank: usize, rows: usize, blocks: usize) -> u16 {
+    (rank * blocks / rows.max(1)) as u16
+}
+
+fn block_number_bits(blocks: usize) -> u32 {
+    usize::BITS - (blocks - 1).leading_zeros()
+}
+
+fn block_entry_bytes(kind: TransformKind) -> usize {
+    if kind.stores_basis() { 4 } else { 2 }
+}
+
+/// Bits of a layer's body that do not depend on the depths.
+pub fn side_bits(kind: TransformKind, geometry: Geometry, blocks: usize, scaled: bool) -> u64 {
+    let per_row = if rows_are_sorted(kind, geometry) { 0 } else { block_number_bits(blocks) } + if scaled { ROW_SCALE_BITS } else { 0 };
+    let second = if kind == TransformKind::TwoSided { SECOND_BYTES } else { 0 };
+    8 * (FIXED_BYTES + blocks * block_entry_bytes(kind) + second) as u64 + geometry.rows() as u64 * u64::from(per_row)
+}
+
+/// Bytes of a body of `bits` side and index bits.
+pub fn body_bytes(bits: u64) -> u64 {
+    bits.div_ceil(8)
+}
+
+/// The byte that begins a body.
+fn first_byte(code: &LayerCode) -> u8 {
+    let kind = TransformKind::ALL.iter().position(|k| *k == code.kind).expect("every transform has a code") as u8;
+    let flag = |on: bool, flag: u8| if on { flag } else { 0 };
+    kind | flag(code.scales.is_some(), SCALED) | flag(code.folded, FOLDED)
+}
+
+/// Encodes a body.
+pub fn encode(code: &LayerCode, coding: Coding, indices: &Indices) -> Vec<u8> {
+    match coding {
+        Coding::Fixed => fixed::encode(code, indices),
+        Coding::Adaptive => adaptive::encode(code, indices),
+    }
+}
+
+impl LayerCode {
+    /// The indices of a fixed-length quantizer (Young et al. 2021, eq. 5). `coefficients` and `basis` are rows in the code's geometry, of weights
+    /// scaled by `2^−exponent`; `second` are those of the second basis, if there is one. A basis that the decoder knows is not looked at.
+    pub fn indices(&self, coefficients: &[f32], basis: &[f32], second: &[f32]) -> Indices {
+        let put = |to: &mut [i32], values: &[f32], step: f32, depth: u8| {
+            let inverse = 1.0 / step;
+            to.iter_mut().zip(values).for_each(|(q, &v)| *q = quantize::index(v, inverse, depth));
+        };
+        let Geometry { dim, width, .. } = self.geometry;
+        let mut out = self.no_indices();
+        if let Some(code) = self.second {
+            put(&mut out.second, second, code.step.size(), code.depth);
+        }
+        for row in (0..self.block_of_row.len()).filter(|&row| self.is_used(row)) {
+            let block = self.block(row);
+            if self.kind.stores_basis() {
+                let at = row * dim..(row + 1) * dim;
+                put(&mut out.basis[at.clone()], &basis[at], block.basis_step.size(), block.basis_depth);
+            }
+            let at = row * width..(row + 1) * width;
+            put(&mut out.coefficients[at.clone()], &coefficients[at], self.row_step(row), block.depth);
+        }
+        out
+    }
+
+    /// Indices that are all zero.
+    fn no_indices(&self) -> Indices {
+        let Geometry { dim, width, .. } = self.geometry;
+        let rows = self.geometry.rows();
+        Indices {
+            second: vec![0; self.second.map_or(0, |s| s.numbers())],
+            basis: vec![0; if self.kind.stores_basis() { rows * dim } else { 0 }],
+            coefficients: vec![0; rows * width],
+        }
+    }
+
+    fn block(&self, row: usize) -> BlockCode {
+        self.blocks[usize::from(self.block_of_row[row])]
+    }
+
+    /// Whether a row of coefficients is stored.
+    pub fn is_used(&self, row: usize) -> bool {
+        self.block(row).depth > 0
+    }
+
+    /// A row of the basis as it is decoded.
+    pub fn decoded_basis(&self, row: usize, values: &[f32]) -> Vec<f32> {
+        if !self.kind.stores_basis() {
+            return values.to_vec();
+        }
+        let block = self.block(row);
+        decoded(values, block.basis_step, block.basis_depth)
+    }
+
+    /// A row of coefficients as it is decoded.
+    pub fn decoded_row<'a>(&self, row: usize, values: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
+        let (size, depth) = (self.row_step(row), self.block(row).depth);
+        let inverse = 1.0 / size;
+        values.iter().map(move |&v| quantize::index(v, inverse, depth) as f32 * size)
+    }
+
+    /// The step of a row of coefficients: its block's, times its scale.
+    fn row_step(&self, row: usize) -> f32 {
+        let step = self.block(row).step.size();
+        self.scales.as_ref().map_or(step, |scales| step * scales[row].size())
+    }
+}
+
+impl SecondCode {
+    /// The second basis as it is decoded.
+    pub fn decoded(&self, values: &[f32]) -> Vec<f32> {
+        decoded(values, self.step, self.depth)
+    }
+
+    /// Bits of its numbers.
+    pub fn bits(&self) -> u64 {
+        u64::from(self.depth) * self.numbers() as u64
+    }
+
+    fn numbers(&self) -> usize {
+        self.geometry.rank * self.geometry.dim
+    }
+}
+
+fn decoded(values: &[f32], step: Step, depth: u8) -> Vec<f32> {
+    let (size, inverse) = (step.size(), 1.0 / step.size());
+    values.iter().map(|&v| quantize::index(v, inverse, depth) as f32 * size).collect()
+}
+
+/// Bits of an adaptively coded body: what [`encode`] writes, counted.
+pub fn count(code: &LayerCode, indices: &Indices) -> f64 {
+    adaptive::count(code, indices)
+}
+
+/// A body that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Read {
+    /// Side information.
+    pub code: LayerCode,
+    /// How the indices are coded.
+    pub coding: Coding,
+    /// The indices.
+    pub indices: Indices,
+    /// Bytes that the basis, or both, take; to within a few bytes where a range coder writes them.
+    pub basis_bytes: u64,
+}
+
+/// Reads a body. The error is a clause that says what is wrong.
+pub fn read(body: &[u8], shape: &LayerShape) -> Result<Read, String> {
+    let &[first, coding, ref rest @ ..] = body else { return Err(SHORT.into()) };
+    let kind = *TransformKind::ALL.get(usize::from(first & 0x0f)).ok_or("its transform is unknown to this version")?;
+    if first & !(FOLDED | SCALED | 0x0f) != 0 {
+        return Err("it has flags that this version does not know".into());
+    }
+    let geometry = Geometry::new(shape, kind).ok_or("its transform does not exist for its shape")?;
+    let second = Geometry::second(shape, kind);
+    let first = First { kind, geometry, second, period: period(shape, kind), scaled: first & SCALED != 0, folded: first & FOLDED != 0 };
+    match coding {
+        0 => fixed::read(first, rest),
+        1 => adaptive::read(first, rest),
+        _ => Err("its index coding is unknown to this version".into()),
+    }
+}
+
+const SHORT: &str = "its section is shorter than its side information";
+
+/// What the first byte of a body says of a layer.
+struct First {
+    kind: TransformKind,
+    geometry: Geometry,
+    second: Option<Geometry>,
+    period: usize,
+    scaled: bool,
+    folded: bool,
+}
+
+impl First {
+    /// Blocks of rows that need not be stored.
+    fn sorted_blocks(&self, blocks: usize) -> Option<Vec<u16>> {
+        let rows = self.geometry.rows();
+        rows_are_sorted(self.kind, self.geometry).then(|| (0..rows).map(|rank| block_of_rank(rank, rows, blocks)).collect())
+    }
+}
+
+/// Whether a body says that it is folded.
+pub fn is_folded(body: &[u8]) -> bool {
+    body.first().is_some_and(|first| first & FOLDED != 0)
+}
+
+/// Decodes a body to the layer's weights in canonical order, folded if they are ([`is_folded`]). The error is a clause that says what is wrong.
+pub fn decode(body: &[u8], shape: &LayerShape) -> Result<Vec<f32>, String> {
+    let Read { code, indices, .. } = read(body, shape)?;
+    Ok(reconstruct(&code, &indices, shape))
+}
+
+/// The weights of indices.
+pub fn reconstruct(code: &LayerCode, indices: &Indices, shape: &LayerShape) -> Vec<f32> {
+    let geometry = code.geometry;
+    let Geometry { groups, dim, width, rank } = geometry;
+    let used: Vec<bool> = (0..geometry.rows()).map(|row| code.is_used(row)).collect();
+    let rows = |indices: &[i32], width: usize, step: &dyn Fn(usize) -> f32| -> Vec<f32> {
+        let row = |(row, indices): (usize, &[i32])| {
+            let step = if used[row] { step(row) } else { 0.0 };
+            indices.iter().map(move |&q| q as f32 * step).collect::<Vec<f32>>()
+        };
+        indices.chunks(width.max(1)).enumerate().flat_map(row).collect()
+    };
+    let coefficients = rows(&indices.coefficients, width, &|row| code.row_step(row));
+    let mut x = if code.kind == TransformKind::None {
+        coefficients
+    } else {
+        let basis = dct::basis(shape, code.kind).unwrap_or_else(|| rows(&indices.basis, dim, &|row| code.block(row).basis_step.size()));
+        let second: Vec<f32> = code.second.map_or_else(Vec::new, |s| indices.second.iter().map(|&q| q as f32 * s.step.size()).collect());
+        let mut x = Vec::with_capacity(shape.weights());
+        for g in 0..groups {
+            let (basis, coefficients) = (&basis[g * rank * dim..], &coefficients[g * rank * width..(g + 1) * rank * width]);
+            let (coefficients, width) = match &code.second {
+                None => (Cow::Borrowed(coefficients), width),
+                Some(code) => {
+                    let rows = two_sided::backward(&second, code.geometry, coefficients, shape.taps);
+                    (Cow::Owned(rows), code.geometry.dim * shape.taps)
+                }
+            };
+            x.append(&mut transform::reconstruct(&basis[..rank * dim], &coefficients, &used[g * rank..(g + 1) * rank], dim, width));
+        }
+        x
+    };
+    quantize::scale(&mut x, code.exponent.into());
+    transform::from_matrix(shape, code.kind, x)
+}

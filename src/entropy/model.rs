@@ -1,0 +1,229 @@
+//! Probabilities of decisions: counts that adapt at two speeds, and a mix of several contexts' in the logistic domain, whose weights adapt
+//! too. 16-bit probabilities, logits in 1/256.
+
+/// `65536 / (1 + e^(−x/2))` for `x` from −16 to 16.
+const LOGISTIC: [i32; 33] = [
+    22, 36, 60, 98, 162, 267, 439, 720, 1179, 1921, 3108, 4971, 7812, 11955, 17625, 24743, 32768, 40793, 47911, 53581, 57724, 60565, 62428,
+    63615, 64357, 64816, 65097, 65269, 65374, 65438, 65476, 65500, 65514,
+];
+/// Least and greatest probability.
+const LEAST: i32 = 32;
+const GREATEST: i32 = 65536 - LEAST;
+/// Greatest magnitude of a logit.
+const LOGIT: i32 = 2047;
+/// Logits of probabilities, in 4096 steps.
+static STRETCH: [i16; 4096] = stretches();
+/// Probabilities of logits from −2048 on.
+static SQUASH: [u16; 4096] = squashes();
+
+const fn squash_of(logit: i32) -> i32 {
+    let x = (logit + 2048) as usize;
+    let (i, part) = (x >> 7, (x & 127) as i32);
+    let p = (LOGISTIC[i] * (128 - part) + LOGISTIC[i + 1] * part + 64) >> 7;
+    if p < LEAST {
+        LEAST
+    } else if p > GREATEST {
+        GREATEST
+    } else {
+        p
+    }
+}
+
+const fn squashes() -> [u16; 4096] {
+    let mut table = [0; 4096];
+    let mut i = 0;
+    while i < 4096 {
+        table[i] = squash_of(i as i32 - 2048) as u16;
+        i += 1;
+    }
+    table
+}
+
+/// The inverse: the least logit whose probability is at least that of the step's middle.
+const fn stretches() -> [i16; 4096] {
+    let mut table = [0; 4096];
+    let (mut i, mut logit) = (0, -LOGIT);
+    while i < 4096 {
+        while logit < LOGIT && squash_of(logit) < 16 * i as i32 + 8 {
+            logit += 1;
+        }
+        table[i] = logit as i16;
+        i += 1;
+    }
+    table
+}
+
+/// How far a count that has seen `n` decisions moves towards the next, fast and slowly: `2¹⁴ / (n + 1.6)`, of the first `FAST` decisions
+/// and of all.
+static RATES: [[u16; 2]; 256] = rates();
+/// Decisions after which the faster speed stays what it is.
+const FAST: usize = 60;
+
+const fn rates() -> [[u16; 2]; 256] {
+    let mut table = [[0; 2]; 256];
+    let mut n = 0;
+    while n < 256 {
+        let rate = ((1 << 14) * 5 / (5 * n + 8)) as u16;
+        table[n] = if n < FAST { [rate; 2] } else { [table[FAST - 1][0], rate] };
+        n += 1;
+    }
+    table
+}
+
+/// `2¹⁴ / (n + 1.6)`.
+pub fn rate(n: u8) -> i32 {
+    i32::from(RATES[usize::from(n)][1])
+}
+
+/// Probability of one decision in one context, at two speeds.
+#[derive(Debug, Clone, Copy)]
+pub struct Bit {
+    fast: u16,
+    slow: u16,
+    seen: u8,
+}
+
+impl Bit {
+    /// As likely as not.
+    pub const NEW: Bit = Bit { fast: 1 << 15, slow: 1 << 15, seen: 0 };
+
+    #[inline]
+    fn probability(self) -> usize {
+        (usize::from(self.fast) + usize::from(self.slow)) >> 1
+    }
+
+    #[inline]
+    fn update(&mut self, bit: bool) {
+        let target = -i32::from(bit) & 65535;
+        let toward = |p: u16, rate: u16| (i32::from(p) + (((target - i32::from(p)) * i32::from(rate)) >> 14)) as u16;
+        let [fast, slow] = RATES[usize::from(self.seen)];
+        self.fast = toward(self.fast, fast);
+        self.slow = toward(self.slow, slow);
+        self.seen = self.seen.saturating_add(1);
+    }
+}
+
+/// Contexts of a decision.
+pub const CONTEXTS: usize = 3;
+
+/// How much each context's word counts for one decision; 2¹⁶ is one.
+#[derive(Debug, Clone, Copy)]
+pub struct Mixer([i32; CONTEXTS]);
+
+impl Mixer {
+    /// All alike, and a little more than a mean: contexts that agree are surer together.
+    pub const NEW: Mixer = Mixer([24_000; CONTEXTS]);
+
+    /// Codes a decision with `code(probability)`, and learns from it.
+    #[inline]
+    pub fn code(&mut self, bits: [&mut Bit; CONTEXTS], code: impl FnOnce(u16) -> bool) -> bool {
+        let logit = |i: usize| i32::from(STRETCH[bits[i].probability() >> 4]);
+        let logits = [logit(0), logit(1), logit(2)];
+        let product = |i: usize| i64::from(logits[i]) * i64::from(self.0[i]);
+        let sum = (product(0) + product(1) + product(2)) >> 16;
+        let p = SQUASH[(sum.clamp(-i64::from(LOGIT), i64::from(LOGIT)) + 2048) as usize];
+        let bit = code(p);
+        let error = (i32::from(bit) << 16) - i32::from(p);
+        for (w, l) in self.0.iter_mut().zip(logits) {
+            *w = w.wrapping_add((l * error + (1 << 15)) >> 16);
+        }
+        for b in bits {
+            b.update(bit);
+        }
+        bit
+    }
+}
+
+/// A probability of one context alone, for decisions too few to mix.
+#[derive(Debug, Clone, Copy)]
+pub struct Single(Bit);
+
+impl Single {
+    /// As likely as not.
+    pub const NEW: Single = Single(Bit::NEW);
+
+    /// Codes a decision with `code(probability)`, and learns from it.
+    pub fn code(&mut self, code: impl FnOnce(u16) -> bool) -> bool {
+        let bit = code((self.0.probability() as i32).clamp(LEAST, GREATEST) as u16);
+        self.0.update(bit);
+        bit
+    }
+}
+
+/// `−log₂` of a decision's probability, in 1/4096 bit.
+pub fn cost(bit: bool, p: u16) -> u32 {
+    let p = if bit { u32::from(p) } else { 65536 - u32::from(p) };
+    u32::from(COSTS[(p >> 4) as usize])
+}
+
+static COSTS: [u16; 4097] = costs();
+
+const fn costs() -> [u16; 4097] {
+    let mut table = [0; 4097];
+    let mut i = 0;
+    while i <= 4096 {
+        // Of the middle of the step, 16·i + 8 of 65536, in 1/4096 bit.
+        let p = if i == 4096 { 65536 } else { 16 * i as u64 + 8 };
+        table[i] = (16 * 4096 - log2(p)) as u16;
+        i += 1;
+    }
+    table
+}
+
+/// `4096·log₂ v` of `v ≥ 1`, rounded down: the bits of the logarithm one by one, by squaring.
+const fn log2(v: u64) -> u32 {
+    let whole = 63 - v.leading_zeros();
+    let mut mantissa = v << (31 - whole);
+    let mut log = whole;
+    let mut i = 0;
+    while i < 12 {
+        mantissa = (mantissa * mantissa) >> 31;
+        log <<= 1;
+        if mantissa >= 1 << 32 {
+            mantissa >>= 1;
+            log |= 1;
+        }
+        i += 1;
+    }
+    log
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_the_functions() {
+        for logit in -LOGIT..=LOGIT {
+            let exact = 65536.0 / (1.0 + (-f64::from(logit) / 256.0).exp());
+            assert!((f64::from(squash_of(logit)) - exact).abs() < 0.004 * 65536.0, "{logit}");
+        }
+        assert!(SQUASH.windows(2).all(|w| w[0] <= w[1]) && STRETCH.windows(2).all(|w| w[0] <= w[1]));
+        for p in (64..65536 - 64).step_by(16) {
+            let back = i32::from(SQUASH[(i32::from(STRETCH[p / 16]) + 2048) as usize]);
+            assert!((back - p as i32 - 8).abs() < 100, "{p} {back}");
+        }
+        for p in 32..=65504u16 {
+            let exact = -(f64::from(p) / 65536.0).log2();
+            assert!((f64::from(cost(true, p)) / 4096.0 - exact).abs() < 1.0 / f64::from(p / 16 + 1) + 0.001, "{p}");
+            assert_eq!(cost(false, p), u32::from(COSTS[(65536 - usize::from(p)) >> 4]));
+        }
+    }
+
+    #[test]
+    fn counts_learn_a_probability_at_once_and_keep_it() {
+        let mut bit = Bit::NEW;
+        for i in 0..20_000u32 {
+            // One in eight, in no order that repeats soon.
+            bit.update(i.wrapping_mul(2_654_435_761) >> 29 == 0);
+            if i > 200 {
+                assert!((4000..14000).contains(&bit.probability()), "{i}: {}", bit.probability());
+            }
+        }
+        let mut always = Bit::NEW;
+        (0..5000).for_each(|_| always.update(true));
+        assert!(always.probability() > 65_400);
+        (0..5000).for_each(|_| always.update(false));
+        assert!(always.probability() < 100);
+    }
+}

@@ -1,0 +1,169 @@
+use proptest::prelude::*;
+
+use super::{
+    range::{Decoder, Encoder},
+    *,
+};
+use crate::testing::noise;
+
+fn encoded(indices: &[i32], width: usize, taps: usize, shift: u32) -> Vec<u8> {
+    let (mut plane, mut encoder) = (Plane::new(width, taps, shift), Encoder::default());
+    for row in indices.to_vec().chunks_mut(width.max(1)) {
+        plane.row(&mut encoder, row, |_| 0).unwrap();
+    }
+    encoder.finish()
+}
+
+fn decoded(bytes: &[u8], rows: usize, width: usize, taps: usize, shift: u32) -> Result<(Vec<i32>, bool), String> {
+    let (mut plane, mut decoder) = (Plane::new(width, taps, shift), Decoder::new(bytes));
+    let mut indices = vec![0; rows * width];
+    for row in indices.chunks_mut(width.max(1)) {
+        plane.row(&mut decoder, row, |_| 0)?;
+    }
+    Ok((indices, decoder.at_end()))
+}
+
+fn counted(indices: &[i32], width: usize, taps: usize, shift: u32) -> f64 {
+    let (mut plane, mut count) = (Plane::new(width, taps, shift), Count::default());
+    for row in indices.to_vec().chunks_mut(width.max(1)) {
+        plane.row(&mut count, row, |_| 0).unwrap();
+    }
+    count.bits()
+}
+
+proptest! {
+    #[test]
+    fn decisions_come_back(decisions in prop::collection::vec((any::<bool>(), 32u16..=65504, any::<bool>()), 0..2000)) {
+        let place = Place { class: 0, decision: 0 };
+        let mut encoder = Encoder::default();
+        for &(bit, p, half) in &decisions {
+            if half { encoder.half(bit) } else { encoder.code(bit, p, place) };
+        }
+        let bytes = encoder.finish();
+        let bits: f64 = decisions.iter().map(|&(bit, p, half)| {
+            let p = if half { 0.5 } else { f64::from(p) / 65536.0 };
+            -(if bit { p } else { 1.0 - p }).log2()
+        }).sum();
+        // What an ideal coder takes, to within rounding up to bytes.
+        prop_assert!((8 * bytes.len()) as f64 <= bits * 1.0001 + 16.0, "{} bytes for {bits} bits", bytes.len());
+        let mut decoder = Decoder::new(&bytes);
+        for &(bit, p, half) in &decisions {
+            prop_assert_eq!(if half { decoder.half(false) } else { decoder.code(false, p, place) }, bit);
+        }
+        prop_assert!(decoder.at_end());
+    }
+
+    /// Decode(encode(x)) = x, in the bytes that were counted, over shapes from nothing to wide, sparse and dense.
+    #[test]
+    fn indices_come_back(
+        rows in 0usize..12, width in 0usize..80, taps in prop::sample::select(vec![1usize, 2, 9, 25, 49]), spread in 0u32..20, shift in 0u32..8,
+        seed in any::<u64>(),
+    ) {
+        let indices: Vec<i32> = noise(rows * width, seed).iter().map(|v| ((2.0 * v).powi(3) * (1u32 << spread) as f32) as i32).collect();
+        let bytes = encoded(&indices, width, taps, shift);
+        let (back, end) = decoded(&bytes, rows, width, taps, shift).unwrap();
+        prop_assert_eq!(back, indices.clone());
+        prop_assert!(end);
+        let bits = counted(&indices, width, taps, shift);
+        let written = (8 * bytes.len()) as f64;
+        prop_assert!((written - bits).abs() <= 0.005 * bits + 72.0, "{written} written, {bits} counted");
+    }
+
+    /// Whatever the bytes, a decoder ends, and gives indices or a sentence.
+    #[test]
+    fn any_bytes_decode_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..300), width in 1usize..40, shift in 0u32..=15) {
+        if let Ok((indices, _)) = decoded(&bytes, 5, width, 9, shift) {
+            prop_assert!(indices.iter().all(|q| q.unsigned_abs() < 1 << 24));
+        }
+    }
+
+    #[test]
+    fn side_information_comes_back(numbers in prop::collection::vec(-70_000i32..70_000, 0..100), symbols in prop::collection::vec(0u32..32, 0..100)) {
+        let (mut encoder, mut n, mut s) = (Encoder::default(), Numbers::default(), Symbols::new(5));
+        numbers.iter().for_each(|&v| assert_eq!(n.code(&mut encoder, v), v));
+        symbols.iter().for_each(|&v| assert_eq!(s.code(&mut encoder, v), v));
+        let bytes = encoder.finish();
+        let (mut decoder, mut n, mut s) = (Decoder::new(&bytes), Numbers::default(), Symbols::new(5));
+        for &v in &numbers {
+            prop_assert_eq!(n.code(&mut decoder, 0), v);
+        }
+        for &v in &symbols {
+            prop_assert_eq!(s.code(&mut decoder, 0), v);
+        }
+        prop_assert!(decoder.at_end());
+    }
+}
+
+/// Indices from −2²⁴ + 1 to 2²⁴ − 1, and none beyond.
+#[test]
+fn the_greatest_index_comes_back() {
+    let greatest = (1 << 24) - 1;
+    for shift in [0, 3, 15] {
+        let indices = [greatest, -greatest, 0, 1, -1, 14, -15, 1 << 20];
+        let bytes = encoded(&indices, 8, 1, shift);
+        assert_eq!(decoded(&bytes, 1, 8, 1, shift).unwrap().0, indices);
+    }
+    let (mut plane, mut encoder) = (Plane::new(1, 1, 0), Encoder::default());
+    assert!(plane.row(&mut encoder, &mut [1 << 24], |_| 0).is_err());
+}
+
+/// A Laplacian source quantized to about 2 bits: within 2 % of its entropy, learning included.
+#[test]
+fn memoryless_indices_take_their_entropy() {
+    let uniform = noise(64 * 576, 7);
+    let indices: Vec<i32> = uniform
+        .iter()
+        .map(|&u| (1.2 * f64::from(u).signum() * -(1.0 - f64::from(2.0 * u.abs()).min(0.999_999)).ln()).round() as i32)
+        .collect();
+    let mut counts = std::collections::HashMap::new();
+    indices.iter().for_each(|q| *counts.entry(q).or_insert(0u32) += 1);
+    let n = indices.len() as f64;
+    let entropy: f64 = counts.values().map(|&c| f64::from(c) * -(f64::from(c) / n).log2()).sum();
+    let bits = counted(&indices, 576, 9, 0);
+    assert!(bits < 1.02 * entropy && bits > 0.99 * entropy, "{} bits for an entropy of {}", bits / n, entropy / n);
+}
+
+/// A matrix whose rows and columns have scales of their own: contexts find them.
+#[test]
+fn scales_of_rows_and_columns_are_learnt() {
+    let (rows, width) = (64, 288);
+    let values = noise(rows * width, 3);
+    let scale = |k: usize| 2f32.powi((k * 7 % 5) as i32 - 2);
+    let quantized = |local: bool| -> Vec<i32> {
+        (0..rows * width)
+            .map(|i| {
+                (4.0 * values[i] * if local { scale(i / width) * scale(i % width / 9) } else { scale(values[i].to_bits() as usize) })
+                    .round() as i32
+            })
+            .collect()
+    };
+    // The same magnitudes in no order, for comparison.
+    let mut mixed = quantized(true);
+    mixed.sort_by_key(|q| q.wrapping_mul(40_503));
+    let order: Vec<usize> = {
+        let keys = noise(mixed.len(), 9);
+        let mut o: Vec<usize> = (0..keys.len()).collect();
+        o.sort_by(|a, b| keys[*a].total_cmp(&keys[*b]));
+        o
+    };
+    let shuffled: Vec<i32> = order.iter().map(|&i| mixed[i]).collect();
+    let (structured, without) = (counted(&quantized(true), width, 9, 0), counted(&shuffled, width, 9, 0));
+    assert!(structured < 0.85 * without, "{structured} bits, {without} without structure");
+}
+
+/// The recorder counts what the counter counts, and its costs, weighed by how often they were met, add up to that.
+#[test]
+fn records_are_counts() {
+    // Ten small rows, ten large ones, and so on.
+    let large = |i: usize| if i / 900 % 2 == 1 { 8.0 } else { 2.0 };
+    let indices: Vec<i32> = noise(40 * 90, 5).iter().enumerate().map(|(i, v)| (large(i) * (2.0 * v).powi(3)).round() as i32).collect();
+    let (mut plane, mut record) = (Plane::new(90, 9, 0), Record::new());
+    for row in indices.clone().chunks_mut(90) {
+        plane.row(&mut record, row, |_| 0).unwrap();
+    }
+    assert!((record.bits() - counted(&indices, 90, 9, 0)).abs() < 1e-9);
+    let zero = (0..Record::CLASSES).filter_map(|class| record.cost(Place { class, decision: 0 }, false)).collect::<Vec<_>>();
+    assert!(zero.len() > 3 && zero.iter().all(|c| (0.0..16.0).contains(c)));
+    // Among large neighbours a zero is rarer.
+    assert!(zero[0] < *zero.last().unwrap());
+}
