@@ -5,7 +5,7 @@
     model.load_state_dict(weights)
 
 Written from docs/format.md; all arithmetic is in integers, or in float32 in the order that the page prescribes, so the bits are those of the
-Rust decoder (tests/decoder.rs). Adaptively coded indices take some ten microseconds each here: `waterfill decompress` is a thousand times faster.
+Rust decoder (tests/decoder.rs). Adaptively coded indices are slow here: `waterfill decompress` is for large files.
 
     python docs/tq.py FILE.tq …      prints the CRC-32 of all tensors' bytes in table order, as tests/golden_file/mod.rs has it
 """

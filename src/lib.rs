@@ -54,6 +54,7 @@
 //! | Section 7.1, transforms on both sides | [`transform::two_sided`], [`rate::curve::Candidate::second`] |
 //! | Section 7.2 and Table 6, transforms within kernels | [`transform::intra`], [`transform::dct`] |
 //! | Section 5.1, step search, blocks of rows | [`quantize::search`], [`rate::curve`] |
+//! | entropy coding of the quantized coefficients | [`entropy`], in a layer's section [`container::layer`] |
 //! | eq. 8 and Algorithm 1, allocation | [`rate`] |
 //! | Figs. 6 and 9, distortion and accuracy against rate, measured | [`pipeline::sweep`] |
 //! | Section 3, output distortion `E‖ŷ − y‖²` | [`evaluate`] |

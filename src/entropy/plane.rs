@@ -26,7 +26,7 @@ const ESCAPE: u32 = 24;
 /// Magnitudes are below this: `f32` holds them exactly.
 const MAGNITUDE: u32 = 1 << 24;
 /// Most low bits.
-pub const MAX_SHIFT: u32 = 15;
+const MAX_SHIFT: u32 = 15;
 
 /// Probabilities of all decisions on a magnitude in one context.
 type Context = [Bit; DECISIONS];

@@ -5,7 +5,7 @@
 
 use super::{Coder, Place};
 
-/// Half an interval or less than this much is left: 32 bits go out.
+/// When the interval gets smaller than this, 32 bits go out.
 const LEAST: u64 = 1 << 32;
 
 /// Writes decisions.
@@ -42,15 +42,24 @@ impl Encoder {
         }
     }
 
-    fn normalise(&mut self) {
+    /// Takes the part of the interval below `bound`, or the rest.
+    #[inline]
+    fn split(&mut self, bound: u64, bit: bool) -> bool {
+        if bit {
+            self.range = bound;
+        } else {
+            self.add(bound);
+            self.range -= bound;
+        }
         if self.range < LEAST {
             self.bytes.extend_from_slice(&((self.low >> 32) as u32).to_be_bytes());
             self.low <<= 32;
             self.range <<= 32;
         }
+        bit
     }
 
-    /// The bytes: the shortest that every continuation of decodes alike.
+    /// The bytes, without the zeros at their end, which a decoder supplies.
     pub fn finish(mut self) -> Vec<u8> {
         // The number in the interval with the most zeros at its end.
         let last = self.range - 1;
@@ -81,28 +90,12 @@ impl Coder for Encoder {
 
     #[inline]
     fn code(&mut self, bit: bool, p: u16, _: Place) -> bool {
-        let bound = (self.range >> 16) * u64::from(p);
-        if bit {
-            self.range = bound;
-        } else {
-            self.add(bound);
-            self.range -= bound;
-        }
-        self.normalise();
-        bit
+        self.split((self.range >> 16) * u64::from(p), bit)
     }
 
     #[inline]
     fn half(&mut self, bit: bool) -> bool {
-        let bound = self.range >> 1;
-        if bit {
-            self.range = bound;
-        } else {
-            self.add(bound);
-            self.range -= bound;
-        }
-        self.normalise();
-        bit
+        self.split(self.range >> 1, bit)
     }
 }
 

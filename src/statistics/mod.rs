@@ -168,6 +168,8 @@ pub struct Moments {
     outputs: Vec<Moment>,
     inputs: Vec<Moment>,
     taps: Moment,
+    /// [`Moment::off_diagonal`] of each of these.
+    squares: Vec<f64>,
     energy: f64,
     sample: Sample,
 }
@@ -177,7 +179,7 @@ impl Moments {
     pub fn new(shape: &LayerShape, sample: Sample) -> Moments {
         let LayerShape { groups, outputs: n, inputs: m, taps: k, .. } = *shape;
         let moments = |count: usize| (0..groups).map(|_| Moment::zeros(count)).collect::<Vec<_>>();
-        let mut out = Moments { outputs: moments(n), inputs: moments(m), taps: Moment::zeros(k), energy: 0.0, sample };
+        let mut out = Moments { outputs: moments(n), inputs: moments(m), taps: Moment::zeros(k), squares: Vec::new(), energy: 0.0, sample };
         let g = &out.sample.gradient;
         if g.is_empty() {
             return out;
@@ -194,6 +196,7 @@ impl Moments {
             let by_taps: Vec<f32> = (0..k).flat_map(|tap| g.iter().skip(tap).step_by(k).copied()).collect();
             out.taps.add(&by_taps, groups * n * m);
         }
+        out.squares = out.outputs.iter().chain(&out.inputs).chain([&out.taps]).map(Moment::off_diagonal).collect();
         out
     }
 }
@@ -219,8 +222,7 @@ impl Accumulator {
 
     /// Adds a sample. The order of samples is the order of sums: keep to it.
     pub fn add(&mut self, moments: Moments) {
-        let all = moments.outputs.iter().chain(&moments.inputs).chain([&moments.taps]);
-        self.squares.iter_mut().zip(all).for_each(|(sum, m)| *sum += m.off_diagonal());
+        self.squares.iter_mut().zip(&moments.squares).for_each(|(sum, square)| *sum += square);
         let s = &mut self.statistics;
         s.samples += 1;
         s.energy.0 += moments.energy;

@@ -2,9 +2,7 @@
 //!
 //! Writing, counting and reading go the same way: `side`, then `planes`.
 
-use super::{
-    BlockCode, Coding, First, Indices, LayerCode, Read, SecondCode, block_number_bits, block_of_rank, first_byte, rows_are_sorted,
-};
+use super::{BlockCode, Coding, First, Indices, LayerCode, Read, SecondCode, block_number_bits, first_byte, sorted_blocks};
 use crate::{
     entropy::{
         Coder, Count, Numbers, Plane, Symbols, best_shift,
@@ -97,8 +95,8 @@ fn side<C: Coder>(coder: &mut C, code: &mut LayerCode) -> Result<(), String> {
         second.depth = if is_used { second.depth.max(1) } else { 0 };
         step(coder, &mut basis_steps, &mut second.step, &mut last_basis)?;
     }
-    if rows_are_sorted(code.kind, code.geometry) {
-        code.block_of_row = (0..rows).map(|rank| block_of_rank(rank, rows, blocks)).collect();
+    if let Some(sorted) = sorted_blocks(code.kind, code.geometry, blocks) {
+        code.block_of_row = sorted;
     } else {
         let mut symbols = Symbols::new(block_number_bits(blocks));
         for block in &mut code.block_of_row {

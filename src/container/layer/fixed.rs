@@ -2,7 +2,7 @@
 
 use super::{
     BlockCode, Coding, First, Indices, LayerCode, Read, SHORT, SecondCode, block_number_bits, body_bytes, first_byte, rows_are_sorted,
-    side_bits,
+    side_bits, sorted_blocks,
 };
 use crate::{
     container::bits::{BitReader, BitWriter},
@@ -85,7 +85,7 @@ pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
         }
     };
     let rows = geometry.rows();
-    let block_of_row = match first.sorted_blocks(blocks) {
+    let block_of_row = match sorted_blocks(kind, geometry, blocks) {
         Some(sorted) => sorted,
         None => {
             let bits = block_number_bits(blocks);

@@ -113,6 +113,12 @@ pub fn block_of_rank(rank: usize, rows: usize, blocks: usize) -> u16 {
     (rank * blocks / rows.max(1)) as u16
 }
 
+/// The block of each row, where rows are sorted: it is not stored.
+fn sorted_blocks(kind: TransformKind, geometry: Geometry, blocks: usize) -> Option<Vec<u16>> {
+    let rows = geometry.rows();
+    rows_are_sorted(kind, geometry).then(|| (0..rows).map(|rank| block_of_rank(rank, rows, blocks)).collect())
+}
+
 fn block_number_bits(blocks: usize) -> u32 {
     usize::BITS - (blocks - 1).leading_zeros()
 }
@@ -284,14 +290,6 @@ struct First {
     folded: bool,
 }
 
-impl First {
-    /// Blocks of rows that need not be stored.
-    fn sorted_blocks(&self, blocks: usize) -> Option<Vec<u16>> {
-        let rows = self.geometry.rows();
-        rows_are_sorted(self.kind, self.geometry).then(|| (0..rows).map(|rank| block_of_rank(rank, rows, blocks)).collect())
-    }
-}
-
 /// Whether a body says that it is folded.
 pub fn is_folded(body: &[u8]) -> bool {
     body.first().is_some_and(|first| first & FOLDED != 0)
@@ -309,11 +307,13 @@ pub fn reconstruct(code: &LayerCode, indices: &Indices, shape: &LayerShape) -> V
     let Geometry { groups, dim, width, rank } = geometry;
     let used: Vec<bool> = (0..geometry.rows()).map(|row| code.is_used(row)).collect();
     let rows = |indices: &[i32], width: usize, step: &dyn Fn(usize) -> f32| -> Vec<f32> {
-        let row = |(row, indices): (usize, &[i32])| {
-            let step = if used[row] { step(row) } else { 0.0 };
-            indices.iter().map(move |&q| q as f32 * step).collect::<Vec<f32>>()
-        };
-        indices.chunks(width.max(1)).enumerate().flat_map(row).collect()
+        let mut values = vec![0f32; indices.len()];
+        let width = width.max(1);
+        for (row, (values, indices)) in values.chunks_mut(width).zip(indices.chunks(width)).enumerate().filter(|(row, _)| used[*row]) {
+            let step = step(row);
+            values.iter_mut().zip(indices).for_each(|(v, &q)| *v = q as f32 * step);
+        }
+        values
     };
     let coefficients = rows(&indices.coefficients, width, &|row| code.row_step(row));
     let mut x = if code.kind == TransformKind::None {
