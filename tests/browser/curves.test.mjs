@@ -91,7 +91,8 @@ for (const [engine, url, options] of engines) {
     const svg = await download(page, "measured-svg");
     check("and as a picture", svg.name === "alexnet-digits-measured.svg" && /top-1 accuracy/.test(String(svg.content)), svg.name);
     await hook(page, "measured-values").click();
-    check("and as a table", (await hook(page, figure).locator("tbody tr").count()) >= 28, await hook(page, figure).locator("tbody tr").count());
+    const rows = await hook(page, figure).locator("tbody tr").count();
+    check("and as a table", rows >= 28, rows);
     await hook(page, "measured-values").click();
     if (hasTool) {
       waterfill("curves", path.join(samples, "alexnet-digits.onnx"), "--data", digits, "--json", `${engine}-curves.json`);

@@ -7,7 +7,20 @@ import { newPage, root } from "./harness.mjs";
 /** Where screenshots and files of the tests go. */
 export const shots = path.join(root, "target/e2e");
 fs.mkdirSync(shots, { recursive: true });
-export const hook = (page, name) => page.locator(`[data-testid="${name}"]`);
+/** Waits until the page has drawn what an event changed: it does so after the event's handler has returned. A page that is left meanwhile has nothing to draw. */
+const drawn = (page) => page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))).catch(() => {});
+/** The element of a name. Clicking and filling it end when the page has drawn what they changed. */
+export function hook(page, name) {
+  const element = page.locator(`[data-testid="${name}"]`);
+  for (const action of ["click", "fill"]) {
+    const act = element[action].bind(element);
+    element[action] = async (...args) => {
+      await act(...args);
+      await drawn(page);
+    };
+  }
+  return element;
+}
 export const text = async (page, name) => (await hook(page, name).textContent()).trim();
 export const status = (page) => text(page, "status");
 const isError = (s) => s.startsWith("error: ");
