@@ -171,7 +171,7 @@ fn quadratic_forms(s: &[f32], moment: &Moment, dim: usize) -> Vec<f64> {
 const COHERENCE: f64 = 4.0;
 
 /// Most multiplications of the samples under one transform, and fewest samples in any case.
-const MOST_PRODUCTS: f64 = 1.5e10;
+const MOST_PRODUCTS: f64 = 5e9;
 const FEWEST_SAMPLES: usize = 8;
 
 /// Fewest coefficients of a wide row that errors are measured on.
