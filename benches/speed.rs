@@ -1,4 +1,4 @@
-//! The benchmark of networks in Wasm: a module without imports that `tests/browser/speed.mjs` loads and times. It is not the engine, so
+//! The benchmark of networks and of the entropy coder in Wasm: a module without imports that `tests/browser/speed.mjs` loads and times. It is not the engine, so
 //! that the engine carries nothing of it.
 
 fn main() {}
@@ -6,6 +6,9 @@ fn main() {}
 #[cfg(target_arch = "wasm32")]
 #[path = "architectures/mod.rs"]
 mod architectures;
+#[cfg(target_arch = "wasm32")]
+#[path = "coder/mod.rs"]
+mod planes;
 
 #[cfg(target_arch = "wasm32")]
 mod exports {
@@ -21,7 +24,7 @@ mod exports {
         kernel::{Matrix, packed, product},
     };
 
-    use super::architectures;
+    use super::{architectures, planes};
 
     /// Counts bytes.
     struct Counting;
@@ -50,6 +53,28 @@ mod exports {
 
     thread_local! {
         static NETWORK: RefCell<Option<Network>> = const { RefCell::new(None) };
+    }
+
+    thread_local! {
+        static CODED: RefCell<(bool, Vec<u8>, Vec<i32>)> = const { RefCell::new((false, Vec::new(), Vec::new())) };
+    }
+
+    /// Codes a plane of indices for [`decode`]; gives its bits per weight.
+    #[unsafe(no_mangle)]
+    extern "C" fn encode(scale: f32, signs: bool) -> f64 {
+        let bytes = planes::encode(&planes::indices(scale), signs);
+        let rate = 8.0 * bytes.len() as f64 / planes::WEIGHTS as f64;
+        CODED.set((signs, bytes, vec![0; planes::WEIGHTS]));
+        rate
+    }
+
+    /// Decodes it; gives its number of weights.
+    #[unsafe(no_mangle)]
+    extern "C" fn decode() -> f64 {
+        CODED.with_borrow_mut(|(signs, bytes, indices)| {
+            planes::decode(bytes, *signs, indices);
+            black_box(indices).len() as f64
+        })
     }
 
     /// Builds network `which` of [`architectures::ALL`] and gives its multiplications.

@@ -182,9 +182,18 @@ class Symbols:
         return node - (1 << self.bits)
 
 
-def plane(r, rows, width, period, used):
-    """A matrix of indices."""
-    shift = r.raw(4)
+# States after an even and an odd index, and which states have the second quantizer; by the code of the trellis.
+TRELLIS = [
+    ([(0, 0)], [0]),
+    ([(0, 2), (2, 0), (1, 3), (3, 1)], [0, 0, 1, 1]),
+    ([(0, 2), (5, 7), (1, 3), (6, 4), (2, 0), (4, 6), (3, 1), (7, 5)], [0, 1] * 4),
+]
+
+
+def plane(r, rows, width, period, used, trellis=0):
+    """A matrix of indices; with a trellis, of levels."""
+    (following, second_quantizer), state = TRELLIS[trellis], 0
+    with_signs, shift, shifts = r.raw(1), 0, Numbers()
     period = period if 1 <= period <= 1024 else 1
     contexts = lambda n: [[new_bit() for _ in range(14)] for _ in range(n)]
     by_sum, by_means, by_pattern = contexts(36), contexts(384), contexts(128)
@@ -201,6 +210,8 @@ def plane(r, rows, width, period, used):
         if not used[row]:
             continue
         now, signs, place = [0] * (margin + width), 0, 0
+        shift += shifts.read(r)
+        assert 0 <= shift <= 15, "a row has too many low bits"
         for j in range(width):
             at = margin + j
             left, left2, left3, tap, up = now[at - 1], now[at - 2], now[at - 3], now[at - period], above[at]
@@ -208,11 +219,14 @@ def plane(r, rows, width, period, used):
                 total = 2 * abs(left) + abs(left2) + 2 * abs(tap) + abs(now[at - 2 * period]) + 2 * abs(up) + abs(above2[at])
             else:
                 total = 3 * abs(left) + 2 * abs(left2) + abs(left3) + 2 * abs(up) + abs(above2[at])
-            sums = by_sum[class_of(2 * total, 18)]
+            quantizer = second_quantizer[state]
+            sums = by_sum[18 * quantizer + class_of(2 * total, 18)]
             means = class_of(mean >> 4, 16) * 12 + class_of(columns[j] >> 4, 12)
-            pattern = by_pattern[16 * min(abs(left), 3) + 4 * min(abs(tap), 3) + min(abs(up), 3)]
+            pattern = by_pattern[64 * quantizer + 16 * min(abs(left), 3) + 4 * min(abs(tap), 3) + min(abs(up), 3)]
 
             def code_sign():
+                if not with_signs:
+                    return r.raw(1)
                 by_means = (min(max(signs + 16 >> 5, -3), 3) + 3) * 7 + min(max(column_signs[j] + 4 >> 3, -3), 3) + 3
                 row_context, place_context = 9 * sign(left) + 3 * sign(left3) + sign(tap), 27 * sign(up) + 9 * sign(left2) + min(place, 8)
                 return r.mixed([sign_row[row_context], sign_place[place_context], sign_means[by_means]], sign_mixer)
@@ -229,7 +243,9 @@ def plane(r, rows, width, period, used):
             assert magnitude < 1 << 24, "an index is out of range"
             if high == 0 and magnitude > 0:
                 negative = code_sign()
-            out[row, j] = -magnitude if negative else magnitude
+            level = 2 * magnitude - quantizer * (magnitude > 0) if trellis else magnitude
+            out[row, j] = -level if negative else level
+            state = following[state][magnitude & 1]
             place = 0 if place + 1 == period else place + 1
             now[at] = -min(high, 15) if negative else min(high, 15)
             high, signed = min(high, 255), 0 if magnitude == 0 else -1 if negative else 1
@@ -266,7 +282,7 @@ def fixed_indices(body, head):
 def adaptive_indices(body, head):
     """Index coding 1: the same from the range decoder."""
     r = Range(body[2:])
-    e, blocks = r.raw(16), r.raw(8) + 1
+    e, blocks, trellis = r.raw(16), r.raw(8) + 1, r.raw(2)
     rows, used, steps, basis_steps = head["rows"], Symbols(1), Numbers(), Numbers()
     table, step, basis_step = [], 168, 152
     for _ in range(blocks):
@@ -294,7 +310,7 @@ def adaptive_indices(body, head):
     if second:
         v = plane(r, head["second"], head["m"], 1, [True] * head["second"]).reshape(-1)
     s = plane(r, rows, head["dim"], 1, stored) if head["stored"] else np.zeros((rows, head["dim"]), np.int64)
-    t = plane(r, rows, head["width"], head["period"], stored)
+    t = plane(r, rows, head["width"], head["period"], stored, trellis)
     assert r.at >= r.length, "the section does not end with its indices"
     return e, table, block_of, scales, v_step, v, s, t
 

@@ -46,7 +46,7 @@
 //!
 //! | Young et al. 2021 | here |
 //! | --- | --- |
-//! | eq. 5, the quantizer | [`quantize::index`] |
+//! | eq. 5, the quantizer | [`quantize::index`]; not in the paper: [`quantize::trellis`] |
 //! | Section 4.2, KLT | [`transform::klt`] |
 //! | Theorem 3, ELT | [`transform::elt`] |
 //! | eq. 11, Fig. 3, coding gains; Fig. 5, overheads | [`transform::gain`] |

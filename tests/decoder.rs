@@ -41,6 +41,7 @@ fn numpy_gives_the_same_bits() {
         ("densenet-digits", TransformChoice::TwoSided, Coding::Depths),
         ("densenet-digits", TransformChoice::KltCol, Coding::Fixed),
         ("alexnet-digits", TransformChoice::IntraKlt, Coding::Depths),
+        ("alexnet-digits", TransformChoice::KltRow, Coding::Entropy),
     ];
     for (name, transform, coding) in cases {
         let source = PathSource::open(Path::new(&format!("www/samples/{name}.onnx"))).unwrap();

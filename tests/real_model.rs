@@ -6,8 +6,13 @@ use std::{path::PathBuf, rc::Rc};
 use waterfill::{
     container::TqFile,
     io::{Dtype, Role, source::BytesSource, source::PathSource, tensor},
-    pipeline::{self, Opened, Session, job::run, relative_error},
-    report::{AllocationSettings, Budget, CurveSettings},
+    pipeline::{
+        self, Opened, Session,
+        job::{Span, Waiting, run, wait},
+        relative_error,
+        settle::settle,
+    },
+    report::{AllocationSettings, Budget, Coding, CurveSettings},
 };
 
 /// The folder; without it these tests say that they were left out.
@@ -20,12 +25,13 @@ fn data() -> Option<PathBuf> {
     folder
 }
 
-fn session(path: PathBuf) -> Session {
+fn session(path: PathBuf, coding: Coding) -> Session {
     let Opened::Model(mut session) = pipeline::open(vec![Rc::new(PathSource::open(path).unwrap())]).unwrap() else {
         panic!("a model is not a .tq")
     };
-    let curves = run(session.curves_job(CurveSettings::default()), &mut |_| Ok(())).unwrap();
-    session.set_curves(CurveSettings::default(), curves);
+    let settings = CurveSettings { coding, ..Default::default() };
+    let curves = run(session.curves_job(settings), &mut |_| Ok(())).unwrap();
+    session.set_curves(settings, curves);
     *session
 }
 
@@ -45,7 +51,7 @@ fn encode(session: &Session, bits: f64) -> (Vec<u8>, f64) {
 fn four_formats_go_through() {
     let Some(data) = data() else { return };
     for name in ["resnet20.onnx", "resnet20.safetensors", "resnet20.pth", "resnet20.npz"] {
-        let session = session(data.join(name));
+        let session = session(data.join(name), Coding::Fixed);
         let summary = session.summary();
         assert_eq!((summary.layers.len(), summary.layer_weights), (20, 268_336), "{name}");
         let (file, db) = encode(&session, 8.0);
@@ -73,7 +79,27 @@ fn four_formats_go_through() {
 #[test]
 fn a_bit_is_about_six_decibels() {
     let Some(data) = data() else { return };
-    let session = session(data.join("resnet20.onnx"));
+    let session = session(data.join("resnet20.onnx"), Coding::Fixed);
     let db: Vec<f64> = [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0].iter().map(|b| encode(&session, *b).1).collect();
     assert!(db.windows(2).all(|w| (4.0..7.0).contains(&(w[0] - w[1]))), "{db:?}");
+}
+
+/// Allocated by the coder's rates, a file is as large as was asked for to half a percent, and nearer to the weights than one of fixed lengths.
+#[test]
+fn entropy_coded_budgets_are_met() {
+    let Some(data) = data() else { return };
+    let fixed = session(data.join("resnet20.onnx"), Coding::Fixed);
+    let session = session(data.join("resnet20.onnx"), Coding::Entropy);
+    for bits in [0.4, 1.0, 2.0, 3.0, 5.0] {
+        let settings = AllocationSettings { budget: Budget::Bits(bits), ..Default::default() };
+        let settled = wait(settle(&session, &settings, None, Span::WHOLE, &mut Waiting::new(|_, _| Ok(())))).unwrap();
+        let report = &settled.report;
+        assert!(report.rate <= bits && report.rate > 0.995 * bits, "{bits} bits asked for, {} given", report.rate);
+        assert_eq!(session.tq(&settled.layers).unwrap().file_bytes(), report.bytes);
+        assert!(report.layers.iter().all(|l| l.depths.is_empty()));
+        if bits >= 2.0 {
+            let (_, db) = encode(&fixed, bits);
+            assert!(report.db < db - 2.0, "{bits} bits: {} dB, {db} dB in fixed lengths", report.db);
+        }
+    }
 }

@@ -1,7 +1,12 @@
 //! Networks to measure, made of seeded weights, batch normalization folded into convolutions: nothing has to be downloaded, and time
 //! does not depend on what weights say. Shared by the native benchmark (`networks.rs`) and the one in Wasm (`speed.rs`).
 
+#[path = "../noise.rs"]
+mod noise;
+
 use std::sync::Arc;
+
+pub use noise::noise;
 
 use waterfill::nn::{
     Builder, Hooks, Network, NoHooks, Operator, Tensor,
@@ -41,16 +46,6 @@ pub fn run(network: &Network, gradient: bool) {
         network.forward(vec![images], &mut NoHooks)
     };
     assert!(outputs[0].data.iter().all(|x| x.is_finite()));
-}
-
-/// Seeded values, uniform in ±0.5.
-pub fn noise(n: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..n).map(next).collect()
 }
 
 /// A network while it is built, and the layers it has.

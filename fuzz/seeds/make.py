@@ -49,14 +49,14 @@ for name in sorted(os.listdir(os.path.join(TESTS, "golden_file"))):
     if name.startswith("kernels") and name.endswith(".tq"):
         put("tq", name, read("golden_file", name))
 
-# Small layers of every transform in both codings: whole files, and the bodies of their layers behind a shape.
+# Small layers of every transform in all codings: whole files, and the bodies of their layers behind a shape.
 with tempfile.TemporaryDirectory() as folder:
     rng = np.random.default_rng(1)
     shapes = {"a": (6, 4, 3, 3), "b": (5, 3, 1, 1), "c": (7, 9, 2, 3), "d": (4, 1, 3, 3)}
     # Correlated across channels and within kernels, so that transforms pay.
     arrays = {k: (rng.laplace(size=s) * 0.02 + rng.normal(size=(s[0], 1) + s[2:])).astype(np.float32) for k, s in shapes.items()}
     np.savez(os.path.join(folder, "a.npz"), **arrays)
-    for coding in ("fixed", "depths"):
+    for coding in ("fixed", "depths", "entropy"):
         for transform in ("none", "klt-row", "klt-col", "intra-dct1", "intra-dct2", "intra-klt", "two-sided", "auto"):
             out = os.path.join(folder, "a.tq")
             command = [TOOL, "compress", os.path.join(folder, "a.npz"), "-o", out, "--bits", "4", "--blocks", "2"]

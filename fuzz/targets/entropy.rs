@@ -7,9 +7,9 @@ use waterfill::entropy::{
 };
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let Some((&[rows, width, period, shift], bytes)) = data.split_first_chunk::<4>() else { return };
+    let Some((&[rows, width, period, signs], bytes)) = data.split_first_chunk::<4>() else { return };
     let (rows, width) = (usize::from(rows % 16), usize::from(width).max(1));
-    let plane = || Plane::new(width, period.into(), u32::from(shift % 16));
+    let plane = || Plane::new(width, period.into(), signs % 2 == 1);
     let read = |bytes: &[u8]| -> Result<Vec<i32>, String> {
         let (mut plane, mut decoder, mut indices) = (plane(), Decoder::new(bytes), vec![0; rows * width]);
         indices.chunks_mut(width).try_for_each(|row| plane.row(&mut decoder, row, |_| 0))?;

@@ -151,7 +151,8 @@ fn everything_comes_back() {
 fn both_codings_hold_the_same_weights() {
     for transform in TransformChoice::ALL.into_iter().filter(|t| !t.needs_calibration()) {
         let settings = AllocationSettings { budget: Budget::Bits(4.0), transform, ..Default::default() };
-        let files = Coding::ALL.map(|coding| coded(model(&shapes(), 1), &settings, CurveSettings { coding, ..Default::default() }).1);
+        let files = [Coding::Fixed, Coding::Depths]
+            .map(|coding| coded(model(&shapes(), 1), &settings, CurveSettings { coding, ..Default::default() }).1);
         let [fixed, adaptive] = files.map(|file| open(&file).unwrap());
         let [short, long] = [&adaptive, &fixed].map(|f| f.file_bytes() as f64);
         assert!(short < 1.02 * long, "{transform:?}: {short} bytes, {long} in fixed lengths");
@@ -230,7 +231,7 @@ fn forged_layer_bodies_are_refused() {
 /// A layer of noise under one transform, all rows at 6 bits; nothing where it does not exist.
 fn body_under(kind: TransformKind, shape: &LayerShape, coding: layer::Coding) -> Option<Vec<u8>> {
     let mut weights = testing::noise(shape.weights(), 7);
-    let curves = layer_curves(shape, weights.clone(), 3, &Cost::Weights);
+    let curves = layer_curves(shape, weights.clone(), CurveSettings { blocks: 3, ..Default::default() }, &Cost::Weights);
     let candidate = curves.candidates.iter().find(|c| c.kind == kind)?;
     let exponent = crate::quantize::normalize(&mut weights);
     let blocks: Vec<_> = candidate.blocks.iter().map(|b| b.at_locked(0.0, 6)).collect();
@@ -321,11 +322,12 @@ fn decoder_golden() {
         ],
         second: None,
         folded: false,
+        trellis: crate::quantize::trellis::Trellis::None,
     };
     let indices = code.indices(&[0.9, -0.6, 0.2, 0.1], &[0.8, 0.6, 0.0, -0.6, 0.8, 0.1], &[]);
     let known: [(layer::Coding, &[u8]); 2] = [
         (layer::Coding::Fixed, &[18, 0, 255, 255, 1, 4, 170, 5, 161, 3, 175, 4, 166, 64, 193, 51, 116, 146, 79, 23]),
-        (layer::Coding::Adaptive, &[18, 1, 0, 0, 254, 111, 28, 176, 164, 37, 18, 143, 87, 196, 5, 98, 233, 132, 211]),
+        (layer::Coding::Adaptive, &[18, 1, 0, 0, 254, 219, 199, 44, 41, 8, 132, 224, 190, 111, 209, 64, 25, 96, 232]),
     ];
     for (coding, bytes) in known {
         let body = layer::encode(&code, coding, &indices);

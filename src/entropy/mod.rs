@@ -14,7 +14,7 @@ mod plane;
 pub mod range;
 mod side;
 
-pub use plane::{Plane, best_shift};
+pub use plane::{Plane, signs_agree};
 pub use side::{Numbers, Symbols};
 
 /// Where a decision stands: for who records costs.

@@ -114,14 +114,19 @@ impl Mixer {
     /// All alike, and a little more than a mean: contexts that agree are surer together.
     pub const NEW: Mixer = Mixer([24_000; CONTEXTS]);
 
+    /// The mixed probability, and the logits it is of.
+    #[inline]
+    fn mix(self, bits: [Bit; CONTEXTS]) -> (u16, [i32; CONTEXTS]) {
+        let logits = bits.map(|bit| i32::from(STRETCH[bit.probability() >> 4]));
+        let product = |i: usize| i64::from(logits[i]) * i64::from(self.0[i]);
+        let sum = (product(0) + product(1) + product(2)) >> 16;
+        (SQUASH[(sum.clamp(-i64::from(LOGIT), i64::from(LOGIT)) + 2048) as usize], logits)
+    }
+
     /// Codes a decision with `code(probability)`, and learns from it.
     #[inline]
     pub fn code(&mut self, bits: [&mut Bit; CONTEXTS], code: impl FnOnce(u16) -> bool) -> bool {
-        let logit = |i: usize| i32::from(STRETCH[bits[i].probability() >> 4]);
-        let logits = [logit(0), logit(1), logit(2)];
-        let product = |i: usize| i64::from(logits[i]) * i64::from(self.0[i]);
-        let sum = (product(0) + product(1) + product(2)) >> 16;
-        let p = SQUASH[(sum.clamp(-i64::from(LOGIT), i64::from(LOGIT)) + 2048) as usize];
+        let (p, logits) = self.mix([*bits[0], *bits[1], *bits[2]]);
         let bit = code(p);
         let error = (i32::from(bit) << 16) - i32::from(p);
         for (w, l) in self.0.iter_mut().zip(logits) {

@@ -6,16 +6,16 @@ use super::{
 };
 use crate::testing::noise;
 
-fn encoded(indices: &[i32], width: usize, taps: usize, shift: u32) -> Vec<u8> {
-    let (mut plane, mut encoder) = (Plane::new(width, taps, shift), Encoder::default());
+fn encoded(indices: &[i32], width: usize, taps: usize, signs: bool) -> Vec<u8> {
+    let (mut plane, mut encoder) = (Plane::new(width, taps, signs), Encoder::default());
     for row in indices.to_vec().chunks_mut(width.max(1)) {
         plane.row(&mut encoder, row, |_| 0).unwrap();
     }
     encoder.finish()
 }
 
-fn decoded(bytes: &[u8], rows: usize, width: usize, taps: usize, shift: u32) -> Result<(Vec<i32>, bool), String> {
-    let (mut plane, mut decoder) = (Plane::new(width, taps, shift), Decoder::new(bytes));
+fn decoded(bytes: &[u8], rows: usize, width: usize, taps: usize, signs: bool) -> Result<(Vec<i32>, bool), String> {
+    let (mut plane, mut decoder) = (Plane::new(width, taps, signs), Decoder::new(bytes));
     let mut indices = vec![0; rows * width];
     for row in indices.chunks_mut(width.max(1)) {
         plane.row(&mut decoder, row, |_| 0)?;
@@ -23,8 +23,8 @@ fn decoded(bytes: &[u8], rows: usize, width: usize, taps: usize, shift: u32) -> 
     Ok((indices, decoder.at_end()))
 }
 
-fn counted(indices: &[i32], width: usize, taps: usize, shift: u32) -> f64 {
-    let (mut plane, mut count) = (Plane::new(width, taps, shift), Count::default());
+fn counted(indices: &[i32], width: usize, taps: usize, signs: bool) -> f64 {
+    let (mut plane, mut count) = (Plane::new(width, taps, signs), Count::default());
     for row in indices.to_vec().chunks_mut(width.max(1)) {
         plane.row(&mut count, row, |_| 0).unwrap();
     }
@@ -56,23 +56,23 @@ proptest! {
     /// Decode(encode(x)) = x, in the bytes that were counted, over shapes from nothing to wide, sparse and dense.
     #[test]
     fn indices_come_back(
-        rows in 0usize..12, width in 0usize..80, taps in prop::sample::select(vec![1usize, 2, 9, 25, 49]), spread in 0u32..20, shift in 0u32..8,
+        rows in 0usize..12, width in 0usize..80, taps in prop::sample::select(vec![1usize, 2, 9, 25, 49]), spread in 0u32..20, signs in any::<bool>(),
         seed in any::<u64>(),
     ) {
         let indices: Vec<i32> = noise(rows * width, seed).iter().map(|v| ((2.0 * v).powi(3) * (1u32 << spread) as f32) as i32).collect();
-        let bytes = encoded(&indices, width, taps, shift);
-        let (back, end) = decoded(&bytes, rows, width, taps, shift).unwrap();
+        let bytes = encoded(&indices, width, taps, signs);
+        let (back, end) = decoded(&bytes, rows, width, taps, signs).unwrap();
         prop_assert_eq!(back, indices.clone());
         prop_assert!(end);
-        let bits = counted(&indices, width, taps, shift);
+        let bits = counted(&indices, width, taps, signs);
         let written = (8 * bytes.len()) as f64;
         prop_assert!((written - bits).abs() <= 0.005 * bits + 72.0, "{written} written, {bits} counted");
     }
 
     /// Whatever the bytes, a decoder ends, and gives indices or a sentence.
     #[test]
-    fn any_bytes_decode_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..300), width in 1usize..40, shift in 0u32..=15) {
-        if let Ok((indices, _)) = decoded(&bytes, 5, width, 9, shift) {
+    fn any_bytes_decode_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..300), width in 1usize..40, signs in any::<bool>()) {
+        if let Ok((indices, _)) = decoded(&bytes, 5, width, 9, signs) {
             prop_assert!(indices.iter().all(|q| q.unsigned_abs() < 1 << 24));
         }
     }
@@ -98,12 +98,12 @@ proptest! {
 #[test]
 fn the_greatest_index_comes_back() {
     let greatest = (1 << 24) - 1;
-    for shift in [0, 3, 15] {
+    for signs in [false, true] {
         let indices = [greatest, -greatest, 0, 1, -1, 14, -15, 1 << 20];
-        let bytes = encoded(&indices, 8, 1, shift);
-        assert_eq!(decoded(&bytes, 1, 8, 1, shift).unwrap().0, indices);
+        let bytes = encoded(&indices, 4, 1, signs);
+        assert_eq!(decoded(&bytes, 2, 4, 1, signs).unwrap().0, indices);
     }
-    let (mut plane, mut encoder) = (Plane::new(1, 1, 0), Encoder::default());
+    let (mut plane, mut encoder) = (Plane::new(1, 1, false), Encoder::default());
     assert!(plane.row(&mut encoder, &mut [1 << 24], |_| 0).is_err());
 }
 
@@ -119,7 +119,7 @@ fn memoryless_indices_take_their_entropy() {
     indices.iter().for_each(|q| *counts.entry(q).or_insert(0u32) += 1);
     let n = indices.len() as f64;
     let entropy: f64 = counts.values().map(|&c| f64::from(c) * -(f64::from(c) / n).log2()).sum();
-    let bits = counted(&indices, 576, 9, 0);
+    let bits = counted(&indices, 576, 9, false);
     assert!(bits < 1.02 * entropy && bits > 0.99 * entropy, "{} bits for an entropy of {}", bits / n, entropy / n);
 }
 
@@ -147,8 +147,23 @@ fn scales_of_rows_and_columns_are_learnt() {
         o
     };
     let shuffled: Vec<i32> = order.iter().map(|&i| mixed[i]).collect();
-    let (structured, without) = (counted(&quantized(true), width, 9, 0), counted(&shuffled, width, 9, 0));
+    let (structured, without) = (counted(&quantized(true), width, 9, false), counted(&shuffled, width, 9, false));
     assert!(structured < 0.85 * without, "{structured} bits, {without} without structure");
+}
+
+/// Signs have contexts where they agree with those around them, and not by chance.
+#[test]
+fn signs_agree_where_they_do() {
+    for (rows, width) in [(1, 1), (1, 300), (40, 90), (300, 1)] {
+        let noise: Vec<i32> = noise(rows * width, 11).iter().map(|v| (6.0 * v) as i32).collect();
+        assert!(!signs_agree(&noise, width, 9), "{rows} x {width}");
+        let stripes: Vec<i32> = (0..rows * width).map(|i| noise[i].abs() * if i % width % 9 < 4 { 1 } else { -1 }).collect();
+        assert_eq!(signs_agree(&stripes, width, 9), rows * width > 100);
+        if rows * width > 1000 {
+            assert!(counted(&stripes, width, 9, true) < 0.8 * counted(&stripes, width, 9, false));
+        }
+    }
+    assert!(!signs_agree(&[], 0, 1));
 }
 
 /// The recorder counts what the counter counts, and its costs, weighed by how often they were met, add up to that.
@@ -157,11 +172,11 @@ fn records_are_counts() {
     // Ten small rows, ten large ones, and so on.
     let large = |i: usize| if i / 900 % 2 == 1 { 8.0 } else { 2.0 };
     let indices: Vec<i32> = noise(40 * 90, 5).iter().enumerate().map(|(i, v)| (large(i) * (2.0 * v).powi(3)).round() as i32).collect();
-    let (mut plane, mut record) = (Plane::new(90, 9, 0), Record::new());
+    let (mut plane, mut record) = (Plane::new(90, 9, false), Record::new());
     for row in indices.clone().chunks_mut(90) {
         plane.row(&mut record, row, |_| 0).unwrap();
     }
-    assert!((record.bits() - counted(&indices, 90, 9, 0)).abs() < 1e-9);
+    assert!((record.bits() - counted(&indices, 90, 9, false)).abs() < 1e-9);
     let zero = (0..Record::CLASSES).filter_map(|class| record.cost(Place { class, decision: 0 }, false)).collect::<Vec<_>>();
     assert!(zero.len() > 3 && zero.iter().all(|c| (0.0..16.0).contains(c)));
     // Among large neighbours a zero is rarer.

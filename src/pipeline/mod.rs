@@ -25,7 +25,7 @@ use crate::{
     error::{Error, Result, bad},
     graph::{Runnable, batch_norm, templates},
     io::{self, LayerShape, Model, Order, Role, Source, TensorReader, skeleton, source::BytesSource},
-    quantize,
+    quantize::{self, trellis::Trellis},
     rate::{
         Allocation, Layer, Plan, Problem,
         cost::Cost,
@@ -184,7 +184,7 @@ impl Session {
             prepare: Box::new(move |i| {
                 let (tensor, shape) = self.layers[i];
                 let (weights, cost) = (self.read(tensor)?, self.cost(i, settings));
-                Ok(Box::new(move || Ok(curve::layer_curves(&shape, weights, settings.blocks, &cost))))
+                Ok(Box::new(move || Ok(curve::layer_curves(&shape, weights, settings, &cost))))
             }),
         }
     }
@@ -259,10 +259,7 @@ impl Session {
                 let (tensor, shape) = self.layers[i];
                 let (weights, curves, cost) = (self.read(tensor)?, self.curves[i].clone(), self.cost(i, self.curve_settings));
                 let (file, folded) = (self.model.name.clone(), self.head.factors(tensor).is_some());
-                let coding = match self.curve_settings.coding {
-                    Coding::Fixed => layer::Coding::Fixed,
-                    Coding::Depths => layer::Coding::Adaptive,
-                };
+                let coding = self.curve_settings.coding;
                 Ok(Box::new(move || {
                     let encoded = encode_layer(&shape, weights, &curves, &plan, &cost, folded, coding);
                     encoded.map_err(|reason| bad(file, reason, "report this as a bug"))
@@ -413,7 +410,7 @@ fn encode_layer(
     plan: &Plan,
     cost: &Cost,
     folded: bool,
-    coding: layer::Coding,
+    coding: Coding,
 ) -> std::result::Result<EncodedLayer, String> {
     let Plan::Quantized { candidate, blocks } = plan else { return Ok(EncodedLayer { body: None, error: 0.0 }) };
     let candidate = &curves.candidates[*candidate];
@@ -424,9 +421,13 @@ fn encode_layer(
     drop(normalized);
     let basis = candidate.basis.as_ref();
     let second = basis.and_then(|b| b.second.as_ref()).map_or(&[][..], |v| &v.rows);
-    let indices = code.indices(&coefficients, basis.map_or(&[][..], |b| &b.rows), second);
+    let basis = basis.map_or(&[][..], |b| &b.rows);
+    let body = match coding {
+        Coding::Fixed => layer::encode(&code, layer::Coding::Fixed, &code.indices(&coefficients, basis, second)),
+        Coding::Depths => layer::encode(&code, layer::Coding::Adaptive, &code.indices(&coefficients, basis, second)),
+        Coding::Entropy => layer::encode_trellis(&code, &coefficients, basis, second),
+    };
     drop(coefficients);
-    let body = layer::encode(&code, coding, &indices);
     let decoded = layer::decode(&body, shape)?;
     let error = match cost {
         Cost::Weights => relative_error(&weights, &decoded),
@@ -440,11 +441,11 @@ fn encode_layer(
 
 /// The side information of a layer under a candidate, with the depths of a plan.
 pub(crate) fn layer_code(candidate: &Candidate, shape: &LayerShape, blocks: &[Vertex], exponent: i16, folded: bool) -> layer::LayerCode {
-    let codes = blocks.iter().zip(&candidate.blocks).map(|(vertex, block)| layer::BlockCode {
-        depth: vertex.depths.coefficient,
-        step: block.coefficients[usize::from(vertex.depths.coefficient)].step,
-        basis_depth: vertex.depths.basis,
-        basis_step: block.basis.get(usize::from(vertex.depths.basis)).map_or(quantize::Step(0), |c| c.step),
+    let codes = blocks.iter().zip(&candidate.blocks).map(|(Vertex { taken, .. }, block)| {
+        let of = block.coefficients[usize::from(taken.coefficient)];
+        let basis = block.basis.get(usize::from(taken.basis)).filter(|_| taken.coefficient > 0);
+        let (basis_depth, basis_step) = basis.map_or((0, quantize::Step(0)), |b| (b.depth, b.step));
+        layer::BlockCode { depth: of.depth, step: of.step, basis_depth, basis_step }
     });
     layer::LayerCode {
         kind: candidate.kind,
@@ -456,6 +457,7 @@ pub(crate) fn layer_code(candidate: &Candidate, shape: &LayerShape, blocks: &[Ve
         blocks: codes.collect(),
         second: candidate.second,
         folded,
+        trellis: Trellis::None,
     }
 }
 

@@ -19,22 +19,24 @@ use super::{
     layer_code, sweep,
 };
 use crate::{
-    container::layer,
+    container::{self, layer},
     error::{Error, Result},
     quantize,
     rate::{
         Allocation, Plan, curve,
         joint::{self, LayerErrors},
     },
-    report::{AllocationReport, AllocationSettings, AlternativeRow, Evaluation, TransformChoice},
+    report::{AllocationReport, AllocationSettings, AlternativeRow, Coding, Evaluation, TransformChoice},
     transform::{self, Basis},
 };
 
 /// Allocations whose predicted distortion is this many times that of `auto` are not run.
 const HOPELESS: f64 = 2.0;
+/// Errors of the output below this part of its power are small enough for a second-order model: −30 dB.
+const SMALL: f64 = 0.001;
 /// Most allocations that are run.
 const MOST: usize = 6;
-/// Most multiplications of all their runs, some ten seconds in a browser with two threads; two runs there are in any case.
+/// Most multiplications of all their runs, some ten seconds in a browser with two threads; two runs there may be in any case.
 const MOST_RUN: f64 = 2e11;
 
 /// An allocation, and the choice of transforms that it came from.
@@ -46,18 +48,94 @@ pub struct Alternative {
     pub allocation: Allocation,
 }
 
-/// Encodes an allocation; with calibration after choosing the steps of all blocks together.
+/// How often an allocation is coded to learn what it takes, and how often it is coded at most.
+const LEARNING: usize = 3;
+const ROUNDS: usize = 9;
+/// How much of a budget an entropy-coded allocation uses at least, and what is aimed at.
+const USED: f64 = 0.995;
+const AIM: f64 = 0.998;
+
+/// Encodes an allocation. Of fixed-length quantizers, with calibration, after choosing the steps of all blocks together. Entropy-coded, it is
+/// allocated again by what the coder made of it, until the budget is met: the allocation that was encoded is returned.
 ///
 /// # Errors
 /// Those of reading and encoding, and of the runner.
-pub async fn encode(session: &Session, allocation: &Allocation, span: Span, runner: &mut impl Runner) -> Result<Vec<EncodedLayer>> {
-    if session.statistics().is_none() {
-        return runner.run(span, session.encode_job(allocation)).await;
+pub async fn encode(
+    session: &Session,
+    allocation: &Allocation,
+    settings: &AllocationSettings,
+    span: Span,
+    runner: &mut impl Runner,
+) -> Result<(Allocation, Vec<EncodedLayer>)> {
+    if session.curve_settings().coding == Coding::Entropy {
+        return encode_by_rate(session, allocation, settings, span, runner).await;
     }
-    let (steps, coding) = (session.steps_job(allocation).cost(), session.encode_job(allocation).cost());
-    let between = steps / (steps + coding).max(f64::MIN_POSITIVE);
-    let found = runner.run(span.part(0.0, between), session.steps_job(allocation)).await?;
-    runner.run(span.part(between, 1.0), session.with_steps(allocation, found).encode_job(allocation)).await
+    let layers = if session.statistics().is_none() {
+        runner.run(span, session.encode_job(allocation)).await?
+    } else {
+        let (steps, coding) = (session.steps_job(allocation).cost(), session.encode_job(allocation).cost());
+        let between = steps / (steps + coding).max(f64::MIN_POSITIVE);
+        let found = runner.run(span.part(0.0, between), session.steps_job(allocation)).await?;
+        runner.run(span.part(between, 1.0), session.with_steps(allocation, found).encode_job(allocation)).await?
+    };
+    Ok((allocation.clone(), layers))
+}
+
+/// Allocates by the coder's rates: encodes, learns how many bits each layer took, allocates again. What was learnt holds for one allocation, and
+/// less for the next: after some rounds it is kept, and the bytes that are allocated are scaled by those that come out. Takes the most bytes that
+/// were within the budget, or the fewest there were.
+async fn encode_by_rate(
+    session: &Session,
+    allocation: &Allocation,
+    settings: &AllocationSettings,
+    span: Span,
+    runner: &mut impl Runner,
+) -> Result<(Allocation, Vec<EncodedLayer>)> {
+    let limit = session.problem().layer_limit(settings)?;
+    let (mut session, mut allocation, mut part) = (session.clone(), allocation.clone(), 1.0);
+    let mut best: Option<(u64, Allocation, Vec<EncodedLayer>)> = None;
+    // Parts that were tried, and their bytes.
+    let (mut below, mut above) = (None::<(f64, f64)>, None::<(f64, f64)>);
+    for round in 0..ROUNDS {
+        let span = span.part(round as f64 / ROUNDS as f64, (round + 1) as f64 / ROUNDS as f64);
+        let layers = runner.run(span, session.encode_job(&allocation)).await?;
+        if round < LEARNING {
+            session.learn(&allocation, &layers);
+        }
+        let bytes: u64 = layers.iter().filter_map(|l| l.body.as_ref()).map(|body| container::section_bytes(body.len() as u64)).sum();
+        let fits = |bytes: u64| limit.is_none_or(|limit| bytes <= limit);
+        let better = match &best {
+            None => true,
+            Some((had, ..)) => {
+                if fits(*had) {
+                    fits(bytes) && bytes > *had
+                } else {
+                    bytes < *had
+                }
+            }
+        };
+        if better {
+            best = Some((bytes, allocation.clone(), layers));
+        }
+        let Some(limit) = limit.filter(|limit| !fits(bytes) || (bytes as f64) < USED * *limit as f64) else { break };
+        if round >= LEARNING {
+            // Between what was too much and what was not, once there is both.
+            let end = if fits(bytes) { &mut below } else { &mut above };
+            *end = Some((part, bytes as f64));
+            let aim = AIM * limit as f64;
+            part = match (below, above) {
+                (Some((low, few)), Some((high, many))) => low + (high - low) * ((aim - few) / (many - few)).clamp(0.05, 0.95),
+                _ => part * (aim / bytes as f64).powf(0.8),
+            };
+        }
+        let again = session.problem().allocate_within(settings, part)?;
+        if again.plans == allocation.plans {
+            break;
+        }
+        allocation = again;
+    }
+    let (_, allocation, layers) = best.ok_or_else(|| Error::Setting("There is nothing to encode.".into()))?;
+    Ok((allocation, layers))
 }
 
 /// What is written, and how it came about.
@@ -90,13 +168,14 @@ pub async fn settle(
 ) -> Result<Settled> {
     let Some(on) = on else {
         let (allocation, _) = session.allocate(settings)?;
-        let layers = encode(session, &allocation, span, runner).await?;
+        let (allocation, layers) = encode(session, &allocation, settings, span, runner).await?;
         let report = session.encoded_report(&allocation, settings, &layers);
         return Ok(Settled { allocation, layers, report, evaluation: None, alternatives: Vec::new() });
     };
     let mut tries: Vec<(Alternative, bool)> = session.alternatives(settings)?.into_iter().map(|a| (a, true)).collect();
-    // The steps of the curves, before what could be left out: the allocation of the settings is run both ways in any case.
-    if let Some((first, _)) = tries.first() {
+    // The steps of the curves, before what could be left out: the allocation of the settings is run both ways where the model may fail.
+    let may_fail = |a: &Alternative| distortion(&a.allocation) > SMALL && session.curve_settings().coding != Coding::Entropy;
+    if let Some((first, _)) = tries.first().filter(|(first, _)| may_fail(first)) {
         let alone = Alternative { transform: first.transform, allocation: first.allocation.clone() };
         tries.insert(1, (alone, false));
     }
@@ -105,8 +184,9 @@ pub async fn settle(
     let mut found: Vec<Settled> = Vec::new();
     for (i, (Alternative { transform, allocation }, together)) in tries.into_iter().enumerate() {
         let part = span.part(i as f64 / count, (i + 1) as f64 / count);
-        let (compressed, evaluation) = sweep::measure(session, &allocation, settings, together, on, part, runner).await?;
-        let sweep::Compressed { layers, report, .. } = compressed;
+        let settings = AllocationSettings { transform, ..settings.clone() };
+        let (compressed, evaluation) = sweep::measure(session, &allocation, &settings, together, on, part, runner).await?;
+        let sweep::Compressed { allocation, layers, report, .. } = compressed;
         // Without an error there is no ratio in decibels: the least there is.
         let measured_db = evaluation.sqnr_db.map_or(-200.0, |sqnr| -sqnr);
         let row = AlternativeRow { transform, steps_together: together, bytes: report.bytes, predicted_db: report.db, measured_db };
@@ -119,6 +199,11 @@ pub async fn settle(
     Ok(Settled { alternatives: rows, ..best })
 }
 
+/// What an allocation does to the output by the model.
+fn distortion(allocation: &Allocation) -> f64 {
+    allocation.plans.iter().filter(|p| **p != Plan::Exact).map(Plan::distortion).sum()
+}
+
 impl Session {
     /// What is worth running for these settings: their allocation, and where [`TransformChoice::Auto`] chooses with calibration, those of
     /// single transforms for the same budget, as far as they differ and the model does not rule them out; best predictions first.
@@ -127,7 +212,6 @@ impl Session {
     /// As [`Session::allocate`].
     pub fn alternatives(&self, settings: &AllocationSettings) -> Result<Vec<Alternative>> {
         let problem = self.problem();
-        let distortion = |a: &Allocation| -> f64 { a.plans.iter().filter(|p| **p != Plan::Exact).map(Plan::distortion).sum() };
         let allocation = problem.allocate(settings)?;
         let least = distortion(&allocation);
         let mut found = vec![Alternative { transform: settings.transform, allocation }];
@@ -188,6 +272,16 @@ impl Session {
         }
     }
 
+    /// Keeps what the coder needed for each layer of an allocation.
+    fn learn(&mut self, allocation: &Allocation, layers: &[EncodedLayer]) {
+        for ((plan, curves), layer) in allocation.plans.iter().zip(&mut self.curves).zip(layers) {
+            if let (Plan::Quantized { candidate, .. }, Some(body)) = (plan, &layer.body) {
+                let predicted = plan.predicted_bits(curves);
+                Arc::make_mut(curves).learn(*candidate, predicted, 8 * body.len() as u64);
+            }
+        }
+    }
+
     /// The session with the steps of an allocation's blocks chosen together, to encode it with. `found` is what [`Session::steps_job`] gave.
     pub fn with_steps(&self, allocation: &Allocation, mut found: Vec<Option<LayerErrors>>) -> Session {
         let (steps, _) = joint::choose(&mut found);
@@ -196,7 +290,7 @@ impl Session {
             let Plan::Quantized { candidate, blocks } = &allocation.plans[i] else { continue };
             let curves = Arc::make_mut(&mut session.curves[i]);
             for (block, step) in steps {
-                curves.candidates[*candidate].blocks[block].coefficients[usize::from(blocks[block].depths.coefficient)].step = step;
+                curves.candidates[*candidate].blocks[block].coefficients[usize::from(blocks[block].taken.coefficient)].step = step;
             }
         }
         session

@@ -19,11 +19,13 @@ use crate::{
     error::{Error, Result},
     graph::Runnable,
     rate::{Allocation, Plan},
-    report::{AllocationReport, AllocationSettings, Budget, Evaluation, Measure, MeasuredPoint, SweepSettings},
+    report::{AllocationReport, AllocationSettings, Budget, Coding, Evaluation, Measure, MeasuredPoint, SweepSettings},
 };
 
 /// An allocation as a file, and that file decoded.
 pub struct Compressed {
+    /// The allocation that is in the file ([`settle::encode`]).
+    pub allocation: Allocation,
     /// The layers of the file.
     pub layers: Vec<EncodedLayer>,
     /// The allocation, errors measured on the decoded weights.
@@ -44,13 +46,13 @@ pub async fn compressed(
     span: Span,
     runner: &mut impl Runner,
 ) -> Result<Compressed> {
-    let layers = match together {
-        true => settle::encode(session, allocation, span.part(0.0, 0.5), runner).await?,
-        false => runner.run(span.part(0.0, 0.5), session.encode_job(allocation)).await?,
+    let (allocation, layers) = match together || session.curve_settings().coding == Coding::Entropy {
+        true => settle::encode(session, allocation, settings, span.part(0.0, 0.5), runner).await?,
+        false => (allocation.clone(), runner.run(span.part(0.0, 0.5), session.encode_job(allocation)).await?),
     };
-    let report = session.encoded_report(allocation, settings, &layers);
+    let report = session.encoded_report(&allocation, settings, &layers);
     let decoded = decode(session, &layers, span.part(0.5, 1.0), runner).await?;
-    Ok(Compressed { layers, report, decoded })
+    Ok(Compressed { allocation, layers, report, decoded })
 }
 
 /// Decodes what a file of these layers holds.

@@ -1,6 +1,8 @@
-//! The quantizer of the paper (Young et al. 2021, eq. 5; method.md, section 2): uniform, clipped, whole-bit depths.
+//! Uniform quantizers: that of the paper, clipped to whole-bit depths (Young et al. 2021, eq. 5; method.md, section 2), and one that does not
+//! clip, for indices that are entropy-coded; and trellis-coded ones ([`trellis`]).
 
 pub mod search;
+pub mod trellis;
 
 /// Greatest depth of a block of coefficients, in bits. The paper's range is 0 to 8; two more let an 8-bit budget be spent
 /// unevenly (with 8 as the ceiling every block would have to take it, and nothing would be left to allocate).
@@ -8,6 +10,16 @@ pub const MAX_DEPTH: u8 = 10;
 /// Greatest depth of a block of basis rows, in bits. Basis errors are multiplied by a coefficient's whole energy, so a basis
 /// needs finer steps than the coefficients it carries.
 pub const MAX_BASIS_DEPTH: u8 = 14;
+
+/// Stands for a depth where indices are entropy-coded: the quantizer does not clip.
+pub const UNCLIPPED: u8 = u8::MAX;
+/// What is added to magnitudes of an unclipped quantizer before they are rounded down. Less than a half: a smaller index costs fewer bits, and
+/// of values between two levels more are near the lower one.
+pub const ROUNDING: f32 = 0.46;
+/// What a bit is worth in squares of a step, where slopes are equal: the error of a fine quantizer, `Δ²/12`, falls by `2 ln 2` of itself a bit.
+pub const BIT: f32 = std::f32::consts::LN_2 / 6.0;
+/// Greatest index of an unclipped quantizer: `f32` holds it exactly.
+const GREATEST: i32 = (1 << 24) - 1;
 
 /// A step size, coded in one byte: `2^((code − 192) / 8)`, rounded to `f32`, for weights scaled to a greatest magnitude
 /// in [0.5, 1). The table is of exact `f32` bits, so every decoder has the same steps.
@@ -61,16 +73,29 @@ pub fn least_index(depth: u8) -> i32 {
     if depth == 0 { 0 } else { -(1 << (depth - 1)) }
 }
 
-/// Quantizes one value: `clip(round(θ/Δ), −2^{R−1}, 2^{R−1} − 1)`; ties round up.
+/// Quantizes one value: `clip(round(θ/Δ), −2^{R−1}, 2^{R−1} − 1)`; ties round up. At the depth [`UNCLIPPED`], `sign(θ)·⌊|θ|/Δ + `[`ROUNDING`]`⌋`.
+#[inline]
 pub fn index(value: f32, inverse_step: f32, depth: u8) -> i32 {
     if depth == 0 {
         return 0;
     }
+    let scaled = value * inverse_step;
+    if depth == UNCLIPPED {
+        let magnitude = ((scaled.abs() + ROUNDING) as i32).min(GREATEST);
+        return if scaled < 0.0 { -magnitude } else { magnitude };
+    }
     let least = least_index(depth);
     // The floor, without a call into a maths library where the processor has no instruction for it. The conversion saturates.
-    let shifted = value * inverse_step + 0.5;
+    let shifted = scaled + 0.5;
     let truncated = shifted as i32;
     (truncated - i32::from(shifted < truncated as f32)).clamp(least, -least - 1)
+}
+
+/// The nearest index of an unclipped quantizer, of a tie the one nearer to zero.
+pub fn nearest(value: f32, inverse_step: f32) -> i32 {
+    let scaled = value * inverse_step;
+    let magnitude = ((scaled.abs() + 0.5).ceil() as i32 - 1).clamp(0, GREATEST);
+    if scaled < 0.0 { -magnitude } else { magnitude }
 }
 
 /// Scales finite weights by a power of two so that the greatest magnitude is in [0.5, 1), exactly (denormal results excepted);
@@ -123,6 +148,13 @@ mod tests {
         assert_eq!(q, [-2, -2, 0, 0, 1, 1]);
         assert_eq!(index(5.0, 1.0, 0), 0);
         assert_eq!((index(-5.0, 1.0, 1), index(5.0, 1.0, 1)), (-1, 0));
+    }
+
+    #[test]
+    fn without_clipping() {
+        let q: Vec<i32> = [-9.0, -1.6, -1.5, -0.53, 0.0, 0.53, 0.55, 1.53, 7.0].iter().map(|&v| index(v, 1.0, UNCLIPPED)).collect();
+        assert_eq!(q, [-9, -2, -1, 0, 0, 0, 1, 1, 7]);
+        assert_eq!((index(f32::MAX, 1e9, UNCLIPPED), index(-1e30, 1.0, UNCLIPPED)), (GREATEST, -GREATEST));
     }
 
     proptest! {

@@ -13,9 +13,9 @@ use crate::{
     io::LayerShape,
     quantize::{
         self, MAX_BASIS_DEPTH, MAX_DEPTH, RowScale, Step,
-        search::{Choice, best_steps, eighth_power_sum, square_sum},
+        search::{BASIS_RUNGS, COEFFICIENT_RUNGS, Choice, best_steps, eighth_power_sum, ladder, square_sum},
     },
-    report::TransformKind,
+    report::{Coding, CurveSettings, TransformKind},
     transform::{self, Basis, Coefficients, Geometry, elt, intra::intra, klt, linalg, two_sided},
 };
 
@@ -43,8 +43,10 @@ pub struct Candidate {
     pub block_of_row: Vec<u16>,
     /// The blocks, strongest first.
     pub blocks: Vec<Block>,
-    /// Bits of its section of the file that do not depend on the depths.
+    /// Bits of its section of the file that do not depend on what is taken for the blocks; of entropy-coded ones about.
     pub side_bits: u64,
+    /// How many times the predicted bits a coder needed, once it has coded the layer this way ([`LayerCurves::learn`]).
+    pub coded: Option<f64>,
 }
 
 /// All candidates of a layer.
@@ -58,9 +60,27 @@ pub struct LayerCurves {
     pub candidates: Vec<Candidate>,
 }
 
-/// Computes the curves of a layer. `weights` are finite, in canonical order; `blocks` is the greatest number of blocks. `cost` is in
-/// terms of the weights as they are given; they are normalised here.
-pub fn layer_curves(shape: &LayerShape, mut weights: Vec<f32>, blocks: usize, cost: &Cost) -> LayerCurves {
+impl LayerCurves {
+    /// How many times the predicted bits of a candidate a coder needs: as it was when the candidate was coded, else as other candidates were on
+    /// average, else once.
+    pub fn coded(&self, candidate: usize) -> f64 {
+        self.candidates[candidate].coded.unwrap_or_else(|| {
+            let (sum, count) =
+                self.candidates.iter().filter_map(|c| c.coded).fold((0.0, 0.0), |(sum, count), coded| (sum + coded, count + 1.0));
+            if count > 0.0 { sum / count } else { 1.0 }
+        })
+    }
+
+    /// Keeps what a coder needed for a candidate of which so many bits were predicted.
+    pub fn learn(&mut self, candidate: usize, predicted: u64, bits: u64) {
+        // A layer of a few bits says nothing of others.
+        self.candidates[candidate].coded = Some((bits as f64 / predicted.max(1) as f64).clamp(0.2, 5.0));
+    }
+}
+
+/// Computes the curves of a layer. `weights` are finite, in canonical order. `cost` is in terms of the weights as they are given; they are
+/// normalised here.
+pub fn layer_curves(shape: &LayerShape, mut weights: Vec<f32>, settings: CurveSettings, cost: &Cost) -> LayerCurves {
     let exponent = quantize::normalize(&mut weights);
     let cost = cost.clone().normalized(exponent);
     let count = weights.len() as u64;
@@ -86,14 +106,14 @@ pub fn layer_curves(shape: &LayerShape, mut weights: Vec<f32>, blocks: usize, co
     ];
     for (kind, part) in parts.into_iter().chain(within) {
         let Some((basis, coefficients)) = part else { continue };
-        let rows = Rows::new(kind, basis, coefficients, blocks, &cost);
-        let scaled = rows.count() > rows.blocks;
+        let rows = Rows::new(kind, basis, coefficients, settings, &cost);
+        let scales = rows.scales();
         // On wide rows the scales cost next to nothing: one step per block need not be tried.
-        if !scaled || rows.coefficients.geometry.width < ALWAYS_SCALED {
+        if scales.is_none() || rows.coefficients.geometry.width < ALWAYS_SCALED {
             candidates.extend(second::candidates(rows.candidate(None), &rows.coefficients, &cost));
         }
-        if scaled {
-            candidates.extend(second::candidates(rows.candidate(Some(rows.scales())), &rows.coefficients, &cost));
+        if scales.is_some() {
+            candidates.extend(second::candidates(rows.candidate(scales), &rows.coefficients, &cost));
         }
     }
     LayerCurves { shape: *shape, weights: count, candidates }
@@ -106,9 +126,10 @@ struct Rows {
     coefficients: Coefficients,
     costs: RowCosts,
     projections: Option<Projections>,
+    coding: Coding,
     blocks: usize,
     block_of_row: Vec<u16>,
-    /// Per block, the best step of the basis for each depth; empty where none is stored.
+    /// Per block, the choices for its basis; empty where none is stored.
     basis_steps: Vec<Vec<Choice>>,
 }
 
@@ -127,12 +148,12 @@ fn reordered(rows: &[f32], width: usize, order: &[usize]) -> Vec<f32> {
 }
 
 impl Rows {
-    fn new(kind: TransformKind, mut basis: Option<Basis>, mut coefficients: Coefficients, blocks: usize, cost: &Cost) -> Rows {
+    fn new(kind: TransformKind, mut basis: Option<Basis>, mut coefficients: Coefficients, settings: CurveSettings, cost: &Cost) -> Rows {
         let geometry = coefficients.geometry;
         let rows = geometry.rows();
         let mut energy = energies(&coefficients);
         let mut costs = cost.rows(kind, basis.as_ref().map_or(geometry, Basis::analysed), basis.as_ref(), energy.iter().sum());
-        let blocks = blocks.clamp(1, layer::MAX_BLOCKS).min(rows.max(1));
+        let blocks = settings.blocks.clamp(1, layer::MAX_BLOCKS).min(rows.max(1));
         let importance: Vec<f64> = energy.iter().zip(&costs.rows).map(|(e, c)| e * c).collect();
         let mut order: Vec<usize> = (0..rows).collect();
         order.sort_by(|&a, &b| importance[b].total_cmp(&importance[a]).then(a.cmp(&b)));
@@ -150,31 +171,48 @@ impl Rows {
         }
         let projections = cost.projections(kind, geometry, basis.as_ref(), &coefficients.rows, cost.enough(geometry), |_| {});
         let basis = basis.map(Arc::new);
-        let mut out = Rows { kind, basis, coefficients, costs, projections, blocks, block_of_row, basis_steps: Vec::new() };
+        let coding = settings.coding;
+        let mut out = Rows { kind, basis, coefficients, costs, projections, coding, blocks, block_of_row, basis_steps: Vec::new() };
         if let Some(basis) = out.basis.as_ref().filter(|_| kind.stores_basis()) {
             let dim = geometry.dim;
             let steps = |rows: &Vec<usize>| {
                 let weighted = rows.iter().map(|&row| (&basis.rows[row * dim..(row + 1) * dim], energy[row] * out.costs.basis[row]));
-                best_steps(weighted, MAX_BASIS_DEPTH)
+                match coding {
+                    Coding::Entropy => ladder(weighted, MAX_BASIS_DEPTH, BASIS_RUNGS),
+                    Coding::Fixed | Coding::Depths => best_steps(weighted, MAX_BASIS_DEPTH),
+                }
             };
             out.basis_steps = out.members().iter().map(steps).collect();
         }
         out
     }
 
-    fn count(&self) -> usize {
-        self.block_of_row.len()
-    }
-
-    /// Scale of each row: the eighth-power mean of its magnitudes over the greatest one. The best step of a fixed-length
-    /// quantizer follows the standard deviation at low depths and the peak at high ones; this mean lies between (at 8 bits it
-    /// gains 0.7 dB on ResNet-20 over the standard deviation, and loses nothing at 2).
-    fn scales(&self) -> Vec<RowScale> {
-        let width = self.coefficients.geometry.width.max(1);
-        // Weights are scaled to at most 1, coefficients to little more: eighth powers stay in range, and tiny ones do not matter.
-        let norms: Vec<f64> = self.coefficients.rows.chunks(width).map(|row| eighth_power_sum(row).powf(0.125)).collect();
-        let max = norms.iter().fold(0f64, |m, e| m.max(*e));
-        norms.iter().map(|n| if max > 0.0 { RowScale::nearest(n / max) } else { RowScale(0) }).collect()
+    /// Scale of each row; nothing where scales are of no use: each row has a block of its own, or, entropy-coded, all rows cost alike.
+    ///
+    /// Of fixed-length quantizers it is the eighth-power mean of the row's magnitudes over the greatest one. Their best step follows the standard
+    /// deviation at low depths and the peak at high ones; this mean lies between (at 8 bits it gains 0.7 dB on ResNet-20 over the standard
+    /// deviation, and loses nothing at 2). An entropy-coded row's step follows from what its errors cost alone: steps at which all rows' errors
+    /// cost the same have equal slopes (method.md, section 6).
+    fn scales(&self) -> Option<Vec<RowScale>> {
+        if self.block_of_row.len() <= self.blocks {
+            return None;
+        }
+        let sizes: Vec<f64> = match self.coding {
+            Coding::Fixed | Coding::Depths => {
+                let width = self.coefficients.geometry.width.max(1);
+                // Weights are scaled to at most 1, coefficients to little more: eighth powers stay in range, and tiny ones do not matter.
+                self.coefficients.rows.chunks(width).map(|row| eighth_power_sum(row).powf(0.125)).collect()
+            }
+            Coding::Entropy => {
+                let mean = self.costs.rows.iter().sum::<f64>() / self.costs.rows.len() as f64;
+                // Rows that cost nothing as far as samples know may cost a little.
+                self.costs.rows.iter().map(|cost| 1.0 / (cost + 1e-3 * mean).max(f64::MIN_POSITIVE).sqrt()).collect()
+            }
+        };
+        let max = sizes.iter().fold(0f64, |m, e| m.max(*e));
+        let scales: Vec<RowScale> = sizes.iter().map(|n| if max > 0.0 { RowScale::nearest(n / max) } else { RowScale(0) }).collect();
+        let alike = scales.iter().all(|s| *s == scales[0]);
+        (self.coding != Coding::Entropy || !alike).then_some(scales)
     }
 
     /// Rows of each block.
@@ -205,34 +243,40 @@ impl Rows {
                 let weight = f64::from(size(row)).powi(2) * self.costs.rows[row];
                 (&coefficients[row * geometry.width..(row + 1) * geometry.width], weight)
             });
-            let mut choices = best_steps(values, MAX_DEPTH);
+            let mut choices = match self.coding {
+                Coding::Entropy => ladder(values, MAX_DEPTH, COEFFICIENT_RUNGS),
+                Coding::Fixed | Coding::Depths => best_steps(values, MAX_DEPTH),
+            };
             if let Some(projections) = &self.projections {
                 let (coefficients, costs) = (&self.coefficients.rows[..], &self.costs.rows[..]);
                 measure(&mut choices, projections, &rows, Quantized { coefficients, width: geometry.width, costs, scale: &size });
             }
-            let counts = [geometry.width, geometry.basis_width(kind)].map(|width| (rows.len() * width) as u64);
-            blocks.push(Block::new(choices, basis_steps.next().unwrap_or_default(), counts[0], counts[1]));
+            blocks.push(Block::new(choices, basis_steps.next().unwrap_or_default(), (rows.len() * geometry.width) as u64));
         }
-        let side_bits = layer::side_bits(kind, geometry, blocks.len(), scales.is_some());
+        let side_bits = match self.coding {
+            Coding::Entropy => layer::adaptive_side_bits(kind, geometry, blocks.len(), scales.is_some()),
+            Coding::Fixed | Coding::Depths => layer::side_bits(kind, geometry, blocks.len(), scales.is_some()),
+        };
         let (basis, block_of_row) = (self.basis.clone(), self.block_of_row.clone());
-        Candidate { kind, geometry, basis, second: None, scales, block_of_row, blocks, side_bits }
+        Candidate { kind, geometry, basis, second: None, scales, block_of_row, blocks, side_bits, coded: None }
     }
 }
 
 /// Replaces choices by the best of steps around them, errors that follow the coefficients counted as the samples say ([`Projections::split`]).
-/// The step with the least error of the weights is not the one with the least error of the output (Young et al. 2021, Fig. 8).
+/// The step with the least error of the weights is not the one with the least error of the output (Young et al. 2021, Fig. 8). Steps of a ladder
+/// stay what they are.
 fn measure(choices: &mut [Choice], projections: &Projections, of: &[usize], rows: Quantized<'_>) {
-    for (depth, choice) in choices.iter_mut().enumerate() {
+    for choice in choices {
         let around = i16::from(choice.step.0);
         // Fine quantizers clip next to nothing, and their errors follow nothing.
-        let offsets = match depth {
+        let offsets = match choice.depth {
             0 | 7.. => &[0][..],
             1..4 => &STEPS_MEASURED[..],
             _ => &STEPS_MEASURED[1..7],
         };
         let steps = offsets.iter().map(|offset| Step((around + offset).clamp(0, 255) as u8));
-        let tried = projections.quantized(of, rows, depth as u8, steps).into_iter();
-        let tried = tried.map(|(step, split)| Choice { step, distortion: split.cost() });
+        let tried = projections.quantized(of, rows, choice.depth, steps).into_iter();
+        let tried = tried.map(|(step, split)| Choice { step, distortion: split.cost(), ..*choice });
         if let Some(best) = tried.min_by(|a, b| a.distortion.total_cmp(&b.distortion)) {
             *choice = best;
         }
@@ -307,10 +351,10 @@ pub struct Try {
 }
 
 impl Candidate {
-    /// What to try, block after block, depths rising.
+    /// What to try, block after block, depths rising; of fixed-length quantizers.
     pub fn tries(&self) -> Vec<Try> {
         let mut tries = Vec::new();
-        for (block, b) in self.blocks.iter().enumerate().filter(|(_, b)| b.coefficient_count > 0) {
+        for (block, b) in self.blocks.iter().enumerate().filter(|(_, b)| b.count > 0) {
             for depth in 0..=MEASURED_DEPTH.min(b.coefficients.len() as u8 - 1) {
                 let around = i16::from(b.coefficients[usize::from(depth)].step.0);
                 let offsets = if (1..4).contains(&depth) { &STEPS_RUN[..] } else { &[0][..] };
@@ -326,7 +370,8 @@ impl Candidate {
         for (Try { block, depth, step }, &distortion) in self.tries().into_iter().zip(distortions) {
             let best = &mut blocks[block].0[usize::from(depth)];
             if best.is_none_or(|b| distortion < b.distortion) {
-                *best = Some(Choice { step, distortion });
+                let of_depth = self.blocks[block].coefficients[usize::from(depth)];
+                *best = Some(Choice { step, distortion, ..of_depth });
             }
         }
         let blocks = blocks.into_iter().map(|(measured, block)| {
@@ -334,7 +379,7 @@ impl Candidate {
             let ratio = last.map_or(1.0, |(m, model)| if model.distortion > 0.0 { m.distortion / model.distortion } else { 1.0 });
             let choices = measured.iter().zip(&block.coefficients);
             let choices = choices.map(|(m, model)| m.unwrap_or(Choice { distortion: model.distortion * ratio, ..*model })).collect();
-            Block::new(choices, block.basis.clone(), block.coefficient_count, block.basis_count)
+            Block::new(choices, block.basis.clone(), block.count)
         });
         Candidate { blocks: blocks.collect(), ..self.clone() }
     }

@@ -2,20 +2,20 @@
 
 use crate::quantize::search::Choice;
 
-/// Depths of a block: of its coefficients and of its basis rows.
+/// Which of a block's choices are taken: for its coefficients and for its basis rows. Those of fixed-length quantizers are in the order of depths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Depths {
-    /// Bits per coefficient; 0: the block is pruned and its basis rows are not stored.
+pub struct Taken {
+    /// Index in [`Block::coefficients`]; 0: the block is pruned and its basis rows are not stored.
     pub coefficient: u8,
-    /// Bits per number of the basis; 0 without a transform.
+    /// Index in [`Block::basis`]; 0 without a transform.
     pub basis: u8,
 }
 
 /// A vertex of a hull.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Vertex {
-    /// The depths.
-    pub depths: Depths,
+    /// The choices.
+    pub taken: Taken,
     /// Bits the block's indices take.
     pub bits: u64,
     /// Relative squared error of the layer that this block causes.
@@ -24,49 +24,48 @@ pub struct Vertex {
     pub slope: f64,
 }
 
-/// What every depth of a block costs and errs. Distortions are relative to the layer's energy.
+/// What every choice for a block costs and errs. Distortions are relative to the layer's energy.
 #[derive(Debug, Clone)]
 pub struct Block {
-    /// Best step and error of the coefficients for each depth.
+    /// For the coefficients, by rising bits; the first is to store nothing.
     pub coefficients: Vec<Choice>,
     /// The same for the basis rows, errors weighted by the energy of the coefficients they carry; empty without a transform.
     pub basis: Vec<Choice>,
     /// Coefficients in the block.
-    pub coefficient_count: u64,
-    /// Numbers in its basis rows.
-    pub basis_count: u64,
-    /// The lower convex hull over all pairs of depths, by rising bits.
+    pub count: u64,
+    /// The lower convex hull over all pairs of choices, by rising bits.
     pub hull: Vec<Vertex>,
 }
 
 impl Block {
     /// Builds the hull. All distortions must be relative to the layer's energy already.
-    pub fn new(coefficients: Vec<Choice>, basis: Vec<Choice>, coefficient_count: u64, basis_count: u64) -> Block {
-        let mut block = Block { coefficients, basis, coefficient_count, basis_count, hull: Vec::new() };
+    pub fn new(coefficients: Vec<Choice>, basis: Vec<Choice>, count: u64) -> Block {
+        let mut block = Block { coefficients, basis, count, hull: Vec::new() };
         let points = block.points(0..block.coefficients.len() as u8);
         block.hull = lower_hull(points);
         block
     }
 
-    /// Bits and distortion of a pair of depths. An error of basis row `k` costs its squared size times the energy of row `k`
+    /// Bits and distortion of a pair of choices. An error of basis row `k` costs its squared size times the energy of row `k`
     /// of `T` (method.md, section 5); both errors add up, as they are uncorrelated.
-    pub fn point(&self, depths: Depths) -> Vertex {
-        let basis = self.basis.get(usize::from(depths.basis)).filter(|_| depths.coefficient > 0);
+    pub fn point(&self, taken: Taken) -> Vertex {
+        let coefficients = self.coefficients[usize::from(taken.coefficient)];
+        let basis = self.basis.get(usize::from(taken.basis)).filter(|_| taken.coefficient > 0);
         Vertex {
-            depths,
-            bits: u64::from(depths.coefficient) * self.coefficient_count + u64::from(depths.basis) * self.basis_count,
-            distortion: self.coefficients[usize::from(depths.coefficient)].distortion + basis.map_or(0.0, |b| b.distortion),
+            taken,
+            bits: coefficients.bits + basis.map_or(0, |b| b.bits),
+            distortion: coefficients.distortion + basis.map_or(0.0, |b| b.distortion),
             slope: f64::INFINITY,
         }
     }
 
-    fn points(&self, coefficient_depths: std::ops::Range<u8>) -> Vec<Vertex> {
+    fn points(&self, coefficients: std::ops::Range<u8>) -> Vec<Vertex> {
         let mut points = Vec::new();
-        for coefficient in coefficient_depths {
+        for coefficient in coefficients {
             if coefficient == 0 || self.basis.is_empty() {
-                points.push(self.point(Depths { coefficient, basis: 0 }));
+                points.push(self.point(Taken { coefficient, basis: 0 }));
             } else {
-                points.extend((1..self.basis.len() as u8).map(|basis| self.point(Depths { coefficient, basis })));
+                points.extend((1..self.basis.len() as u8).map(|basis| self.point(Taken { coefficient, basis })));
             }
         }
         points
@@ -78,12 +77,13 @@ impl Block {
         self.hull[taken.max(1) - 1]
     }
 
-    /// The same with the coefficients' depth fixed: only the basis depth is chosen.
+    /// The same with the coefficients locked to a depth, or to the choice of the most bits that are not more: only the basis is chosen for.
     pub fn at_locked(&self, lambda: f64, depth: u8) -> Vertex {
-        let depth = depth.min(self.coefficients.len() as u8 - 1);
+        let most = u64::from(depth) * self.count;
+        let locked = self.coefficients.partition_point(|c| c.bits <= most).max(1) as u8 - 1;
         let cost = |v: &Vertex| v.distortion + lambda * v.bits as f64;
-        let points = self.points(depth..depth + 1);
-        points.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b)).then(a.bits.cmp(&b.bits))).expect("a block has every depth")
+        let points = self.points(locked..locked + 1);
+        points.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b)).then(a.bits.cmp(&b.bits))).expect("there is a choice to store nothing")
     }
 
     /// The next vertex of the hull after one with these bits.
@@ -120,8 +120,13 @@ mod tests {
     use crate::quantize::Step;
 
     fn block(d: &[f64], b: &[f64], n: u64, m: u64) -> Block {
-        let choice = |v: &f64| Choice { step: Step(0), distortion: *v };
-        Block::new(d.iter().map(choice).collect(), b.iter().map(choice).collect(), n, m)
+        let choices = |d: &[f64], count: u64| {
+            d.iter()
+                .enumerate()
+                .map(|(i, &distortion)| Choice { depth: i as u8, step: Step(0), bits: i as u64 * count, distortion })
+                .collect()
+        };
+        Block::new(choices(d, n), choices(b, m), n)
     }
 
     proptest! {
@@ -139,7 +144,7 @@ mod tests {
             }
             prop_assert!(block.hull.windows(2).all(|w| w[0].bits < w[1].bits && w[0].distortion > w[1].distortion && w[0].slope > w[1].slope));
             for depth in 0..d.len() as u8 {
-                prop_assert_eq!(block.at_locked(lambda, depth).depths.coefficient, depth);
+                prop_assert_eq!(block.at_locked(lambda, depth).taken.coefficient, depth);
             }
         }
     }

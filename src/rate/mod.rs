@@ -19,11 +19,11 @@ use std::collections::BinaryHeap;
 use crate::{
     container::{self, layer},
     error::{Error, Result},
-    quantize::MAX_DEPTH,
+    quantize::{MAX_DEPTH, UNCLIPPED},
     report::{AllocationReport, AllocationSettings, Budget, LayerRow, Measure, RdCurves, RdLine, RdPoint, TransformChoice, TransformKind},
 };
 use curve::{Candidate, LayerCurves};
-use hull::Vertex;
+use hull::{Block, Vertex};
 
 /// A layer as the allocator sees it.
 #[derive(Debug)]
@@ -83,10 +83,18 @@ pub struct Allocation {
 }
 
 impl Plan {
-    fn bits(&self, curves: &LayerCurves) -> u64 {
+    /// Bits by the curves, which a coder may need more or less than.
+    pub fn predicted_bits(&self, curves: &LayerCurves) -> u64 {
         match self {
             Plan::Exact => 0,
             Plan::Quantized { candidate, blocks } => curves.candidates[*candidate].side_bits + blocks.iter().map(|b| b.bits).sum::<u64>(),
+        }
+    }
+
+    fn bits(&self, curves: &LayerCurves) -> u64 {
+        match self {
+            Plan::Exact => 0,
+            Plan::Quantized { candidate, .. } => coded_bits(self.predicted_bits(curves), curves.coded(*candidate)),
         }
     }
 
@@ -104,6 +112,12 @@ impl Plan {
             Plan::Quantized { blocks, .. } => blocks.iter().map(|b| b.distortion).sum(),
         }
     }
+}
+
+/// What a coder makes of predicted bits.
+fn coded_bits(predicted: u64, coded: f64) -> u64 {
+    // As they are where they are exact.
+    if coded == 1.0 { predicted } else { (predicted as f64 * coded).round() as u64 }
 }
 
 /// Which candidates a line or a choice of transform admits.
@@ -148,9 +162,11 @@ fn plan(layer: &Layer, freedom: Freedom, admit: Admit, lambda: f64) -> Plan {
         Freedom::Free => None,
     };
     let options = admitted(&layer.curves.candidates, admit).map(|(candidate, c)| {
-        let blocks: Vec<Vertex> =
-            c.blocks.iter().map(|b| locked.map_or_else(|| b.at(lambda), |depth| b.at_locked(lambda, depth))).collect();
-        let bits = c.side_bits + blocks.iter().map(|b| b.bits).sum::<u64>();
+        let coded = layer.curves.coded(candidate);
+        let lambda_predicted = lambda * coded;
+        let at = |b: &Block| locked.map_or_else(|| b.at(lambda_predicted), |depth| b.at_locked(lambda_predicted, depth));
+        let blocks: Vec<Vertex> = c.blocks.iter().map(at).collect();
+        let bits = coded_bits(c.side_bits + blocks.iter().map(|b| b.bits).sum::<u64>(), coded);
         let distortion: f64 = blocks.iter().map(|b| b.distortion).sum();
         (distortion + lambda * bits as f64, bits, Plan::Quantized { candidate, blocks })
     });
@@ -214,8 +230,10 @@ impl Solver<'_> {
         let mut heap = BinaryHeap::new();
         let upgrade = |plans: &[Plan], layer: usize, block: usize| -> Option<Upgrade> {
             let Plan::Quantized { candidate, blocks } = &plans[layer] else { return None };
-            let next = self.problem.layers[layer].curves.candidates[*candidate].blocks[block].next(blocks[block].bits)?;
-            (next.slope > lambda / 2.0).then_some(Upgrade { slope: next.slope, layer, block, next })
+            let curves = self.problem.layers[layer].curves;
+            let next = curves.candidates[*candidate].blocks[block].next(blocks[block].bits)?;
+            let slope = next.slope / curves.coded(*candidate);
+            (slope > lambda / 2.0).then_some(Upgrade { slope, layer, block, next })
         };
         for (layer, plan) in plans.iter().enumerate().filter(|(l, _)| self.freedom[*l] == Freedom::Free) {
             if let Plan::Quantized { blocks, .. } = plan {
@@ -226,7 +244,7 @@ impl Solver<'_> {
             let before = plans[layer].section_bytes(&self.problem.layers[layer]);
             let Plan::Quantized { blocks, .. } = &mut plans[layer] else { continue };
             let old = std::mem::replace(&mut blocks[block], next);
-            let more = plans[layer].section_bytes(&self.problem.layers[layer]) - before;
+            let more = plans[layer].section_bytes(&self.problem.layers[layer]).saturating_sub(before);
             if more <= left {
                 left -= more;
                 heap.extend(upgrade(plans, layer, block));
@@ -278,25 +296,47 @@ impl Problem<'_> {
         Ok(freedom)
     }
 
-    /// Allocates for a budget. A budget out of reach gives the nearest allocation, and says so in it.
-    ///
-    /// # Errors
-    /// Settings that mean nothing: an unknown layer, a depth above 10, a budget that is not a positive number.
-    pub fn allocate(&self, settings: &AllocationSettings) -> Result<Allocation> {
-        let solver = Solver { problem: self, freedom: self.freedom(settings)?, admit: settings.transform.into() };
-        let excluded = solver.excluded_bytes();
-        let fixed = self.other_bytes + excluded;
-        let weights = solver.weights();
+    /// Most bytes that the sections of quantized layers may take; nothing where the rest of the file, `fixed`, takes more than there is.
+    fn limit(&self, settings: &AllocationSettings, fixed: u64, weights: u64) -> Result<Option<u64>> {
         let positive = |v: f64, what: &str| -> Result<f64> {
             let ok = v.is_finite() && v > 0.0;
             ok.then_some(v).ok_or_else(|| Error::Setting(format!("A budget of {v} {what} is not a positive number.")))
         };
         let file_limit = |bytes: f64| if bytes >= fixed as f64 { Some((bytes - fixed as f64) as u64) } else { None };
-        let limit = match settings.budget {
+        Ok(match settings.budget {
             Budget::Bits(bits) => Some((positive(bits, "bits per weight")? * weights as f64 / 8.0) as u64),
             Budget::Size(bytes) => file_limit(bytes as f64),
             Budget::Ratio(ratio) => file_limit(self.original_bytes as f64 / positive(ratio, "times")?),
-        };
+        })
+    }
+
+    /// Most bytes that the sections of quantized layers may take for a budget; nothing where there is no such number.
+    ///
+    /// # Errors
+    /// As [`Problem::allocate`].
+    pub fn layer_limit(&self, settings: &AllocationSettings) -> Result<Option<u64>> {
+        let solver = Solver { problem: self, freedom: self.freedom(settings)?, admit: settings.transform.into() };
+        self.limit(settings, self.other_bytes + solver.excluded_bytes(), solver.weights())
+    }
+
+    /// Allocates for a budget. A budget out of reach gives the nearest allocation, and says so in it.
+    ///
+    /// # Errors
+    /// Settings that mean nothing: an unknown layer, a depth above 10, a budget that is not a positive number.
+    pub fn allocate(&self, settings: &AllocationSettings) -> Result<Allocation> {
+        self.allocate_within(settings, 1.0)
+    }
+
+    /// The same for a part of the bytes that the budget leaves for quantized layers: when a coder is known to need more than was predicted.
+    ///
+    /// # Errors
+    /// As [`Problem::allocate`].
+    pub fn allocate_within(&self, settings: &AllocationSettings, part: f64) -> Result<Allocation> {
+        let solver = Solver { problem: self, freedom: self.freedom(settings)?, admit: settings.transform.into() };
+        let excluded = solver.excluded_bytes();
+        let fixed = self.other_bytes + excluded;
+        let weights = solver.weights();
+        let limit = self.limit(settings, fixed, weights)?.map(|limit| if part == 1.0 { limit } else { (limit as f64 * part) as u64 });
         let least = solver.plans(STEEPEST);
         let most = solver.plans(0.0);
         let (least_bytes, most_bytes) = (solver.layer_bytes(&least), solver.layer_bytes(&most));
@@ -394,9 +434,13 @@ impl Problem<'_> {
             if let Plan::Quantized { candidate, blocks } = plan {
                 let candidate = &layer.curves.candidates[*candidate];
                 row.transform = Some(candidate.kind);
-                row.depths = blocks.iter().map(|b| b.depths.coefficient).collect();
-                let basis = blocks.iter().zip(&candidate.blocks).map(|(v, b)| u64::from(v.depths.basis) * b.basis_count);
-                row.basis_bytes = (basis.sum::<u64>() + candidate.second.map_or(0, |second| second.bits())) / 8;
+                let taken = |v: &Vertex, b: &Block| b.coefficients[usize::from(v.taken.coefficient)].depth;
+                row.depths = blocks.iter().zip(&candidate.blocks).map(|(v, b)| taken(v, b)).collect();
+                if row.depths.contains(&UNCLIPPED) {
+                    row.depths.clear();
+                }
+                let basis = blocks.iter().zip(&candidate.blocks).filter_map(|(v, b)| b.basis.get(usize::from(v.taken.basis)));
+                row.basis_bytes = (basis.map(|b| b.bits).sum::<u64>() + candidate.second.map_or(0, |second| second.bits())) / 8;
             }
             rows.push(row);
         }

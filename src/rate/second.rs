@@ -40,7 +40,7 @@ pub fn candidates(candidate: Candidate, coefficients: &Coefficients, cost: &Cost
             let share: f64 = energy.iter().zip(&errors).zip(&costs).map(|((energy, error), cost)| energy * error * cost).sum();
             let mut coefficients = block.coefficients.clone();
             coefficients.iter_mut().skip(1).for_each(|choice| choice.distortion += share);
-            Block::new(coefficients, block.basis.clone(), block.coefficient_count, block.basis_count)
+            Block::new(coefficients, block.basis.clone(), block.count)
         };
         let blocks = candidate.blocks.iter().zip(&energy).map(block).collect();
         Candidate { blocks, second: Some(second), side_bits: candidate.side_bits + second.bits(), ..candidate.clone() }

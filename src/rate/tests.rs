@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     io::{LayerShape, Order},
     rate::{cost::Cost, curve::layer_curves},
+    report::CurveSettings,
     testing, transform,
 };
 
@@ -28,7 +29,14 @@ fn model() -> Vec<LayerCurves> {
     [shape(1, 16, 3, 9), shape(16, 1, 1, 9), shape(1, 32, 16, 9), shape(1, 64, 32, 1), shape(2, 8, 8, 9), shape(1, 10, 64, 1)]
         .iter()
         .enumerate()
-        .map(|(i, s)| layer_curves(s, if i % 2 == 0 { correlated(s, i as u64) } else { noise(s.weights(), i as u64) }, 8, &Cost::Weights))
+        .map(|(i, s)| {
+            layer_curves(
+                s,
+                if i % 2 == 0 { correlated(s, i as u64) } else { noise(s.weights(), i as u64) },
+                CurveSettings::default(),
+                &Cost::Weights,
+            )
+        })
         .collect()
 }
 
@@ -161,7 +169,7 @@ proptest! {
     #[test]
     fn more_bits_never_hurt(seed in any::<u64>(), n in 1usize..20, m in 1usize..20, k in 1usize..10, blocks in 1usize..12) {
         let s = shape(1, n, m, k);
-        let curves = [layer_curves(&s, noise(s.weights(), seed), blocks, &Cost::Weights)];
+        let curves = [layer_curves(&s, noise(s.weights(), seed), CurveSettings { blocks, ..CurveSettings::default() }, &Cost::Weights)];
         let problem = problem(&curves);
         let mut last = f64::INFINITY;
         for b in 1..40 {

@@ -215,16 +215,19 @@ pub enum Coding {
     Fixed,
     /// The same indices, entropy-coded. A budget counts depths: the file comes out smaller.
     Depths,
+    /// Unclipped quantizers whose steps are allocated by what the entropy coder makes of their indices: a budget is what the file has.
+    Entropy,
 }
 
 impl Coding {
     /// All of them.
-    pub const ALL: [Coding; 2] = [Coding::Fixed, Coding::Depths];
+    pub const ALL: [Coding; 3] = [Coding::Fixed, Coding::Depths, Coding::Entropy];
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Coding::Fixed => "fixed",
             Coding::Depths => "depths",
+            Coding::Entropy => "entropy",
         }
     }
 }

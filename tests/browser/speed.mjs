@@ -97,6 +97,17 @@ async function against([[a, imagesA], [b, imagesB], rounds]) {
   return ratios.sort((x, y) => x - y)[Math.floor(rounds / 2)];
 }
 
+/** In the page: millions of weights that the entropy coder decodes a second, the best of some runs, and their rate. */
+async function decoding([scale, signs, rounds]) {
+  const bits = (await self.call(0, "encode", scale, signs)).value;
+  let best = 0;
+  for (let round = 0; round < rounds; round++) {
+    const { time, value } = await self.call(0, "decode");
+    best = Math.max(best, value / time / 1e3);
+  }
+  return { bits, best };
+}
+
 const ROUNDS = 9;
 const columns = ["", "images", "", "ms", "GFLOP/s", "of tile", "tile", "product", "peak MB", "2 threads", "of tile"];
 const line = (cells) => console.log(cells.map((cell, i) => (i % 2 || i > 2 ? String(cell).padStart(10) : String(cell).padEnd(17))).join(""));
@@ -111,6 +122,12 @@ try {
   }
   const ratio = await page.evaluate(against, [[0, 4], [2, 4], ROUNDS]);
   console.log(`MobileNet-v2 per multiplication, ResNet-18 being 1, forward and back, in turns: ${ratio.toFixed(2)}`);
+  for (const scale of [0.3, 0.8, 1.6, 3.2, 12.8]) {
+    for (const signs of [0, 1]) {
+      const { bits, best } = await page.evaluate(decoding, [scale, signs, ROUNDS]);
+      console.log(`decoding at ${bits.toFixed(2)} bits per weight, ${signs ? "contexts of signs" : "raw signs"}: ${best.toFixed(1)} million weights a second`);
+    }
+  }
 } finally {
   await browser.close();
   await server.stop();

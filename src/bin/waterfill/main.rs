@@ -148,6 +148,7 @@ enum CodingOption {
     #[default]
     Fixed,
     Depths,
+    Entropy,
 }
 
 impl From<CodingOption> for Coding {
@@ -155,6 +156,7 @@ impl From<CodingOption> for Coding {
         match option {
             CodingOption::Fixed => Coding::Fixed,
             CodingOption::Depths => Coding::Depths,
+            CodingOption::Entropy => Coding::Entropy,
         }
     }
 }
@@ -184,8 +186,8 @@ struct Compress {
     /// Transform; auto chooses per layer.
     #[arg(long, value_enum, default_value = "auto")]
     transform: Transform,
-    /// How indices are coded: in fixed lengths, or those of the same depths by an adaptive range coder, which makes the file smaller than
-    /// the budget.
+    /// How indices are coded: in fixed lengths; those of the same depths by an adaptive range coder, which makes the file smaller than the
+    /// budget; or by that coder without clipping, bits allocated by what it needs.
     #[arg(long, value_enum, default_value = "fixed")]
     coding: CodingOption,
     #[command(flatten)]
@@ -525,6 +527,10 @@ impl<'a> Calibration<'a> {
             Some(DistortionModel::Measured) => Distortion::Measured,
             Some(DistortionModel::Model) | None => Distortion::Model,
         };
+        if distortion == Distortion::Measured && coding == Coding::Entropy {
+            let reason = "is measured for quantizers of fixed depths: leave out --distortion measured, or choose --coding fixed or depths";
+            return Err(Error::Setting(format!("Distortion {reason}.")));
+        }
         let settings = CurveSettings { blocks: blocks.into(), distortion, coding };
         let curves = run(session.curves_job(settings))?;
         session.set_curves(settings, curves);

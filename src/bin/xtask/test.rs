@@ -98,13 +98,14 @@ fn counts(line: &str) -> Option<(usize, usize)> {
     Some((passed, failed))
 }
 
-/// Prints the times of whole networks, and from opening a large file to its curves: natively, then in the browser.
+/// Prints the times of whole networks, of the entropy coder, and from opening a large file to its curves: natively, then in the browser.
 pub fn bench() -> Result<()> {
     setup::toolchain()?;
     let browser = setup::browser()?;
     setup::node()?;
     run("networks, native", cargo().args(["bench", "--bench", "networks"]))?;
-    run("networks, browser", node("speed.mjs", &browser)?.arg(build::speed()?))?;
+    run("entropy coder, native", cargo().args(["bench", "--bench", "coder"]))?;
+    run("networks and entropy coder, browser", node("speed.mjs", &browser)?.arg(build::speed()?))?;
     run("native benchmark", cargo().args(["bench", "--bench", "open_to_curve"]))?;
     dist::build()?;
     run("browser benchmark", &mut node("bench.mjs", &browser)?)

@@ -5,18 +5,22 @@
 use super::{BlockCode, Coding, First, Indices, LayerCode, Read, SecondCode, block_number_bits, first_byte, sorted_blocks};
 use crate::{
     entropy::{
-        Coder, Count, Numbers, Plane, Symbols, best_shift,
+        Coder, Count, Numbers, Plane, Symbols,
         range::{Decoder, Encoder},
+        signs_agree,
     },
-    quantize::{ROW_SCALE_BITS, RowScale, Step},
+    quantize::{
+        ROW_SCALE_BITS, RowScale, Step,
+        trellis::{Trellis, Walk},
+    },
     transform::Geometry,
 };
 
 /// What steps are told from: the first of a layer, the first of its basis.
 const STEP: i32 = 168;
 const BASIS_STEP: i32 = 152;
-/// Bits of the number of low bits of a plane.
-const SHIFT_BITS: u32 = 4;
+/// Bits of the kind of trellis.
+const TRELLIS_BITS: u32 = 2;
 /// Most indices that a byte of a body can hold, at the greatest probability that there is.
 const INDICES_PER_BYTE: usize = 11_400;
 
@@ -51,6 +55,7 @@ pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
         blocks: Vec::new(),
         second: second.map(|geometry| SecondCode { geometry, depth: 0, step: Step(0) }),
         folded,
+        trellis: Trellis::None,
     };
     side(&mut decoder, &mut code)?;
     let used = (0..rows).filter(|&row| code.is_used(row)).count();
@@ -75,6 +80,8 @@ fn side<C: Coder>(coder: &mut C, code: &mut LayerCode) -> Result<(), String> {
         return Err("it has more blocks than rows".into());
     }
     code.blocks.resize(blocks, BlockCode { depth: 0, step: Step(0), basis_depth: 0, basis_step: Step(0) });
+    let trellis = coder.raw(code.trellis as u32, TRELLIS_BITS);
+    code.trellis = *Trellis::ALL.get(trellis as usize).ok_or("its trellis is unknown to this version")?;
     let (mut used, mut steps, mut basis_steps) = (Symbols::new(1), Numbers::default(), Numbers::default());
     let (mut last, mut last_basis) = (STEP, BASIS_STEP);
     let stored = code.kind.stores_basis();
@@ -127,23 +134,32 @@ fn planes<C: Coder>(coder: &mut C, code: &LayerCode, indices: &mut Indices) -> R
     let Geometry { dim, width, .. } = code.geometry;
     let before = coder.bits();
     if let Some(second) = code.second.filter(|s| s.depth > 0) {
-        plane(coder, &mut indices.second, second.geometry.dim, 1, |_| true)?;
+        plane(coder, &mut indices.second, [second.geometry.dim, 1], Trellis::None, |_| true)?;
     }
     if code.kind.stores_basis() {
-        plane(coder, &mut indices.basis, dim, 1, |row| code.is_used(row))?;
+        plane(coder, &mut indices.basis, [dim, 1], Trellis::None, |row| code.is_used(row))?;
     }
     let bases = coder.bits() - before;
-    plane(coder, &mut indices.coefficients, width, code.period, |row| code.is_used(row))?;
+    plane(coder, &mut indices.coefficients, [width, code.period], code.trellis, |row| code.is_used(row))?;
     Ok(bases)
 }
 
 /// Codes the rows of a matrix that are used.
-fn plane<C: Coder>(coder: &mut C, indices: &mut [i32], width: usize, period: usize, used: impl Fn(usize) -> bool) -> Result<(), String> {
-    // Rows that are not used are zeros, which change the mean but little.
-    let shift = coder.raw(best_shift(indices), SHIFT_BITS);
-    let mut plane = Plane::new(width, period, shift);
+fn plane<C: Coder>(
+    coder: &mut C,
+    indices: &mut [i32],
+    [width, period]: [usize; 2],
+    trellis: Trellis,
+    used: impl Fn(usize) -> bool,
+) -> Result<(), String> {
+    let signs = coder.half(signs_agree(indices, width, period));
+    let mut plane = Plane::new(width, period, signs);
+    let mut walk = Walk::new(trellis);
     for (_, indices) in indices.chunks_mut(width.max(1)).enumerate().filter(|(row, _)| used(*row)) {
-        plane.row(coder, indices, |_| 0)?;
+        plane.row(coder, indices, |before| {
+            before.map(|index| walk.pass(index));
+            walk.quantizer()
+        })?;
     }
     Ok(())
 }

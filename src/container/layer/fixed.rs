@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     container::bits::{BitReader, BitWriter},
-    quantize::{MAX_BASIS_DEPTH, MAX_DEPTH, ROW_SCALE_BITS, RowScale, Step, least_index},
+    quantize::{MAX_BASIS_DEPTH, MAX_DEPTH, ROW_SCALE_BITS, RowScale, Step, least_index, trellis::Trellis},
 };
 
 pub fn encode(code: &LayerCode, indices: &Indices) -> Vec<u8> {
@@ -104,7 +104,7 @@ pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
     if scaled {
         scales = Some((0..rows).map(|_| get(ROW_SCALE_BITS).map(|c| RowScale(c as u8))).collect::<Result<Vec<_>, _>>()?);
     }
-    let code = LayerCode { kind, geometry, period, exponent, block_of_row, scales, blocks: table, second, folded };
+    let code = LayerCode { kind, geometry, period, exponent, block_of_row, scales, blocks: table, second, folded, trellis: Trellis::None };
     let (want, have) = (body_bytes(code.bits()), rest.len() as u64 + 2);
     if want != have {
         return Err(format!("its section has {have} bytes where its depths need {want}"));
