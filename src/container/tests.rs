@@ -338,6 +338,27 @@ fn decoder_golden() {
     assert_eq!(layer::read(&layer::encode(&code, layer::Coding::Fixed, &indices), &shape).unwrap().code, code);
 }
 
+/// With a trellis a layer decodes to what its levels are without one; a kind of trellis that there is not is said.
+#[test]
+fn trellises_decode_to_levels() {
+    use crate::quantize::trellis::{Trellis, Walk};
+    let shape = LayerShape { groups: 1, outputs: 6, inputs: 5, taps: 9, columns: 3, order: Order::OutIn };
+    let body = body_under(TransformKind::None, &shape, layer::Coding::Adaptive).unwrap();
+    let layer::Read { code, indices, .. } = layer::read(&body, &shape).unwrap();
+    for trellis in [Trellis::Four, Trellis::Eight] {
+        let coded = layer::LayerCode { trellis, ..code.clone() };
+        let body = layer::encode(&coded, layer::Coding::Adaptive, &indices);
+        let read = layer::read(&body, &shape).unwrap();
+        assert_eq!((read.code.trellis, &read.indices), (trellis, &indices));
+        let mut walk = Walk::new(trellis);
+        // All rows are used, in order.
+        let levels = indices.coefficients.iter().map(|&index| walk.pass(index)).collect();
+        let levels = layer::Indices { coefficients: levels, ..indices.clone() };
+        assert_ne!(levels, indices);
+        assert_eq!(layer::decode(&body, &shape).unwrap(), layer::reconstruct(&code, &levels, &shape));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]

@@ -73,7 +73,7 @@ impl LayerCurves {
 
     /// Keeps what a coder needed for a candidate of which so many bits were predicted.
     pub fn learn(&mut self, candidate: usize, predicted: u64, bits: u64) {
-        // A layer of a few bits says nothing of others.
+        // A layer of a few bits, mostly side information, would say too much of others.
         self.candidates[candidate].coded = Some((bits as f64 / predicted.max(1) as f64).clamp(0.2, 5.0));
     }
 }
