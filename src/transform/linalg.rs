@@ -4,7 +4,10 @@
 //! `f32`, which is faster by more and more (docs/benchmarks.md). A basis need not be the exact eigenvectors, only orthonormal:
 //! then nothing but a little coding gain depends on their last digits.
 
-use faer::MatRef;
+use faer::{
+    Accum, MatMut, MatRef, Par,
+    linalg::matmul::triangular::{BlockStructure, matmul as triangular_matmul},
+};
 use nalgebra::{DMatrix, SymmetricEigen};
 
 use crate::nn::kernel::{self, Matrix};
@@ -14,8 +17,6 @@ pub const FAER_FROM: usize = 200;
 
 /// Columns of a panel whose `f32` Gram matrix is summed in `f64`.
 const PANEL: usize = 1024;
-/// Rows of a strip of a Gram matrix.
-const STRIP: usize = 64;
 
 /// `A·B`, with `A` `m×k` and `B` `k×n`, row-major.
 pub fn product(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
@@ -37,23 +38,32 @@ pub fn product_transposed(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) ->
 pub fn gram(x: &[f32], rows: usize, width: usize) -> DMatrix<f64> {
     assert_eq!(x.len(), rows * width);
     let mut sum = DMatrix::<f64>::zeros(rows, rows);
-    let mut part = vec![0f32; STRIP.min(rows) * rows];
+    let mut part = vec![0f32; rows * rows];
+    let x = MatRef::from_row_major_slice(x, rows, width);
     for start in (0..width).step_by(PANEL) {
-        let panel = Matrix::rows(&x[start..], width);
-        let columns = PANEL.min(width - start);
-        // The lower triangle, in strips of rows: each with the rows above it and its own.
-        for first in (0..rows).step_by(STRIP) {
-            let end = (first + STRIP).min(rows);
-            let strip = Matrix::rows(&x[first * width + start..], width);
-            kernel::product(end - first, columns, end, strip, panel.t(), &mut part, end, false);
-            for (i, row) in (first..end).zip(part.chunks(end)) {
-                for (j, v) in row[..=i].iter().enumerate() {
-                    sum[(j, i)] += f64::from(*v);
-                }
+        let panel = x.subcols(start, PANEL.min(width - start));
+        triangular_matmul(
+            MatMut::from_row_major_slice_mut(&mut part, rows, rows),
+            BlockStructure::TriangularLower,
+            Accum::Replace,
+            panel,
+            BlockStructure::Rectangular,
+            panel.transpose(),
+            BlockStructure::Rectangular,
+            1.0,
+            Par::Seq,
+        );
+        for i in 0..rows {
+            for j in 0..=i {
+                sum[(i, j)] += f64::from(part[i * rows + j]);
             }
         }
     }
-    sum.fill_lower_triangle_with_upper_triangle();
+    for i in 0..rows {
+        for j in 0..i {
+            sum[(j, i)] = sum[(i, j)];
+        }
+    }
     sum
 }
 
