@@ -14,7 +14,8 @@
 //! images ─ data ─→ inputs ─────────────────────────────────┤
 //!                                                          └─→ gradients ─ statistics ─→ what errors cost in the output ─→ rate
 //!
-//! indices ─ entropy ─→ bytes of a layer's section ─→ container
+//! coefficients ─ quantize::trellis ─→ indices ─ entropy ─→ bytes of a layer's section ─→ container
+//!                                                            └─ pipeline::settle ─→ what was coded ─→ rate, until the budget is met
 //!
 //! Allocation ─ rate::joint ─→ steps of all blocks ─ container ─→ layers ─ evaluate ─→ what they do ─ pipeline::settle ─→ the best
 //! ```
@@ -28,7 +29,7 @@
 //! | [`io`] | formats, recognised by content; tensors read one at a time; files rebuilt | `core` |
 //! | [`statistics`] | second moments of gradients and activations | `core` |
 //! | [`transform`] | KLT and ELT across rows, columns or kernels, cosine transforms, both sides; coding gains; linear algebra | `core` |
-//! | [`quantize`] | the quantizer of eq. 5, steps, step search | `core` |
+//! | [`quantize`] | the quantizer of eq. 5, unclipped and trellis-coded ones, steps, step search | `core` |
 //! | [`rate`] | what errors cost, curves of a layer, convex hulls, Lagrangian allocation, steps chosen together | `core` |
 //! | [`entropy`] | indices to bytes: contexts, adaptive probabilities, range coder | `core` |
 //! | [`container`] | the `.tq` file | `core` |

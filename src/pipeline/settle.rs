@@ -4,6 +4,8 @@
 //! allocate ─→ alternatives ─ steps_job ─→ with_steps ─ encode_job ─→ run on the calibration images ─→ the best
 //! ```
 //!
+//! Entropy-coded, an allocation is encoded, its coded bits are learnt, and it is allocated again ([`encode`]).
+//!
 //! The model says what each transform costs, running the network says what it does.
 //!
 //! Choosing per layer among transforms by a model follows the model's errors too: the sum of many small gains that are not all there can be
