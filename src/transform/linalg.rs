@@ -114,8 +114,10 @@ pub fn precise_eigenvectors(c: &DMatrix<f64>) -> DMatrix<f64> {
 /// Orthonormalises the rows of a `rows×width` matrix with `rows ≤ width`, in order; rows that depend on earlier ones are
 /// replaced by unit vectors orthogonal to all others.
 ///
-/// The rows that come here are orthogonal up to rounding, unless some vanish: a few steps of Newton and Schulz's iteration
-/// `X ← X − ½(XXᵗ − I)X`, which are matrix products, then do at a fraction of the cost what else a QR decomposition does.
+/// The rows that come here are orthogonal up to rounding, unless some vanish: a few steps of `X ← X − L·X`, with `L` the lower
+/// triangle of `XXᵗ − I` and half its diagonal, then do as matrix products, at a fraction of the cost, what else a QR decomposition
+/// does. The error is squared by each step. The triangle keeps the order: a row that is nothing but rounding, and leans on an earlier
+/// one by chance, moves that one as little as Gram and Schmidt would (the symmetric half of Newton and Schulz moves both).
 pub fn orthonormal_rows(x: &[f32], rows: usize, width: usize) -> Vec<f32> {
     assert!(rows <= width && x.len() == rows * width);
     const STEPS: usize = 4;
@@ -140,8 +142,12 @@ pub fn orthonormal_rows(x: &[f32], rows: usize, width: usize) -> Vec<f32> {
         if norm.is_nan() || norm > NEAR {
             break;
         }
-        let half: Vec<f32> = error.iter().map(|&e| (0.5 * e) as f32).collect();
-        let correction = product(&half, &unit, rows, rows, width);
+        let mut lower = vec![0f32; rows * rows];
+        for i in 0..rows {
+            (0..i).for_each(|j| lower[i * rows + j] = error[(i, j)] as f32);
+            lower[i * rows + i] = (0.5 * error[(i, i)]) as f32;
+        }
+        let correction = product(&lower, &unit, rows, rows, width);
         unit.iter_mut().zip(correction).for_each(|(v, c)| *v -= c);
         if greatest <= DONE.sqrt() {
             return unit;
