@@ -27,7 +27,7 @@ use crate::{
     },
     nn::{Hooks, Network, Tensor},
     report::{CalibrationSettings, CalibrationSummary, Preprocessing},
-    statistics::{Accumulator, LayerStatistics, Moment, Moments, Sample, correlated_every, signs},
+    statistics::{Accumulator, LayerStatistics, Moment, Moments, Sample, signs},
 };
 
 /// How much memory statistics may take.
@@ -186,7 +186,6 @@ impl Calibrator {
                     layers: self.layers.clone(),
                     seed: self.settings.seed,
                     draw,
-                    correlated: self.layers.iter().map(|l| index.is_multiple_of(correlated_every(&l.shape, total))).collect(),
                     file: self.inputs.data.summary.name.clone(),
                 };
                 let sum = self.sum.clone();
@@ -231,8 +230,6 @@ struct Task {
     layers: Arc<[CalibratedLayer]>,
     seed: u64,
     draw: usize,
-    /// Of which layers second moments are taken.
-    correlated: Vec<bool>,
     file: String,
 }
 
@@ -271,12 +268,12 @@ impl Task {
                 return Err(bad(&self.file, "the network's output for its images has NaN or infinite values", advice));
             }
         }
-        let moments = seen.sums.into_iter().zip(layers).zip(&self.correlated).map(|((sums, layer), correlated)| {
+        let moments = seen.sums.into_iter().zip(layers).map(|(sums, layer)| {
             let mut gradient = canonical(&layer.shape, &sums.gradient);
             if let (Some(factors), false) = (&layer.factors, gradient.is_empty()) {
                 crate::container::fold::fold(&mut gradient, factors);
             }
-            Moments::new(&layer.shape, Sample { gradient, input: sums.input, output: sums.output }, *correlated)
+            Moments::new(&layer.shape, Sample { gradient, input: sums.input, output: sums.output })
         });
         Ok(Squared { layers: moments.collect(), energy: (energy, images) })
     }

@@ -21,18 +21,6 @@ use crate::{
 
 /// Most channels for which a whole second moment is kept; beyond, its diagonal only.
 pub const MOST_CHANNELS: usize = 2048;
-/// Multiplications of a sample's second moments that are not worth saving; and of how many samples they are taken at least, if there are as many.
-const FREE: f64 = 8e8;
-const FEWEST: usize = 16;
-
-/// Of every how many of `samples` samples second moments of a layer are taken: of large layers they would take longer than running the network,
-/// and each sample has thousands of rows and columns.
-pub fn correlated_every(shape: &LayerShape, samples: usize) -> usize {
-    let LayerShape { groups, outputs, inputs, taps, .. } = *shape;
-    let side = |n: usize| if n <= MOST_CHANNELS { n as f64 } else { 1.0 };
-    let products = (groups * outputs * inputs * taps) as f64 * (side(outputs) + side(inputs));
-    ((products / FREE).ceil() as usize).min(samples / FEWEST).max(1)
-}
 
 /// A second moment across channels: `n×n`, symmetric, positive semidefinite; of wide layers the diagonal alone.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,42 +158,33 @@ pub struct Accumulator {
     keep: bool,
     positions: f64,
     values: f64,
-    /// Samples with second moments, and the sum of their energies.
-    correlated: (usize, f64),
-    /// Sums of [`Moment::off_diagonal`] of these samples' moments: outputs, inputs, taps.
+    /// Sums of [`Moment::off_diagonal`] of the samples' moments: outputs, inputs, taps.
     squares: Vec<f64>,
 }
 
 /// Second moments of one sample, computed by the task that took it, so that summing is all that is left to do in order.
 #[derive(Debug, Clone)]
 pub struct Moments {
-    correlations: Option<Correlations>,
-    energy: f64,
-    sample: Sample,
-}
-
-#[derive(Debug, Clone)]
-struct Correlations {
     outputs: Vec<Moment>,
     inputs: Vec<Moment>,
     taps: Moment,
     /// [`Moment::off_diagonal`] of each of these.
     squares: Vec<f64>,
+    energy: f64,
+    sample: Sample,
 }
 
-impl Correlations {
-    fn zeros(&LayerShape { groups, outputs, inputs, taps, .. }: &LayerShape) -> Correlations {
-        let moments = |count: usize| (0..groups).map(|_| Moment::zeros(count)).collect::<Vec<_>>();
-        Correlations { outputs: moments(outputs), inputs: moments(inputs), taps: Moment::zeros(taps), squares: vec![0.0; 2 * groups + 1] }
-    }
-
-    /// Of a gradient.
-    fn new(shape: &LayerShape, g: &[f32]) -> Correlations {
+impl Moments {
+    /// Squares a sample.
+    pub fn new(shape: &LayerShape, sample: Sample) -> Moments {
         let LayerShape { groups, outputs: n, inputs: m, taps: k, .. } = *shape;
-        let mut out = Correlations::zeros(shape);
+        let moments = |count: usize| (0..groups).map(|_| Moment::zeros(count)).collect::<Vec<_>>();
+        let mut out = Moments { outputs: moments(n), inputs: moments(m), taps: Moment::zeros(k), squares: Vec::new(), energy: 0.0, sample };
+        let g = &out.sample.gradient;
         if g.is_empty() {
             return out;
         }
+        out.energy = square_sum(g);
         let size = n * m * k;
         let by_inputs = swap_channels(g, n, m, k);
         for group in 0..groups {
@@ -221,18 +200,10 @@ impl Correlations {
     }
 }
 
-impl Moments {
-    /// Squares a sample; `correlated`: also across channels ([`correlated_every`]), as those of the first sample have to be.
-    pub fn new(shape: &LayerShape, sample: Sample, correlated: bool) -> Moments {
-        let correlations = correlated.then(|| Correlations::new(shape, &sample.gradient));
-        Moments { correlations, energy: square_sum(&sample.gradient), sample }
-    }
-}
-
 impl Accumulator {
     /// Nothing yet; `keep`: keeps the samples themselves.
     pub fn new(shape: LayerShape, keep: bool) -> Accumulator {
-        let empty = Correlations::zeros(&shape);
+        let empty = Moments::new(&shape, Sample { gradient: Vec::new(), input: None, output: None });
         let statistics = LayerStatistics {
             shape,
             samples: 0,
@@ -244,23 +215,21 @@ impl Accumulator {
             energy: (0.0, 0.0),
             gradients: Arc::default(),
         };
-        Accumulator { statistics, keep, positions: 0.0, values: 0.0, correlated: (0, 0.0), squares: empty.squares }
+        let squares = vec![0.0; 2 * shape.groups + 1];
+        Accumulator { statistics, keep, positions: 0.0, values: 0.0, squares }
     }
 
     /// Adds a sample. The order of samples is the order of sums: keep to it.
     pub fn add(&mut self, moments: Moments) {
+        self.squares.iter_mut().zip(&moments.squares).for_each(|(sum, square)| *sum += square);
         let s = &mut self.statistics;
         s.samples += 1;
         s.energy.0 += moments.energy;
         s.energy.1 += moments.energy * moments.energy;
         let merge = |a: &mut [Moment], b: &[Moment]| a.iter_mut().zip(b).for_each(|(a, b)| a.merge(b));
-        if let Some(Correlations { outputs, inputs, taps, squares }) = &moments.correlations {
-            merge(&mut s.outputs, outputs);
-            merge(&mut s.inputs, inputs);
-            s.taps.merge(taps);
-            self.squares.iter_mut().zip(squares).for_each(|(sum, square)| *sum += square);
-            self.correlated = (self.correlated.0 + 1, self.correlated.1 + moments.energy);
-        }
+        merge(&mut s.outputs, &moments.outputs);
+        merge(&mut s.inputs, &moments.inputs);
+        s.taps.merge(&moments.taps);
         let Sample { gradient, input, output } = moments.sample;
         if self.keep {
             // Shared only with statistics that were asked for in between.
@@ -290,14 +259,9 @@ impl Accumulator {
         let mut s = self.statistics.clone();
         let per_sample = 1.0 / s.samples.max(1) as f64;
         s.energy = (s.energy.0 * per_sample, s.energy.1 * per_sample);
-        let (count, energy) = self.correlated;
-        let per_correlated = 1.0 / count.max(1) as f64;
-        // How strong gradients are is known of all samples.
-        let all = if count < s.samples && energy > 0.0 { s.energy.0 / (energy * per_correlated) } else { 1.0 };
         for (m, squares) in s.outputs.iter_mut().chain(&mut s.inputs).chain([&mut s.taps]).zip(&self.squares) {
-            m.scale(per_correlated);
-            m.shrink(squares * per_correlated, count);
-            m.scale(all);
+            m.scale(per_sample);
+            m.shrink(squares * per_sample, s.samples);
         }
         s.input_moments.iter_mut().for_each(|m| m.scale(1.0 / self.positions.max(1.0)));
         let values = self.values.max(1.0);

@@ -12,7 +12,7 @@ fn shape(groups: usize, outputs: usize, inputs: usize, taps: usize) -> LayerShap
 fn taken(shape: LayerShape, gradients: &[Vec<f32>], keep: bool) -> LayerStatistics {
     let mut sum = Accumulator::new(shape, keep);
     for gradient in gradients {
-        sum.add(Moments::new(&shape, Sample { gradient: gradient.clone(), input: None, output: None }, true));
+        sum.add(Moments::new(&shape, Sample { gradient: gradient.clone(), input: None, output: None }));
     }
     sum.finish()
 }
@@ -125,7 +125,7 @@ fn activations_become_moments_means_and_deviations() {
         let mut moment = Moment::zeros(2);
         moment.add(&x, 1);
         let output = Some((vec![(y, y * y)], 1.0));
-        sum.add(Moments::new(&s, Sample { gradient: vec![1.0, 0.0], input: Some((vec![moment], 1.0)), output }, true));
+        sum.add(Moments::new(&s, Sample { gradient: vec![1.0, 0.0], input: Some((vec![moment], 1.0)), output }));
     }
     let found = sum.finish();
     let moment = found.input_moments[0].full().unwrap();
@@ -133,7 +133,7 @@ fn activations_become_moments_means_and_deviations() {
     assert_eq!(found.pre_activations, [(3.0, 2.0)]);
     // What was asked for in between stays as it was.
     let (before, samples) = (Arc::clone(&found.gradients), found.samples);
-    sum.add(Moments::new(&s, Sample { gradient: vec![0.0, 1.0], input: None, output: None }, true));
+    sum.add(Moments::new(&s, Sample { gradient: vec![0.0, 1.0], input: None, output: None }));
     assert_eq!((samples, before.len(), sum.finish().kept()), (2, 4, 3));
 }
 

@@ -252,7 +252,7 @@ mod tests {
         for sample in 0..samples {
             let own = noise(shape.weights(), seed + sample as u64);
             let gradient = own.iter().enumerate().map(|(i, v)| v * (1.0 + (i % 7) as f32)).collect();
-            accumulator.add(crate::statistics::Moments::new(shape, Sample { gradient, input: None, output: None }, true));
+            accumulator.add(crate::statistics::Moments::new(shape, Sample { gradient, input: None, output: None }));
         }
         accumulator.finish()
     }
