@@ -57,6 +57,49 @@ fn compress_inspect_decompress() {
     assert!(stderr(&out).contains("exists; name the output with -o"));
 }
 
+/// One tensor alone is that of the whole file; of a damaged file all but the damaged tensor come back, and it is named.
+#[test]
+fn some_tensors_and_damaged_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let [tq, damaged, whole, part, back] =
+        ["a.tq", "damaged.tq", "whole.safetensors", "part.safetensors", "back.onnx"].map(|name| folder.path().join(name));
+    assert!(waterfill(&[&"compress", &sample("resnet-digits.onnx"), &"-o", &tq, &"--bits", &"4"]).status.success());
+    let inspected: serde_json::Value = serde_json::from_slice(&waterfill(&[&"inspect", &tq, &"--json"]).stdout).unwrap();
+    let names: Vec<&str> = inspected["model"]["layers"].as_array().unwrap().iter().map(|l| l["name"].as_str().unwrap()).collect();
+    let mut all: Vec<Word> = vec![&"decompress", &tq, &"-o", &whole];
+    names.iter().for_each(|name| all.extend([&"--tensor" as Word, name]));
+    assert!(waterfill(&all).status.success());
+    let read = |path: &Path| fs::read(path).unwrap();
+    let tensor = |file: &[u8], name: &str| safetensors::SafeTensors::deserialize(file).unwrap().tensor(name).unwrap().data().to_vec();
+    let out = waterfill(&[&"decompress", &tq, &"-o", &part, &"--tensor", &names[1]]);
+    assert!(out.status.success(), "{}", stderr(&out));
+    assert_eq!(safetensors::SafeTensors::deserialize(&read(&part)).unwrap().names(), [names[1]]);
+    assert_eq!(tensor(&read(&part), names[1]), tensor(&read(&whole), names[1]));
+    let out = waterfill(&[&"decompress", &tq, &"-o", &part, &"--tensor", &"nobody"]);
+    assert!(!out.status.success() && stderr(&out).contains("no tensor `nobody`"), "{}", stderr(&out));
+
+    // The last section before the end's is that of the last layer.
+    let mut bytes = read(&tq);
+    let at = bytes.len() - 13 - 8;
+    bytes[at] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    let out = waterfill(&[&"decompress", &damaged, &"-o", &back]);
+    assert!(!out.status.success() && !back.exists());
+    let lost = names.iter().filter(|name| stderr(&out).contains(&format!("`{name}`"))).copied().collect::<Vec<_>>();
+    assert_eq!(lost.len(), 1, "{}", stderr(&out));
+    let out = waterfill(&[&"decompress", &damaged, &"-o", &back, &"--recover"]);
+    assert!(out.status.success() && stderr(&out).contains(lost[0]) && stdout(&out).contains("1 of"), "{}{}", stdout(&out), stderr(&out));
+    assert!(waterfill(&[&"inspect", &back]).status.success());
+    all[1] = &damaged;
+    all.push(&"--recover");
+    assert!(waterfill(&all).status.success());
+    let rest = read(&whole);
+    for name in &names {
+        let bytes = tensor(&rest, name);
+        assert_eq!(bytes.iter().all(|b| *b == 0), *name == lost[0], "{name}");
+    }
+}
+
 /// Entropy-coded indices of the same depths: a smaller file that gives back the same model.
 #[test]
 fn codings() {

@@ -10,6 +10,7 @@
 
 pub mod bits;
 pub mod fold;
+mod frames;
 mod head;
 pub mod layer;
 mod reader;
@@ -43,6 +44,13 @@ pub enum Kind {
     Exact = b'X',
     /// The end: the number of sections before it.
     End = b'E',
+}
+
+impl Kind {
+    /// The kind of a section that begins with this byte.
+    pub fn of(byte: u8) -> Option<Kind> {
+        [Kind::Meta, Kind::Skeleton, Kind::Pool, Kind::Layer, Kind::Exact, Kind::End].into_iter().find(|kind| *kind as u8 == byte)
+    }
 }
 
 /// Bytes of a section around its body: kind, 32-bit length, CRC-32.

@@ -4,7 +4,11 @@ use std::{cell::RefCell, io::Read, rc::Rc, sync::Arc};
 
 use flate2::read::DeflateDecoder;
 
-use super::{Entry, Fold, Kind, Layout, MAGIC, Meta, Part, Place, VERSION, fold, layer, unpooled};
+use super::{
+    Entry, Fold, Kind, Layout, MAGIC, Meta, Part, Place, VERSION, fold,
+    frames::{self, Section, read_section},
+    layer, unpooled,
+};
 use crate::{
     error::{Error, FETCH_AGAIN, Result, bad},
     io::{
@@ -30,8 +34,8 @@ pub struct TqFile {
     source: Rc<dyn Source>,
     places: Vec<Place>,
     folds: Vec<Option<Fold>>,
-    /// For each tensor: its section (kind, offset and length of the body), or offset and length within the pool.
-    ranges: Vec<(Kind, u64, u64)>,
+    /// For each tensor: its section, or offset and length within the pool; nothing where a damaged file has no such section.
+    ranges: Vec<Option<Section>>,
     pool: RefCell<Option<Rc<Vec<u8>>>>,
     pool_range: (u64, u64),
 }
@@ -49,26 +53,27 @@ pub enum Body {
 impl TqFile {
     /// Reads the table and the skeleton. Bodies of layers are not read.
     pub fn open(source: Rc<dyn Source>) -> Result<TqFile> {
+        let sections = frames::scan(checked(&*source)?)?;
+        TqFile::with(source, sections.into_iter().map(Some).collect())
+    }
+
+    /// The same of a damaged file, as long as its table and skeleton are whole: a tensor whose section is damaged or missing is an error only when
+    /// it is read. The whole file is read once.
+    pub fn recover(source: Rc<dyn Source>) -> Result<TqFile> {
+        let sections = frames::recover(checked(&*source)?)?;
+        TqFile::with(source, sections)
+    }
+
+    /// With the file's sections; `None` where some number of them are lost.
+    fn with(source: Rc<dyn Source>, sections: Vec<Option<Section>>) -> Result<TqFile> {
         let name = source.name().to_string();
         let wrong = |reason: &str| bad(&name, reason, FETCH_AGAIN);
-        let mut magic = [0; 8];
-        if source.len() < 8 {
-            return Err(wrong("it is too short for a .tq file"));
-        }
-        source.read_at(0, &mut magic)?;
-        if magic[..7] != MAGIC {
-            return Err(bad(&name, "it is not a .tq file", "choose a file that Waterfill wrote"));
-        }
-        if magic[7] > VERSION {
-            return Err(bad(
-                &name,
-                format!("it has format version {}, this program reads up to {VERSION}", magic[7]),
-                "use a newer Waterfill",
-            ));
-        }
-        let sections = scan(&*source)?;
-        let [(Kind::Meta, meta_at, meta_len), (Kind::Skeleton, skeleton_at, skeleton_len), (Kind::Pool, pool_at, pool_len), rest @ ..] =
-            &sections[..]
+        let [
+            Some((Kind::Meta, meta_at, meta_len)),
+            Some((Kind::Skeleton, skeleton_at, skeleton_len)),
+            Some((Kind::Pool, pool_at, pool_len)),
+            rest @ ..,
+        ] = &sections[..]
         else {
             return Err(wrong("its meta, skeleton and pool sections are not where they belong"));
         };
@@ -81,25 +86,31 @@ impl TqFile {
                 *layer = layer.with_kernel(&info.shape);
             }
         }
-        let mut rest = rest.iter();
+        let expected = meta.tensors.iter().filter(|e| e.place == Place::Section).count();
+        let rest = filled(rest, expected).ok_or_else(|| wrong("its sections do not fit its table of tensors"))?;
+        let damaged = rest.contains(&None);
+        let mut rest = rest.into_iter();
         let mut pooled = 0u64;
         let mut ranges = Vec::with_capacity(meta.tensors.len());
         for Entry { info, place, .. } in &meta.tensors {
             let elements = info.elements() as u64;
             let range = match place {
-                Place::Section => *rest.next().ok_or_else(|| wrong("its section is missing").tensor(&info.name))?,
-                Place::Half => (Kind::Pool, pooled, 2 * elements),
-                Place::Pool => (Kind::Pool, pooled, info.bytes() as u64),
+                Place::Section => rest.next().flatten(),
+                Place::Half => Some((Kind::Pool, pooled, 2 * elements)),
+                Place::Pool => Some((Kind::Pool, pooled, info.bytes() as u64)),
             };
-            match range {
-                (Kind::Pool, _, len) => pooled += len,
-                (Kind::Layer, ..) if matches!(info.role, Role::Layer(_)) && info.dtype.is_float() => {}
-                (Kind::Exact, _, len) if len == info.bytes() as u64 => {}
+            ranges.push(match range {
+                Some((Kind::Pool, _, len)) => {
+                    pooled += len;
+                    range
+                }
+                Some((Kind::Layer, ..)) if matches!(info.role, Role::Layer(_)) && info.dtype.is_float() => range,
+                Some((Kind::Exact, _, len)) if len == info.bytes() as u64 => range,
+                _ if damaged => None,
                 _ => return Err(wrong("its section does not fit its shape").tensor(&info.name)),
-            }
-            ranges.push(range);
+            });
         }
-        if pooled != *pool_len || rest.next().is_some() {
+        if pooled != *pool_len {
             return Err(wrong("its sections do not fit its table of tensors"));
         }
         let bytes = inflate(&*source, "skeleton", read_section(&*source, Kind::Skeleton, *skeleton_at, *skeleton_len)?)?;
@@ -124,7 +135,7 @@ impl TqFile {
     /// Reads a tensor's body and checks its checksum. Decoding it needs no file: see [`decode`].
     pub fn body(&self, index: usize) -> Result<Body> {
         let name = &self.tensors[index].name;
-        let (kind, at, len) = self.ranges[index];
+        let (kind, at, len) = self.ranges[index].ok_or_else(|| self.damaged(index, "its section is damaged or missing".into()))?;
         let section = |kind| read_section(&*self.source, kind, at, len).map_err(|e| e.tensor(name));
         match kind {
             Kind::Layer => {
@@ -135,13 +146,13 @@ impl TqFile {
                 })
             }
             Kind::Exact => section(Kind::Exact).map(Body::Exact),
-            _ => Ok(Body::Exact(self.small(index)?)),
+            _ => Ok(Body::Exact(self.small(index).map_err(|e| e.tensor(name))?)),
         }
     }
 
     /// A tensor of the pool, in its own element type.
     fn small(&self, index: usize) -> Result<Vec<u8>> {
-        let (_, at, len) = self.ranges[index];
+        let (_, at, len) = self.ranges[index].ok_or_else(|| self.damaged(index, "its section is damaged or missing".into()))?;
         let pool = self.pool()?;
         Ok(unpooled(self.places[index], &pool[at as usize..(at + len) as usize], self.tensors[index].dtype))
     }
@@ -163,7 +174,7 @@ impl TqFile {
 
     /// What a layer's section holds, and its bytes, if it is a quantized one.
     pub fn layer(&self, index: usize) -> Result<Option<(layer::Read, u64)>> {
-        let (Role::Layer(shape), (Kind::Layer, _, len)) = (self.tensors[index].role, self.ranges[index]) else { return Ok(None) };
+        let (Role::Layer(shape), Some((Kind::Layer, _, len))) = (self.tensors[index].role, self.ranges[index]) else { return Ok(None) };
         let (Body::Layer(body) | Body::Folded(body, _)) = self.body(index)? else { return Ok(None) };
         let read = layer::read(&body, &shape).map_err(|reason| self.damaged(index, reason))?;
         Ok(Some((read, super::section_bytes(len))))
@@ -171,7 +182,7 @@ impl TqFile {
 
     /// Whether a tensor is a quantized layer.
     pub fn is_coded(&self, index: usize) -> bool {
-        self.ranges[index].0 == Kind::Layer
+        self.ranges[index].is_some_and(|range| range.0 == Kind::Layer)
     }
 
     fn damaged(&self, index: usize, reason: String) -> Error {
@@ -198,6 +209,36 @@ impl TqFile {
     }
 }
 
+/// A source that begins as a `.tq` does, of a version that is known.
+fn checked(source: &dyn Source) -> Result<&dyn Source> {
+    let name = source.name();
+    let mut magic = [0; 8];
+    if source.len() < 8 {
+        return Err(bad(name, "it is too short for a .tq file", FETCH_AGAIN));
+    }
+    source.read_at(0, &mut magic)?;
+    if magic[..7] != MAGIC {
+        return Err(bad(name, "it is not a .tq file", "choose a file that Waterfill wrote"));
+    }
+    if magic[7] > VERSION {
+        return Err(bad(name, format!("it has format version {}, this program reads up to {VERSION}", magic[7]), "use a newer Waterfill"));
+    }
+    Ok(source)
+}
+
+/// Where the section of each of `expected` tensors is: a gap is filled as far as there is one way to do it. None if there is not.
+fn filled(found: &[Option<Section>], expected: usize) -> Option<Vec<Option<Section>>> {
+    let gaps = found.iter().filter(|s| s.is_none()).count();
+    let missing = (expected + gaps).checked_sub(found.len())?;
+    let per_gap = match gaps {
+        0 if missing == 0 => 0,
+        1 => missing,
+        _ if gaps > 0 && gaps == missing => 1,
+        _ => return None,
+    };
+    Some(found.iter().flat_map(|section| std::iter::repeat_n(*section, if section.is_none() { per_gap } else { 1 })).collect())
+}
+
 /// Decodes a body to the tensor's bytes in its own element type. The error is a clause that says what is wrong.
 pub fn decode(body: Body, info: &TensorInfo) -> std::result::Result<Vec<u8>, String> {
     let (body, factors) = match body {
@@ -220,56 +261,6 @@ impl TensorReader for TqFile {
     fn read(&self, index: usize) -> Result<Vec<u8>> {
         decode(self.body(index)?, &self.tensors[index]).map_err(|reason| self.damaged(index, reason))
     }
-}
-
-/// Walks over the frames: kind, offset and length of every body. The last one is the end section, which is not in the list.
-fn scan(source: &dyn Source) -> Result<Vec<(Kind, u64, u64)>> {
-    let wrong = |reason: String| bad(source.name(), reason, FETCH_AGAIN);
-    let mut sections = Vec::new();
-    let mut at = 8;
-    loop {
-        if sections.len() > limits::TENSORS + 3 {
-            return Err(wrong(format!("it has more than {} sections", limits::TENSORS)));
-        }
-        let mut start = [0; 5];
-        if source.len() - at < super::FRAME {
-            return Err(wrong(format!("it ends at byte {} within a section", source.len())));
-        }
-        source.read_at(at, &mut start)?;
-        let kind = match start[0] {
-            b'M' => Kind::Meta,
-            b'S' => Kind::Skeleton,
-            b'P' => Kind::Pool,
-            b'L' => Kind::Layer,
-            b'X' => Kind::Exact,
-            b'E' => Kind::End,
-            other => return Err(wrong(format!("its section at byte {at} has the unknown kind {other}"))),
-        };
-        let len = u64::from(u32::from_le_bytes([start[1], start[2], start[3], start[4]]));
-        if len > source.len() - at - super::FRAME {
-            return Err(wrong(format!("its section at byte {at} claims {len} bytes, past the end of the file")));
-        }
-        if kind == Kind::End {
-            let count = read_section(source, kind, at + 5, len)?;
-            if count != (sections.len() as u32).to_le_bytes() || at + len + super::FRAME != source.len() {
-                return Err(wrong("it does not end where its end section says".into()));
-            }
-            return Ok(sections);
-        }
-        sections.push((kind, at + 5, len));
-        at += len + super::FRAME;
-    }
-}
-
-/// Reads a body of a frame that [`scan`] found, and checks its checksum.
-fn read_section(source: &dyn Source, kind: Kind, at: u64, len: u64) -> Result<Vec<u8>> {
-    let mut body = vec![0; len as usize + 4];
-    source.read_at(at, &mut body)?;
-    let crc = body.split_off(len as usize);
-    if super::frame(kind, &body).1 != crc[..] {
-        return Err(bad(source.name(), format!("the section at byte {} is damaged (its checksum differs)", at - 5), FETCH_AGAIN));
-    }
-    Ok(body)
 }
 
 fn inflate(source: &dyn Source, what: &str, body: Vec<u8>) -> Result<Vec<u8>> {

@@ -196,6 +196,78 @@ fn damage_is_named(coding: Coding) {
     assert!(read_all(&newer).unwrap_err().to_string().contains("version 9"));
 }
 
+/// Of a damaged file every tensor comes back whole but those that the damage is in, whatever is damaged behind table, skeleton and pool: bodies,
+/// frames, the end; one layer, or two that are neighbours; and a file that is cut, or that lost some bytes.
+#[test]
+fn what_is_whole_of_a_damaged_file_is_recovered() {
+    let (_, file, _) = compress(model(&shapes()[..6], 1), &AllocationSettings::default(), 8);
+    let whole = open(&file).unwrap();
+    let tensors: Vec<Vec<u8>> = (0..whole.tensors.len()).map(|i| whole.read(i).unwrap()).collect();
+    let sections: Vec<(usize, usize)> = frames::scan(&BytesSource::new("test.tq", file.clone()))
+        .unwrap()
+        .iter()
+        .map(|(_, at, len)| (*at as usize - 5, (at + len + 4) as usize))
+        .collect();
+    // Position of a tensor's own section, if it has one; the first three hold other things.
+    let mut next = 3..;
+    let of_tensor: Vec<Option<usize>> =
+        whole.tensors.iter().map(|t| if matches!(t.role, Role::Layer(_)) || t.name == "table" { next.next() } else { None }).collect();
+    assert_eq!(next.start, sections.len());
+    let recovered = |damaged: Vec<u8>, lost: &[usize], what: &str| {
+        let tq = TqFile::recover(Rc::new(BytesSource::new("test.tq", damaged))).unwrap_or_else(|e| panic!("{what}: {e}"));
+        for (i, tensor) in tensors.iter().enumerate() {
+            match of_tensor[i].is_some_and(|section| lost.contains(&section)) {
+                true => {
+                    let error = tq.read(i).expect_err(what).to_string();
+                    assert!(error.contains(&format!("`{}`", whole.tensors[i].name)), "{what}: {error}");
+                }
+                false => assert!(tq.read(i).is_ok_and(|bytes| bytes == *tensor), "{what}: {} is lost too", whole.tensors[i].name),
+            }
+        }
+    };
+    recovered(file.clone(), &[], "nothing");
+    for (section, &(from, to)) in sections.iter().enumerate().skip(3) {
+        for at in [from, from + 1, from + 3, from + 4, from + 5, (from + to) / 2, to - 1] {
+            let mut damaged = file.clone();
+            damaged[at] ^= 0x55;
+            recovered(damaged, &[section], &format!("byte {at} of section {section}"));
+        }
+        recovered([&file[..from + 7], &file[from + 9..]].concat(), &[section], &format!("two bytes less in section {section}"));
+        recovered(file[..to - 1].to_vec(), &(section..sections.len()).collect::<Vec<_>>(), &format!("cut in section {section}"));
+        if section + 1 < sections.len() {
+            let mut damaged = file.clone();
+            damaged[to - 10..to + 10].fill(0xaa);
+            recovered(damaged, &[section, section + 1], &format!("sections {section} and the next"));
+        }
+    }
+    let mut end = file.clone();
+    *end.last_mut().unwrap() ^= 1;
+    recovered(end, &[], "the end");
+    // Far apart: two gaps of one section each.
+    let mut damaged = file.clone();
+    damaged[sections[3].0] ^= 1;
+    damaged[sections[6].0 + 1] ^= 0x40;
+    recovered(damaged, &[3, 6], "two frames");
+    // Without a table there is nothing.
+    let mut damaged = file;
+    damaged[sections[0].0 + 20] ^= 1;
+    assert!(TqFile::recover(Rc::new(BytesSource::new("test.tq", damaged))).is_err());
+}
+
+/// Looking for sections in what holds none takes no longer than reading it some times over.
+#[test]
+fn recovery_ends() {
+    let (_, file, _) = compress(model(&shapes()[..1], 1), &AllocationSettings::default(), 8);
+    // Frames that claim all that follows, at every byte.
+    let forged = [&file[..], &[b'L', 0, 0, 1, 0].repeat(60_000)].concat();
+    let cut = [&file[..file.len() - 20], &[b'L', 0, 0, 1, 0].repeat(60_000)].concat();
+    for file in [forged, cut] {
+        if let Ok(tq) = TqFile::recover(Rc::new(BytesSource::new("test.tq", file))) {
+            (0..tq.tensors.len()).for_each(|i| drop(tq.read(i)));
+        }
+    }
+}
+
 /// A file may not be told to repeat a tensor without end.
 #[test]
 fn a_tensor_stands_once_in_the_skeleton() {

@@ -10,7 +10,7 @@ mod onnx;
 mod pickle;
 mod pth;
 mod recognise;
-mod safetensors;
+pub mod safetensors;
 pub mod skeleton;
 pub mod source;
 mod table;

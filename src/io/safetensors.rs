@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use safetensors::Dtype as Stored;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorView};
 
 use super::skeleton::{Piece, Skeleton};
 use super::source::read_vec;
 use super::table::{Place, Table, checked, role_without_graph};
-use super::{Dtype, Format, Model, Source};
+use super::{Dtype, Format, Model, Source, TensorInfo};
 use crate::error::{FETCH_AGAIN, Result, bad};
 use crate::limits;
 
@@ -75,6 +75,28 @@ pub(crate) fn open(source: Rc<dyn Source>) -> Result<Model> {
         notes: Vec::new(),
         graph: None,
     })
+}
+
+/// A safetensors file of these tensors, each with its bytes in its own element type. Elements that are passed through without a meaning are bytes,
+/// their size being one more axis.
+///
+/// # Errors
+/// Bytes that do not fit a tensor's shape.
+pub fn file<'a>(tensors: impl Iterator<Item = (&'a TensorInfo, &'a Vec<u8>)>) -> Result<Vec<u8>> {
+    let fits = |name: &str, e: safetensors::SafeTensorError| bad(name, format!("it cannot be written ({e})"), "report this as a bug");
+    let view = |(info, bytes): (&'a TensorInfo, &'a Vec<u8>)| {
+        let (dtype, size) = match info.dtype {
+            Dtype::F16 => (Stored::F16, None),
+            Dtype::Bf16 => (Stored::BF16, None),
+            Dtype::F32 => (Stored::F32, None),
+            Dtype::F64 => (Stored::F64, None),
+            Dtype::Other(size) => (Stored::U8, Some(usize::from(size))),
+        };
+        let shape = info.shape.iter().copied().chain(size).collect();
+        Ok((info.name.as_str(), TensorView::new(dtype, shape, bytes).map_err(|e| fits(&info.name, e))?))
+    };
+    let views = tensors.map(view).collect::<Result<Vec<_>>>()?;
+    safetensors::serialize(views, None).map_err(|e| fits("the file", e))
 }
 
 /// The crate reads the header into a map, where the second of two equal names would silently win.

@@ -469,17 +469,34 @@ pub fn relative_error(a: &[f32], b: &[f32]) -> f64 {
     if energy > 0.0 { error / energy } else { 0.0 }
 }
 
+/// A tensor's bytes, or why there are none.
+type DecodeTask = Box<dyn FnOnce() -> Result<Vec<u8>> + Send>;
+
+/// The task that decodes one tensor of a `.tq`.
+fn decode_task(tq: &TqFile, index: usize) -> Result<DecodeTask> {
+    let (body, info, file) = (tq.body(index)?, tq.tensors[index].clone(), tq.name().to_string());
+    Ok(Box::new(move || container::decode(body, &info).map_err(|reason| bad(file, reason, crate::error::FETCH_AGAIN).tensor(&info.name))))
+}
+
+/// What is decoded of a `.tq`, and about how long each tensor takes.
+fn decode_items<'a>(tq: &'a TqFile, tensors: impl Iterator<Item = usize> + 'a) -> Vec<Item> {
+    let cost = |t: &io::TensorInfo| if let Role::Layer(shape) = t.role { code_cost(&shape) } else { t.elements() as f64 };
+    tensors.map(|i| &tq.tensors[i]).map(|t| Item { name: t.name.clone(), cost: cost(t) }).collect()
+}
+
 /// The job that decodes every tensor of a `.tq` to its bytes.
 pub fn decode_job(tq: &TqFile) -> Job<'_, Vec<u8>> {
-    let cost = |t: &io::TensorInfo| if let Role::Layer(shape) = t.role { code_cost(&shape) } else { t.elements() as f64 };
+    Job { stage: "decoding", items: decode_items(tq, 0..tq.tensors.len()), prepare: Box::new(move |i| decode_task(tq, i)) }
+}
+
+/// The job that decodes some tensors of a `.tq` to their bytes: no other layer is read. Each has its own result.
+pub fn recover_job(tq: &TqFile, tensors: Vec<usize>) -> Job<'_, Result<Vec<u8>>> {
     Job {
         stage: "decoding",
-        items: tq.tensors.iter().map(|t| Item { name: t.name.clone(), cost: cost(t) }).collect(),
+        items: decode_items(tq, tensors.iter().copied()),
         prepare: Box::new(move |i| {
-            let (body, info, file) = (tq.body(i)?, tq.tensors[i].clone(), tq.name().to_string());
-            Ok(Box::new(move || {
-                container::decode(body, &info).map_err(|reason| bad(file, reason, crate::error::FETCH_AGAIN).tensor(&info.name))
-            }))
+            let task = decode_task(tq, tensors[i]);
+            Ok(Box::new(move || Ok(task.and_then(|task| task()))))
         }),
     }
 }
