@@ -1,7 +1,14 @@
 //! A whole `.tq`, its checksums put right first: what they protect is then reached.
 #![no_main]
 
-use waterfill::{container::TqFile, error::Error, io::TensorReader, pipeline};
+use std::rc::Rc;
+
+use waterfill::{
+    container::TqFile,
+    error::Error,
+    io::{Source, TensorReader},
+    pipeline,
+};
 use waterfill_fuzz::{file, one_sentence};
 
 /// Puts the checksum of every section right, as far as frames lead.
@@ -20,8 +27,8 @@ fn with_checksums(data: &[u8]) -> Vec<u8> {
     data
 }
 
-fn read(data: &[u8]) -> Result<(), Error> {
-    let tq = TqFile::open(file("fuzz.tq", data))?;
+fn read(data: &[u8], open: fn(Rc<dyn Source>) -> Result<TqFile, Error>) -> Result<(), Error> {
+    let tq = open(file("fuzz.tq", data))?;
     for index in 0..tq.tensors.len() {
         match tq.read(index) {
             Ok(bytes) => assert_eq!(bytes.len(), tq.tensors[index].bytes()),
@@ -34,8 +41,10 @@ fn read(data: &[u8]) -> Result<(), Error> {
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     for data in [data, &with_checksums(data)] {
-        if let Err(error) = read(data) {
-            one_sentence(&error);
+        for open in [TqFile::open, TqFile::recover] {
+            if let Err(error) = read(data, open) {
+                one_sentence(&error);
+            }
         }
     }
 });
