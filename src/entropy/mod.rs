@@ -33,6 +33,9 @@ impl Place {
 
 /// What decisions are coded with.
 pub trait Coder {
+    /// Whether decisions are read: what is given to be coded is of no meaning then.
+    const READS: bool = false;
+
     /// Codes a decision that is true with probability `p / 65536`. What writes or counts takes `bit` and returns it; what reads returns what
     /// it reads.
     fn code(&mut self, bit: bool, p: u16, place: Place) -> bool;

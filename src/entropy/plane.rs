@@ -98,7 +98,7 @@ fn sign(v: i8) -> usize {
 fn best_shift(indices: &[i32]) -> u32 {
     let sum: u64 = indices.iter().map(|q| u64::from(q.unsigned_abs())).sum();
     let mean = sum / indices.len().max(1) as u64;
-    (mean / 3).checked_ilog2().unwrap_or(0).min(MAX_SHIFT)
+    (2 * mean / 3).checked_ilog2().unwrap_or(0).min(MAX_SHIFT)
 }
 
 /// Whether signs of neighbours tell enough of signs for contexts to pay: more than a hundredth of a bit a sign, by how often they agree with the
@@ -159,7 +159,8 @@ impl Plane {
     /// A decoder may find a magnitude, or a number of low bits, that does not exist.
     pub fn row<C: Coder>(&mut self, coder: &mut C, row: &mut [i32], mut quantizer: impl FnMut(Option<i32>) -> usize) -> Result<(), String> {
         debug_assert_eq!(row.len(), self.columns.len());
-        let change = self.shifts.code(coder, best_shift(row).cast_signed() - self.shift.cast_signed());
+        let best = if C::READS { 0 } else { best_shift(row) };
+        let change = self.shifts.code(coder, best.cast_signed() - self.shift.cast_signed());
         self.shift = self.shift.checked_add_signed(change).filter(|s| *s <= MAX_SHIFT).ok_or("a row of it has too many low bits")?;
         let Plane { period, margin, shift, magnitudes, signs, rows: [now, above, above_it], columns, row: mean, last, .. } = self;
         let (period, margin, shift) = (*period, *margin, *shift);

@@ -147,6 +147,8 @@ impl<'a> Decoder<'a> {
 }
 
 impl Coder for Decoder<'_> {
+    const READS: bool = true;
+
     fn bits(&self) -> f64 {
         bits(self.at / 4 - 2, self.range)
     }
