@@ -13,14 +13,9 @@ const BLOCKS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// A coding in words, and what it does.
 fn coding_words(coding: Coding) -> (&'static str, &'static str) {
     match coding {
-        Coding::Fixed => ("fixed lengths", "Each index takes as many bits as its depth: a budget is what the file has."),
-        Coding::Depths => {
-            ("depths, then entropy-coded", "The same indices, entropy-coded: a budget counts depths, and the file comes out smaller.")
-        }
-        Coding::Entropy => (
-            "entropy-coded, bits by the coder",
-            "Bits are allocated by what the entropy coder needs: less error for a budget. Encoding takes longer.",
-        ),
+        Coding::Fixed => ("fixed lengths", "Each index takes as many bits as its depth."),
+        Coding::Depths => ("depths, entropy-coded", "The same indices, entropy-coded: the file is smaller than the budget."),
+        Coding::Entropy => ("entropy-coded allocation", "Bits are allocated by what the entropy coder needs. Slower to encode."),
     }
 }
 
@@ -169,5 +164,19 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
                 </p>
             </div>
         </section>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codings_have_words_of_their_own_that_hold_their_name() {
+        for coding in Coding::ALL {
+            let (name, hint) = coding_words(coding);
+            assert!(name.contains(coding.name()) && hint.ends_with('.'), "{coding:?}");
+        }
+        assert!(NOT_ENTROPY.ends_with('.'));
     }
 }

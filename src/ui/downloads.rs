@@ -69,8 +69,8 @@ pub fn ChartButtons(app: App, chart: Chart) -> impl IntoView {
 fn how_large(predicted: Option<Coding>) -> &'static str {
     match predicted {
         None | Some(Coding::Fixed) => "Exactly as large as shown.",
-        Some(Coding::Depths) => "Smaller than shown: how much, encoding says.",
-        Some(Coding::Entropy) => "Within the budget: how large exactly, encoding says.",
+        Some(Coding::Depths) => "Smaller than shown; its size is known once it is encoded.",
+        Some(Coding::Entropy) => "Within the budget; its size is known once it is encoded.",
     }
 }
 
