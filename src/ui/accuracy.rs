@@ -15,7 +15,7 @@ use super::{
     sweep::Sweep,
 };
 use crate::{
-    report::{AllocationReport, DataSummary, EvaluationReport, LayerDamage, Preprocessing},
+    report::{AllocationReport, Coding, DataSummary, EvaluationReport, LayerDamage, Preprocessing},
     worker::messages::DataUse,
 };
 
@@ -35,6 +35,8 @@ pub struct Images {
 pub struct Basis {
     /// The allocation.
     pub allocation: Option<Arc<AllocationReport>>,
+    /// How its indices are coded: what is allocated does not say so.
+    pub coding: Coding,
     /// How images became inputs.
     pub preprocessing: Option<Preprocessing>,
     /// Which images, and their version.
@@ -173,6 +175,7 @@ pub fn outdated(made: &Basis, now: &Basis) -> Option<&'static str> {
     match () {
         _ if made.images != now.images => Some("the images have changed"),
         _ if !inputs => Some("the preprocessing has changed"),
+        _ if made.coding != now.coding => Some("the coding has changed"),
         _ if !allocation => Some("the allocation has changed"),
         _ => None,
     }
@@ -185,6 +188,7 @@ impl App {
         let usage = if calibrated { DataUse::Calibration } else { DataUse::Test };
         Basis {
             allocation: self.allocation.get(),
+            coding: self.settings.with(|s| s.curves.coding),
             preprocessing: self.accuracy.preprocessing(),
             images: (usage, self.accuracy.images(usage).with(|i| i.version)),
         }
@@ -333,7 +337,12 @@ mod tests {
 
     #[test]
     fn a_result_holds_until_something_it_was_made_from_changes() {
-        let made = Basis { allocation: Some(Arc::new(report(5))), preprocessing: Some(preprocessing()), images: (DataUse::Test, 3) };
+        let made = Basis {
+            allocation: Some(Arc::new(report(5))),
+            coding: Coding::Fixed,
+            preprocessing: Some(preprocessing()),
+            images: (DataUse::Test, 3),
+        };
         assert_eq!(outdated(&made, &made), None);
         // Encoding measures errors and changes no bit; naming the numbers' origin changes no number.
         let mut measured = report(5);
@@ -341,7 +350,7 @@ mod tests {
         measured.db -= 0.1;
         measured.layers[2].error *= 1.1;
         let edited = Preprocessing { origin: "edited".into(), ..preprocessing() };
-        let same = Basis { allocation: Some(Arc::new(measured)), preprocessing: Some(edited), images: (DataUse::Test, 3) };
+        let same = Basis { allocation: Some(Arc::new(measured)), preprocessing: Some(edited), ..made.clone() };
         assert_eq!(outdated(&made, &same), None);
         assert_eq!(outdated(&made, &Basis { preprocessing: None, ..made.clone() }), None);
 
@@ -350,6 +359,7 @@ mod tests {
         let changed = |basis: Basis| outdated(&made, &basis).expect("outdated");
         assert_eq!(changed(Basis { allocation: Some(Arc::new(other)), ..made.clone() }), "the allocation has changed");
         assert_eq!(changed(Basis { allocation: None, ..made.clone() }), "the allocation has changed");
+        assert_eq!(changed(Basis { coding: Coding::Depths, ..made.clone() }), "the coding has changed");
         assert_eq!(changed(Basis { images: (DataUse::Test, 4), ..made.clone() }), "the images have changed");
         let scaled = Preprocessing { scale: 1.0, ..preprocessing() };
         assert_eq!(changed(Basis { preprocessing: Some(scaled), ..made.clone() }), "the preprocessing has changed");

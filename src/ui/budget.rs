@@ -4,11 +4,20 @@ use leptos::{html, prelude::*};
 
 use super::{
     format::{Unit, plain},
-    state::App,
+    state::{App, NOT_ENTROPY},
 };
-use crate::report::{Budget, TransformChoice};
+use crate::report::{Budget, Coding, TransformChoice};
 
 const BLOCKS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+/// A coding in words, and what it does.
+fn coding_words(coding: Coding) -> (&'static str, &'static str) {
+    match coding {
+        Coding::Fixed => ("fixed lengths", "Each index takes as many bits as its depth."),
+        Coding::Depths => ("depths, entropy-coded", "The same indices, entropy-coded: the file is smaller than the budget."),
+        Coding::Entropy => ("entropy-coded allocation", "Bits are allocated by what the entropy coder needs. Slower to encode."),
+    }
+}
 
 /// The budget.
 #[component]
@@ -83,6 +92,15 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
             app.set(|s| s.transform = transform);
         }
     };
+    let coding = Memo::new(move |_| app.settings.with(|s| s.curves.coding));
+    let no_entropy = Memo::new(move |_| app.is_measuring());
+    let coding_chosen = move |select: web_sys::HtmlSelectElement| {
+        if let Some(coding) = Coding::ALL.into_iter().find(|c| c.name() == select.value()) {
+            app.set_coding(coding);
+        }
+        // It may not have been taken.
+        select.set_value(coding.get_untracked().name());
+    };
     let calibrated = Memo::new(move |_| app.is_calibrated());
     let transforms = move || {
         let there = TransformChoice::ALL.into_iter().filter(|t| calibrated.get() || !t.needs_calibration());
@@ -126,13 +144,39 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
                 <div class="field">
                     <label for="blocks">"Blocks per layer"</label>
                     <select id="blocks" data-testid="blocks" disabled=disabled
-                        on:change:target=move |e| if let Ok(blocks) = e.target().value().parse() { app.set_blocks(blocks) }>
+                        on:change:target=move |e| if let Ok(blocks) = e.target().value().parse() { app.set_curves(|c| c.blocks = blocks) }>
                         {BLOCKS.map(|b| view! {
-                            <option value=b.to_string() selected=move || app.settings.with(|s| s.blocks == b)>{b}</option>
+                            <option value=b.to_string() prop:selected=move || app.settings.with(|s| s.curves.blocks == b)>{b}</option>
                         }).collect_view()}
                     </select>
                 </div>
             </div>
+            <div class="field">
+                <label for="coding">"Coding"</label>
+                <select id="coding" data-testid="coding" aria-describedby="coding-hint" disabled=disabled on:change:target=move |e| coding_chosen(e.target())>
+                    {Coding::ALL.map(|c| view! {
+                        <option value=c.name() disabled=move || c == Coding::Entropy && no_entropy.get()
+                            prop:selected=move || coding.get() == c>{coding_words(c).0}</option>
+                    }).collect_view()}
+                </select>
+                <p id="coding-hint" class="hint">
+                    {move || coding_words(coding.get()).1}{move || no_entropy.get().then(|| format!(" {NOT_ENTROPY}"))}
+                </p>
+            </div>
         </section>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codings_have_words_of_their_own_that_hold_their_name() {
+        for coding in Coding::ALL {
+            let (name, hint) = coding_words(coding);
+            assert!(name.contains(coding.name()) && hint.ends_with('.'), "{coding:?}");
+        }
+        assert!(NOT_ENTROPY.ends_with('.'));
     }
 }

@@ -6,7 +6,7 @@ use leptos::prelude::*;
 
 use super::{accuracy::same_inputs, format, jobs::Job, state::App};
 use crate::{
-    report::{CalibrationSettings, CalibrationSummary, Distortion, Preprocessing, TransformChoice},
+    report::{CalibrationSettings, CalibrationSummary, Coding, Distortion, Preprocessing, TransformChoice},
     worker::messages::DataUse,
 };
 
@@ -169,6 +169,8 @@ enum State {
     CannotRun(String),
     Mistake,
     WrongNumber(Number),
+    /// Of these quantizers distortions are not measured.
+    NotMeasured,
     Ready,
     Running,
     Forgetting,
@@ -185,6 +187,7 @@ impl State {
             State::CannotRun(_) => "cannot-run",
             State::Mistake => "mistake",
             State::WrongNumber(_) => "wrong-number",
+            State::NotMeasured => "not-measured",
             State::Ready => "ready",
             State::Running => "running",
             State::Forgetting => "forgetting",
@@ -200,6 +203,10 @@ impl State {
             State::CannotRun(why) => format!("This network cannot be run, so it cannot be calibrated. {why}"),
             State::Mistake => super::accuracy::MISTAKE.into(),
             State::WrongNumber(number) => number.wanted(),
+            State::NotMeasured => {
+                "Distortions are measured for fixed depths: choose another distortion, or above, with the budget, another coding than entropy."
+                    .into()
+            }
             State::Ready => {
                 "Not calibrated: an error counts alike in every layer. Calibrated, it counts as much as the output feels it.".into()
             }
@@ -231,6 +238,15 @@ impl App {
         let [images, draws, seed] = Number::ALL.map(|n| form.number(n));
         let settings = CalibrationSettings { images: usize::try_from(images?).ok()?, draws: usize::try_from(draws?).ok()?, seed: seed? };
         Some(Wish { preprocessing: self.accuracy.edited.get(), settings, distortion: form.distortion.get() })
+    }
+
+    /// Whether distortions are measured, or are being measured.
+    pub(super) fn is_measuring(&self) -> bool {
+        let measured = |wish: &Wish| wish.distortion == Distortion::Measured;
+        // What runs is not in a signal of its own, but begins and ends with one.
+        self.long_job.track();
+        let runs = self.session.with_value(|s| s.calibrating.as_ref().is_some_and(|c| measured(&c.0)));
+        runs | self.accuracy.calibration.made.with(|m| m.as_ref().is_some_and(|m| measured(&m.wish)))
     }
 
     /// Version of the calibration images.
@@ -308,10 +324,17 @@ pub fn CalibrationPanel(app: App) -> impl IntoView {
         _ if app.is_tq() => Some(State::Compressed),
         _ if known.mistake.with(|m| m.is_some()) => Some(State::Mistake),
         // The engine said so of its own guess, not of what the user made of it.
-        _ => form.wrong().map(State::WrongNumber).or_else(|| {
-            let guessed = known.edited.with(|e| e.is_none());
-            guessed.then(|| known.why_not(DataUse::Calibration)).flatten().map(State::CannotRun)
-        }),
+        _ => form
+            .wrong()
+            .map(State::WrongNumber)
+            .or_else(|| {
+                let guessed = known.edited.with(|e| e.is_none());
+                guessed.then(|| known.why_not(DataUse::Calibration)).flatten().map(State::CannotRun)
+            })
+            .or_else(|| {
+                let entropy = app.settings.with(|s| s.curves.coding) == Coding::Entropy;
+                (entropy && form.distortion.get() == Distortion::Measured).then_some(State::NotMeasured)
+            }),
     };
     let state = Memo::new(move |_| {
         let result = || {
@@ -472,6 +495,7 @@ mod tests {
             (State::CannotRun(why()), false),
             (State::Mistake, false),
             (State::WrongNumber(Number::Draws), false),
+            (State::NotMeasured, false),
             (State::Running, false),
             (State::Forgetting, false),
             (State::Ready, true),

@@ -121,9 +121,9 @@ impl App {
         self.accuracy.check.update(|c| c.running = None);
     }
 
-    /// What the settings came to, and what that gave: it takes the place of the allocation that was shown, also where an evaluation is being
-    /// made of it.
-    pub(super) fn settled(&self, allocation: AllocationReport, checked: Checked) {
+    /// What the settings came to, and what that gave, if it was run: it takes the place of the allocation that was shown, also where an
+    /// evaluation is being made of it. Its bytes are those of the file, which an entropy coder's are only now.
+    pub(super) fn settled(&self, allocation: AllocationReport, checked: Option<Checked>) {
         let allocation = Arc::new(allocation);
         self.session.update_value(|s| {
             s.encoded = None;
@@ -132,7 +132,11 @@ impl App {
             }
         });
         self.allocation.set(Some(allocation.clone()));
-        self.accuracy.check.set(Check { made: Some((allocation, Ok(Arc::new(checked)))), running: None });
+        self.accuracy.check.update(|c| match checked {
+            Some(checked) => *c = Check { made: Some((allocation, Ok(Arc::new(checked)))), running: None },
+            // A check that fails after this is of what is shown now.
+            None => c.running = c.running.take().map(|_| allocation),
+        });
     }
 
     /// It failed; it is not tried again for this allocation.

@@ -5,7 +5,7 @@ use wasm_bindgen::JsCast;
 
 use super::{dom, jobs::Then, state::App};
 use crate::report::{
-    DataSummary,
+    Coding, DataSummary,
     plot::{Palette, allocation_svg, curve_svg},
 };
 
@@ -65,6 +65,15 @@ pub fn ChartButtons(app: App, chart: Chart) -> impl IntoView {
     }
 }
 
+/// How large the file will be, where what is shown is predicted for a coding.
+fn how_large(predicted: Option<Coding>) -> &'static str {
+    match predicted {
+        None | Some(Coding::Fixed) => "Exactly as large as shown.",
+        Some(Coding::Depths) => "Smaller than shown; its size is known once it is encoded.",
+        Some(Coding::Entropy) => "Within the budget; its size is known once it is encoded.",
+    }
+}
+
 /// The downloads.
 #[component]
 pub fn Downloads(app: App) -> impl IntoView {
@@ -89,7 +98,7 @@ pub fn Downloads(app: App) -> impl IntoView {
                 <div>
                     <button type="button" class="button primary" data-testid="download-tq" disabled=not_now on:click=move |_| app.encode(Then::SaveTq)>
                         "Compressed file (.tq)"</button>
-                    <p>{move || if app.is_tq() { "This file is already compressed." } else { "Exactly as large as shown." }}</p>
+                    <p>{move || if app.is_tq() { "This file is already compressed." } else { how_large(app.predicted_for()) }}</p>
                 </div>
                 <div>
                     <button type="button" class="button" data-testid="download-model" disabled=busy on:click=move |_| app.reconstruct()>

@@ -18,11 +18,11 @@ use super::{
     engine::Engine,
     format::{self, Unit},
     jobs::{Job, Queue, Stale, Sweeping, Then},
-    state::{App, EngineInfo, Phase, Progress},
+    state::{App, CurveChoice, EngineInfo, Phase, Progress},
     sweep::Asked,
 };
 use crate::{
-    report::{AllocationReport, AllocationSettings, Budget, CurveSettings, Distortion, ModelSummary, RdCurves, Report, TransformChoice},
+    report::{AllocationReport, AllocationSettings, Budget, Distortion, ModelSummary, RdCurves, Report, TransformChoice},
     worker::messages::{DataUse, FromEngine, ToEngine},
 };
 
@@ -66,9 +66,9 @@ pub(super) struct Session {
     /// Whether the engine holds the model that is shown.
     pub(super) holds_model: bool,
     /// Settings sent with the job that runs.
-    pub(super) sent: Option<(AllocationSettings, usize)>,
+    pub(super) sent: Option<(AllocationSettings, CurveChoice)>,
     /// Settings of the allocation that is shown.
-    pub(super) applied: Option<(AllocationSettings, usize)>,
+    pub(super) applied: Option<(AllocationSettings, CurveChoice)>,
     /// The table and the curves of a model that is being opened.
     pub(super) incoming: Option<(ModelSummary, Option<RdCurves>, f64)>,
     pub(super) encoded: Option<Encoded>,
@@ -176,13 +176,13 @@ impl App {
     }
 
     /// What the settings ask for.
-    fn wanted(&self) -> (AllocationSettings, usize) {
+    fn wanted(&self) -> (AllocationSettings, CurveChoice) {
         let settings = self.settings.get_untracked();
         let locks = self.locks.with_untracked(|l| l.iter().map(|(&i, &d)| (i, d)).collect());
         let excludes = self.excludes.with_untracked(|e| e.iter().copied().collect());
         let lost = settings.transform.needs_calibration() && !self.session.with_value(|s| s.holds_calibration);
         let transform = if lost { TransformChoice::Auto } else { settings.transform };
-        (AllocationSettings { budget: settings.budget, transform, locks, excludes }, settings.blocks)
+        (AllocationSettings { budget: settings.budget, transform, locks, excludes }, settings.curves)
     }
 
     /// Posts the next job, when none runs.
@@ -220,9 +220,9 @@ impl App {
         if let (Job::Allocate, Some(number)) = (kind, under) {
             self.post(&ToEngine::Cancel { job: number });
         }
-        let (mut allocation, blocks) = wanted;
+        let (mut allocation, choice) = wanted;
         let distortion = if kind == Job::Recompute { self.distortion() } else { Distortion::default() };
-        let curves = CurveSettings { blocks, distortion, ..Default::default() };
+        let curves = choice.with(distortion);
         // A new model is not calibrated.
         if matches!(kind, Job::Open | Job::Forget) && allocation.transform.needs_calibration() {
             allocation.transform = TransformChoice::Auto;
@@ -233,7 +233,7 @@ impl App {
             Job::Calibrate => {
                 let wish = self.session.with_value(|s| s.calibrating.clone()).map(|c| c.0).unwrap_or_default();
                 let Wish { preprocessing, settings: calibration, distortion } = wish;
-                let curves = CurveSettings { distortion, ..curves };
+                let curves = choice.with(distortion);
                 ToEngine::Calibrate { job, preprocessing, calibration, curves, allocation: allocation.clone() }
             }
             Job::Forget => ToEngine::Forget { job, curves, allocation: allocation.clone() },
@@ -249,7 +249,10 @@ impl App {
             Job::CloseData(usage) => ToEngine::CloseData { job, usage },
             Job::Network => ToEngine::Network { job },
             Job::Evaluate { damage } => {
-                let basis = untrack(|| (self.basis(false), damage.then(|| self.basis(true))));
+                // The engine codes as it was last told, which the choice may be ahead of.
+                let applied = self.session.with_value(|s| s.applied.as_ref().map(|a| a.1.coding));
+                let of = |basis: Basis| Basis { coding: applied.unwrap_or(basis.coding), ..basis };
+                let basis = untrack(|| (of(self.basis(false)), damage.then(|| of(self.basis(true)))));
                 self.session.update_value(|s| s.evaluating = Some(basis));
                 ToEngine::Evaluate { job, preprocessing: self.accuracy.edited.get_untracked(), damage }
             }
@@ -277,7 +280,7 @@ impl App {
             }
         };
         if matches!(kind, Job::Allocate | Job::Recompute | Job::Calibrate | Job::Forget | Job::Open | Job::Reopen) {
-            self.session.update_value(|s| s.sent = Some((allocation, blocks)));
+            self.session.update_value(|s| s.sent = Some((allocation, choice)));
         }
         if kind.is_long() {
             self.progress.set(None);
@@ -379,10 +382,6 @@ impl App {
                 if let Some(Job::Encode(then)) = self.end(job) {
                     match dom::blob(&parts, "application/octet-stream") {
                         Ok(file) => {
-                            // Where the network was run, this is what was settled on before.
-                            if report.check.is_none() {
-                                self.allocation.set(Some(Arc::new(report.allocation.clone())));
-                            }
                             self.session.update_value(|s| s.encoded = Some(Encoded { file_name, file, report, csv }));
                             self.settle();
                             self.save_encoded(then);
@@ -430,7 +429,7 @@ impl App {
             }
             FromEngine::Settled { job, allocation, check, tried } => {
                 if self.active(job).is_some() {
-                    self.settled(*allocation, Checked { report: *check, tried });
+                    self.settled(*allocation, check.map(|report| Checked { report: *report, tried }));
                 }
             }
             FromEngine::Checked { job } => {
@@ -569,8 +568,8 @@ impl App {
             let curves = matches!(kind, Job::Recompute | Job::Calibrate | Job::Forget) && s.queue.is_idle();
             s.applied.as_ref().filter(|_| curves).map(|a| a.1)
         });
-        if let Some(blocks) = applied.flatten() {
-            self.settings.update(|s| s.blocks = blocks);
+        if let Some(curves) = applied.flatten() {
+            self.settings.update(|s| s.curves = curves);
         }
         match kind {
             Job::Reopen => {

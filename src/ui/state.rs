@@ -18,12 +18,15 @@ use super::{
     session::Session,
 };
 use crate::{
-    report::{AllocationReport, AllocationSettings, Budget, CurveSettings, ModelSummary, RdCurves, TransformChoice},
+    report::{AllocationReport, AllocationSettings, Budget, Coding, CurveSettings, Distortion, ModelSummary, RdCurves, TransformChoice},
     worker::messages::DataUse,
 };
 
 /// Wait for the next change of a setting that means seconds of work.
 const DEBOUNCE: Duration = Duration::from_millis(150);
+/// Why indices are not coded by `entropy` now.
+pub(super) const NOT_ENTROPY: &str =
+    "The calibration measures distortions, which takes fixed depths: for entropy, calibrate with another distortion.";
 
 /// What the page is doing; its words are the `status` hook's text.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,6 +106,30 @@ pub struct Progress {
     pub seconds_left: Option<f64>,
 }
 
+/// What is chosen of the curves' settings. What an error costs is not: it belongs to a calibration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CurveChoice {
+    /// Blocks per layer.
+    pub blocks: usize,
+    /// How indices are coded. Settings of earlier visits may be without it.
+    #[serde(default)]
+    pub coding: Coding,
+}
+
+impl CurveChoice {
+    /// All settings of the curves.
+    pub fn with(self, distortion: Distortion) -> CurveSettings {
+        CurveSettings { blocks: self.blocks, distortion, coding: self.coding }
+    }
+}
+
+impl Default for CurveChoice {
+    fn default() -> Self {
+        let CurveSettings { blocks, coding, .. } = CurveSettings::default();
+        CurveChoice { blocks, coding }
+    }
+}
+
 /// Settings that are remembered from visit to visit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -112,14 +139,15 @@ pub struct Settings {
     pub unit: Unit,
     /// Allowed transforms.
     pub transform: TransformChoice,
-    /// Blocks per layer.
-    pub blocks: usize,
+    /// What the curves are computed by.
+    #[serde(flatten)]
+    pub curves: CurveChoice,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let (curves, allocation) = (CurveSettings::default(), AllocationSettings::default());
-        Settings { budget: allocation.budget, unit: Unit::Bits, transform: allocation.transform, blocks: curves.blocks }
+        let AllocationSettings { budget, transform, .. } = AllocationSettings::default();
+        Settings { budget, unit: Unit::Bits, transform, curves: CurveChoice::default() }
     }
 }
 
@@ -222,9 +250,24 @@ impl App {
         self.pump();
     }
 
-    /// Changes the number of blocks; the curves follow when it has not changed for a while.
-    pub fn set_blocks(self, blocks: usize) {
-        self.settings.update(|s| s.blocks = blocks);
+    /// Changes how indices are coded, unless the calibration stands against it: distortions are measured for quantizers of fixed depths.
+    pub fn set_coding(self, coding: Coding) {
+        if coding == Coding::Entropy && untrack(|| self.is_measuring()) {
+            return self.said.set(NOT_ENTROPY.into());
+        }
+        self.set_curves(|c| c.coding = coding);
+    }
+
+    /// What indices are coded by, where the bytes that are shown are not yet those of the file.
+    pub fn predicted_for(&self) -> Option<Coding> {
+        let measured = self.allocation.with(|a| a.as_ref().is_none_or(|a| a.measured));
+        let coding = self.settings.with(|s| s.curves.coding);
+        (coding != Coding::Fixed && !measured && !self.is_tq()).then_some(coding)
+    }
+
+    /// Changes what the curves are computed by; they follow when it has not changed for a while.
+    pub fn set_curves(self, change: impl FnOnce(&mut CurveChoice)) {
+        self.settings.update(|s| change(&mut s.curves));
         self.session.update_value(|s| {
             if let Some(waiting) = s.recompute.take() {
                 waiting.clear();
@@ -234,8 +277,8 @@ impl App {
     }
 
     fn recompute(self) {
-        let blocks = self.settings.with_untracked(|s| s.blocks);
-        let needed = self.session.with_value(|s| s.holds_model && s.applied.as_ref().is_none_or(|a| a.1 != blocks));
+        let curves = self.settings.with_untracked(|s| s.curves);
+        let needed = self.session.with_value(|s| s.holds_model && s.applied.as_ref().is_none_or(|a| a.1 != curves));
         if needed && !untrack(|| self.is_tq()) {
             self.ask(Job::Recompute);
         }
@@ -288,5 +331,28 @@ impl App {
 impl Default for App {
     fn default() -> Self {
         App::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_remembered_also_those_of_before_codings() {
+        let settings = Settings { curves: CurveChoice { blocks: 4, coding: Coding::Entropy }, ..Settings::default() };
+        let text = serde_json::to_string(&settings).unwrap();
+        assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings);
+        let before = text.replace(r#","coding":"entropy""#, "");
+        assert_ne!(before, text);
+        let curves = CurveChoice { blocks: 4, coding: Coding::Fixed };
+        assert_eq!(serde_json::from_str::<Settings>(&before).unwrap(), Settings { curves, ..settings });
+    }
+
+    #[test]
+    fn the_choice_and_the_distortion_are_all_settings_of_the_curves() {
+        assert_eq!(CurveChoice::default().with(Distortion::default()), CurveSettings::default());
+        let all = CurveChoice { blocks: 2, coding: Coding::Depths }.with(Distortion::Diagonal);
+        assert_eq!(all, CurveSettings { blocks: 2, distortion: Distortion::Diagonal, coding: Coding::Depths });
     }
 }

@@ -3,7 +3,16 @@
 use leptos::prelude::*;
 
 use super::{check::CheckReadout, format, state::App};
-use crate::report::AllocationReport;
+use crate::report::{AllocationReport, Coding};
+
+/// What a size is that is not yet that of the file.
+fn predicted(coding: Option<Coding>) -> &'static str {
+    match coding {
+        None | Some(Coding::Fixed) => "",
+        Some(Coding::Depths) => "Size and rate are those before entropy coding, which makes them smaller. ",
+        Some(Coding::Entropy) => "Size and rate are predicted until the file is encoded. ",
+    }
+}
 
 /// The result in numbers.
 #[component]
@@ -30,6 +39,7 @@ pub fn Summary(app: App) -> impl IntoView {
             </dl>
             <CheckReadout app/>
             <p class="fine">
+                {move || predicted(app.predicted_for())}
                 {move || with(|a| {
                     let measured = if a.measured { "Errors are measured on decoded weights. " } else { "" };
                     format!("{measured}Distortion is {}.", format::distortion_is(a.measure))

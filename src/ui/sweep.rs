@@ -5,7 +5,7 @@ use std::sync::Arc;
 use leptos::{html, prelude::*, task::spawn_local};
 
 use super::{
-    accuracy::{Made, outdated},
+    accuracy::{Basis, Made, outdated},
     dom, evaluation, format,
     jobs::{Job, Sweeping},
     state::{App, Progress},
@@ -176,8 +176,12 @@ impl App {
         if curves.is_complete() {
             self.said.set(format!("The curves are measured: {}.", format::count(curves.points.len(), "point")));
         }
-        let basis =
-            super::accuracy::Basis { allocation: None, preprocessing: Some(curves.preprocessing.clone()), images: (DataUse::Test, images) };
+        let basis = Basis {
+            allocation: None,
+            coding: curves.curve_settings.coding,
+            preprocessing: Some(curves.preprocessing.clone()),
+            images: (DataUse::Test, images),
+        };
         self.accuracy.sweep.made.set(Some(Made { result: Arc::new(curves), basis }));
     }
 
@@ -186,14 +190,14 @@ impl App {
         let known = self.accuracy;
         known.sweep.made.with(|made| {
             let Made { result, basis } = made.as_ref()?;
-            let now = super::accuracy::Basis { allocation: None, ..self.basis(false) };
+            let now = Basis { allocation: None, ..self.basis(false) };
             let calibration = known.calibration.made.get();
             let summary = calibration.as_ref().map(|m| &m.summary);
             let distortion = calibration.as_ref().map(|m| m.wish.distortion);
             match () {
                 _ if result.calibration.as_ref() != summary => Some("the calibration has changed"),
                 _ if distortion.is_some_and(|d| d != result.curve_settings.distortion) => Some("the form of the distortion has changed"),
-                _ if self.settings.with(|s| s.blocks) != result.curve_settings.blocks => Some("the number of blocks has changed"),
+                _ if self.settings.with(|s| s.curves.blocks) != result.curve_settings.blocks => Some("the number of blocks has changed"),
                 _ if known.sweep.bounds.with(|b| b.as_ref().is_some_and(|b| *b != self.bounds())) => {
                     Some("which layers are locked or kept has changed")
                 }

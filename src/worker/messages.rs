@@ -81,12 +81,12 @@ pub enum ToEngine {
         /// Settings.
         allocation: AllocationSettings,
     },
-    /// Encodes what the current settings come to, after a `Check` of it that was not made: `Progress`…, perhaps `Settled`, `Encoded`.
+    /// Encodes what the current settings come to, after a `Check` of it that was not made: `Progress`…, `Settled`, `Encoded`.
     Encode {
         /// Job number.
         job: u32,
     },
-    /// Decodes what `Encode` would write (or the open `.tq`) into the input's own format: `Progress`…, perhaps `Settled`, `Reconstructed`.
+    /// Decodes what `Encode` would write (or the open `.tq`) into the input's own format: `Progress`…, `Settled`, `Reconstructed`.
     Reconstruct {
         /// Job number.
         job: u32,
@@ -117,7 +117,7 @@ pub enum ToEngine {
     },
     /// Runs the full-precision and the compressed network (what `Encode` would write, or the open `.tq` alone) on the test images, and, if
     /// `damage`, the network with one layer quantized at a time on the calibration images (or the test images, when there are none):
-    /// `Progress`…, perhaps `Settled`, `Evaluated`.
+    /// `Progress`…, `Settled`, `Evaluated`.
     Evaluate {
         /// Job number.
         job: u32,
@@ -258,15 +258,15 @@ pub enum FromEngine {
         /// What they gave.
         report: Box<EvaluationReport>,
     },
-    /// What the current settings come to on the calibration images: what a download holds. Any job that needs the compressed network of a
-    /// calibrated session says this once before it goes on.
+    /// What the current settings come to, with calibration on its images: what a download holds, to the byte. Any job that needs the
+    /// compressed network of an open model says this once before it goes on, unless the settings have changed meanwhile.
     Settled {
         /// Job number.
         job: u32,
-        /// The allocation that was taken, errors those that calibration predicts for the decoded weights.
+        /// The allocation that was taken, errors those of the decoded weights: with calibration, as it predicts them.
         allocation: Box<AllocationReport>,
-        /// What both networks gave; the measured error is that of the compressed one.
-        check: Box<EvaluationReport>,
+        /// What both networks gave, if they were run; the measured error is that of the compressed one.
+        check: Option<Box<EvaluationReport>>,
         /// Allocations that were run; the best was taken.
         tried: u32,
     },
