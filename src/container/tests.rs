@@ -97,8 +97,10 @@ fn coded(model: Model, settings: &AllocationSettings, curve_settings: CurveSetti
     let written = session.write(&layers, &mut file).unwrap();
     assert_eq!((written, file.len() as u64), (report.bytes, report.bytes), "the size shown is the size of the file");
     for (row, layer) in report.layers.iter().zip(&layers) {
+        // Errors of a basis are foreseen on average: those of a few numbers scatter.
+        let scatter = 0.12 + 0.5 / (row.weights.max(1) as f64).sqrt();
         assert!(
-            (layer.error - row.error).abs() <= 0.12 * row.error + 1e-3,
+            (layer.error - row.error).abs() <= scatter * row.error + 1e-3,
             "{}: predicted {} measured {}",
             row.name,
             row.error,
@@ -399,8 +401,11 @@ fn decoder_golden() {
     let indices = code.indices(&[0.9, -0.6, 0.2, 0.1], &[0.8, 0.6, 0.0, -0.6, 0.8, 0.1], &[]);
     let known: [(layer::Coding, &[u8]); 2] = [
         (layer::Coding::Fixed, &[18, 0, 255, 255, 1, 4, 170, 5, 161, 3, 175, 4, 166, 64, 193, 51, 116, 146, 79, 23]),
-        (layer::Coding::Adaptive, &[18, 1, 0, 0, 254, 219, 199, 44, 41, 8, 132, 224, 190, 111, 209, 64, 25, 96, 232]),
+        (layer::Coding::Adaptive, &[18, 1, 0, 0, 254, 219, 199, 44, 41, 8, 115, 64, 138, 99, 85, 163, 127, 117]),
     ];
+    // Written by an encoder that left other low bits raw: what decodes once decodes for ever.
+    let earlier = [18, 1, 0, 0, 254, 219, 199, 44, 41, 8, 132, 224, 190, 111, 209, 64, 25, 96, 232];
+    assert_eq!(layer::read(&earlier, &shape).unwrap().indices, indices);
     for (coding, bytes) in known {
         let body = layer::encode(&code, coding, &indices);
         assert_eq!(body, bytes, "what is written changed");
