@@ -13,9 +13,12 @@ use waterfill::{
     },
 };
 
-use super::{
-    Calibration, CalibrationOptions, DataOptions, PLOT, Transform, dataset, drawing, evaluator, json, open_model, positive, progress_bar,
-    run_reference, runner, unwritable, write_each, write_file,
+use crate::{
+    eval::{evaluator, run_reference},
+    files::{PLOT, json, open_model, unwritable, write_each, write_file},
+    images::{Calibration, dataset},
+    options::{CalibrationOptions, DRAWINGS, DataOptions, Transform, drawing, positive},
+    progress::{progress_bar, runner},
 };
 
 const EXAMPLES: &str = "\
@@ -112,7 +115,7 @@ fn write(args: &Curves, measured: &MeasuredCurves) -> Result<()> {
     let accuracy = [Quantity::Top1, Quantity::Agreement].into_iter().find(|q| there.contains(q));
     let quantities: Vec<Quantity> = std::iter::once(Quantity::Distortion).chain(accuracy).collect();
     let size = (PLOT.0, PLOT.1 * quantities.len() as u32);
-    write_each(&args.plot, false, &measured.model, &super::DRAWINGS, |extension| match extension {
+    write_each(&args.plot, false, &measured.model, &DRAWINGS, |extension| match extension {
         "png" => png::measured_png(measured, &quantities, size, &Palette::LIGHT),
         _ => measured_svg(measured, &quantities, size, &Palette::LIGHT).into_bytes(),
     })

@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 use waterfill::error::Result;
 
-use crate::{Calibration, DataOptions, Sampling, json, open_model, run, unwritable, write_file};
+use crate::{
+    files::{json, open_model, unwritable, write_file},
+    images::Calibration,
+    options::{DataOptions, Sampling},
+    progress::run,
+};
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("images").args(["calibration"])))]

@@ -1,0 +1,159 @@
+//! `waterfill compress`.
+
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use clap::{ArgGroup, Args};
+use waterfill::{
+    container::TqFile,
+    error::Result,
+    io::source::PathSource,
+    pipeline::{
+        self, evaluate,
+        job::{Span, wait},
+        settle::{Settled, settle},
+    },
+    report::{
+        AllocationSettings, Budget, Report, TransformChoice,
+        plot::{self, Palette},
+        table,
+    },
+};
+
+use crate::{
+    EXAMPLES,
+    eval::{evaluator, print_evaluation, run_reference},
+    files::{PLOT, json, open_model, output, write_each, write_file},
+    images::{Calibration, dataset},
+    options::{CalibrationOptions, CodingOption, CurveOptions, DataOptions, REPORTS, Transform, lock, positive, report},
+    progress::{progress_bar, run, runner, timed},
+};
+
+#[derive(Args)]
+#[command(
+    group(ArgGroup::new("budget")),
+    group(ArgGroup::new("images").args(["test", "calibration"]).multiple(true)),
+    after_help = EXAMPLES
+)]
+pub struct Compress {
+    /// Model files.
+    #[arg(required = true, value_name = "MODEL")]
+    pub models: Vec<PathBuf>,
+    /// Where to write: a file for one model, a folder for several. Default: next to the model, with the extension .tq.
+    #[arg(short, long, value_name = "OUT")]
+    pub output: Option<PathBuf>,
+    /// Budget as a rate: bits per weight of the quantized layers, all side information included [default: 4].
+    #[arg(long, group = "budget", value_name = "B", value_parser = positive)]
+    pub bits: Option<f64>,
+    /// Budget as a file size in bytes.
+    #[arg(long, group = "budget", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub size: Option<u64>,
+    /// Budget as a ratio of the original size to the file size.
+    #[arg(long, group = "budget", value_name = "X", value_parser = positive)]
+    pub ratio: Option<f64>,
+    /// Transform; auto chooses per layer.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub transform: Transform,
+    /// How indices are coded: in fixed lengths; those of the same depths by an adaptive range coder, which makes the file smaller than the
+    /// budget; or by that coder without clipping, bits allocated by what it needs.
+    #[arg(long, value_enum, default_value = "fixed")]
+    pub coding: CodingOption,
+    #[command(flatten)]
+    pub curve: CurveOptions,
+    #[command(flatten)]
+    pub calibration: CalibrationOptions,
+    /// Lock a layer to a depth of 0 to 10 bits.
+    #[arg(long, value_name = "LAYER=BITS", value_parser = lock)]
+    pub lock: Vec<(String, u8)>,
+    /// Keep a layer as it is, bit for bit.
+    #[arg(long, value_name = "LAYER")]
+    pub exclude: Vec<String>,
+    /// Write a report: .json (everything), .csv (a line a layer), .svg or .png (the bits of every layer). May be repeated. For
+    /// several models: a folder that gets them all.
+    #[arg(long, value_name = "FILE", value_parser = report)]
+    pub report: Vec<PathBuf>,
+    /// Print the layers' table.
+    #[arg(long)]
+    pub layers: bool,
+    /// Run what was written on these images: a file, several, or a folder. See `waterfill eval --help`.
+    #[arg(long, id = "test", value_name = "DATA", num_args = 1..)]
+    pub test: Vec<PathBuf>,
+    #[command(flatten)]
+    pub data: DataOptions,
+}
+
+pub fn compress(args: &Compress, model: &Path) -> Result<()> {
+    let mut session = open_model(model, &args.curve.data)?;
+    // What cannot be run says so before the work is done.
+    let evaluator = match &args.test[..] {
+        [] => None,
+        paths => Some(evaluator(&*session.runnable()?, &dataset(paths, args.data.labels.as_deref())?, &args.data)?),
+    };
+    let transform = TransformChoice::from(args.transform);
+    if transform.needs_calibration() && args.calibration.sampling.calibration.is_empty() {
+        return Err(pipeline::uncalibrated(transform));
+    }
+    let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
+    let checker = calibration.evaluator(&session)?;
+    calibration.curves(&mut session, args.curve.blocks, args.coding.into(), args.calibration.distortion)?;
+    let budget = match (args.size, args.ratio) {
+        (Some(size), _) => Budget::Size(size),
+        (_, Some(ratio)) => Budget::Ratio(ratio),
+        _ => Budget::Bits(args.bits.unwrap_or(4.0)),
+    };
+    let locks = args.lock.iter().map(|(name, depth)| Ok((session.layer_index(name)?, *depth))).collect::<Result<_>>()?;
+    let excludes = args.exclude.iter().map(|name| session.layer_index(name)).collect::<Result<_>>()?;
+    let settings = AllocationSettings { budget, transform, locks, excludes };
+    if let Some(error) = session.allocate(&settings)?.0.not_reachable {
+        return Err(error);
+    }
+    let run_full = checker.as_ref().map(run_reference).transpose()?;
+    let on = checker.as_ref().zip(run_full.as_ref()).map(|(checker, (reference, _))| (checker, reference));
+    let bar = progress_bar(if on.is_some() { "settling" } else { "encoding" });
+    let settled = wait(settle(&session, &settings, on, Span::WHOLE, &mut runner(&bar)));
+    bar.finish_and_clear();
+    let Settled { allocation, layers, evaluation, alternatives, .. } = settled?;
+    let check = checker.zip(run_full).map(|(checker, (_, full))| checker.report(Some(full), evaluation, Vec::new()));
+    let mut report = Report { alternatives, check, ..session.report(&allocation, &settings, &layers)? };
+    let several = args.models.len() > 1;
+    let path = output(args.output.as_deref(), several, model, &pipeline::tq_name(&session.model.name))?;
+    write_file(&path, |out| session.write(&layers, out).map(drop))?;
+    let name = &session.model.name;
+    if let Some(evaluator) = &evaluator {
+        let tq = TqFile::open(Rc::new(PathSource::open(&path)?))?;
+        let decoded = evaluate::decoded(&tq, &run(pipeline::decode_job(&tq))?);
+        let compressed = session.runnable()?.with_tensors(&decoded.tensors)?;
+        let (reference, full) = run_reference(evaluator)?;
+        let (results, seconds) = timed(|| run(evaluator.compressed_job(&compressed, &reference)?))?;
+        let compressed = evaluator.finish(evaluate::what(&report.allocation), seconds, &results);
+        report.evaluation = Some(evaluator.report(Some(full), Some(compressed), Vec::new()));
+    }
+    write_each(&args.report, several, name, &REPORTS, |extension| match extension {
+        "csv" => table::report_csv(&report).into_bytes(),
+        "svg" => plot::allocation_svg(&report.allocation, PLOT, &Palette::LIGHT).into_bytes(),
+        "png" => plot::png::allocation_png(&report.allocation, PLOT, &Palette::LIGHT),
+        _ => json(&report).into_bytes(),
+    })?;
+    let a = &report.allocation;
+    if args.layers {
+        print!("{}", table::allocation_text(a));
+    }
+    println!(
+        "{}: {} bytes, from {} ({:.2} times smaller); {:.4} bits per weight, {:.2} dB",
+        path.display(),
+        a.bytes,
+        session.model.file_bytes,
+        a.ratio,
+        a.rate,
+        a.db
+    );
+    if let Some(text) = table::check_text(&report) {
+        println!("{text}");
+    }
+    if let Some(evaluation) = &report.evaluation {
+        print_evaluation(evaluation);
+    }
+    Ok(())
+}

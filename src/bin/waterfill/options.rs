@@ -1,0 +1,211 @@
+//! Options that several commands share, and what their values may be.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use waterfill::report::{CalibrationSettings, Coding, TransformChoice};
+
+#[derive(Args)]
+pub struct CurveOptions {
+    /// Most blocks of rows per layer, each with its own depth and step.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub blocks: u16,
+    /// Files with external data of the ONNX model, if it has any. Without this, files next to the model are looked up.
+    #[arg(long, value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+}
+
+/// Images to take statistics on.
+#[derive(Args)]
+pub struct Sampling {
+    /// Images to calibrate on: a file, several, or a folder. Bits then go where they matter to the network's output, and transforms learned
+    /// end to end are among the choices. See `waterfill eval --help` for what images can be.
+    #[arg(long, value_name = "DATA", num_args = 1..)]
+    pub calibration: Vec<PathBuf>,
+    /// Calibrate on at most so many images, evenly spaced [default: 200].
+    #[arg(long, value_name = "N", requires = "calibration", value_parser = clap::value_parser!(u32).range(1..))]
+    pub calibration_images: Option<u32>,
+    /// Random directions of the output per calibration image [default: 2].
+    #[arg(long, value_name = "N", requires = "calibration", value_parser = clap::value_parser!(u16).range(1..))]
+    pub draws: Option<u16>,
+    /// Seed of the random directions: the same seed gives the same file [default: 1].
+    #[arg(long, value_name = "N", requires = "calibration")]
+    pub seed: Option<u64>,
+}
+
+#[derive(Args)]
+pub struct CalibrationOptions {
+    #[command(flatten)]
+    pub sampling: Sampling,
+    /// What an error costs: the full second-order model, or its diagonal alone [default: model].
+    #[arg(long, value_enum, requires = "calibration")]
+    pub distortion: Option<DistortionModel>,
+}
+
+impl Sampling {
+    pub fn settings(&self) -> CalibrationSettings {
+        let default = CalibrationSettings::default();
+        CalibrationSettings {
+            images: self.calibration_images.map_or(default.images, |n| n as usize),
+            draws: self.draws.map_or(default.draws, usize::from),
+            seed: self.seed.unwrap_or(default.seed),
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum DistortionModel {
+    Model,
+    Diagonal,
+    Measured,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub enum CodingOption {
+    #[default]
+    Fixed,
+    Depths,
+    Entropy,
+}
+
+impl From<CodingOption> for Coding {
+    fn from(option: CodingOption) -> Coding {
+        match option {
+            CodingOption::Fixed => Coding::Fixed,
+            CodingOption::Depths => Coding::Depths,
+            CodingOption::Entropy => Coding::Entropy,
+        }
+    }
+}
+
+#[derive(Args)]
+pub struct DataOptions {
+    /// Labels in a file of their own: .npy, .npz, or text with one label, or `file,label`, per line.
+    #[arg(long, value_name = "FILE", requires = "images")]
+    pub labels: Option<PathBuf>,
+    /// Run at most so many images, evenly spaced.
+    #[arg(long, value_name = "N", requires = "images", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// Length of the shorter side after resizing; 0 for none.
+    #[arg(long, value_name = "PIXELS", requires = "images")]
+    pub resize: Option<usize>,
+    /// Size cut from the centre: one number, or HEIGHTxWIDTH; 0 for none.
+    #[arg(long, value_name = "PIXELS", requires = "images", value_parser = crop)]
+    pub crop: Option<[usize; 2]>,
+    /// Subtracted from each channel, after scaling: one number, or one per channel.
+    #[arg(long, value_name = "M,…", requires = "images", value_delimiter = ',', allow_hyphen_values = true)]
+    pub mean: Vec<f32>,
+    /// Divides each channel after that: one number, or one per channel.
+    #[arg(long, value_name = "S,…", requires = "images", value_delimiter = ',')]
+    pub std: Vec<f32>,
+    /// Pixels are multiplied by this first: 1/255 for values from 0 to 1.
+    #[arg(long, value_name = "X", requires = "images", value_parser = ratio)]
+    pub scale: Option<f32>,
+    /// Order of channels.
+    #[arg(long, value_enum, requires = "images")]
+    pub channels: Option<ChannelOrder>,
+    /// Whether channels come last in the network's input (N × H × W × C).
+    #[arg(
+        long, value_name = "BOOL", requires = "images", num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    pub channels_last: Option<bool>,
+    /// All of these in a JSON file, as reports have it.
+    #[arg(long, value_name = "FILE", requires = "images")]
+    pub preprocessing: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum ChannelOrder {
+    Rgb,
+    Bgr,
+    Grey,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Transform {
+    Auto,
+    None,
+    KltRow,
+    KltCol,
+    EltRow,
+    EltCol,
+    #[value(name = "intra-dct1")]
+    IntraDct1,
+    #[value(name = "intra-dct2")]
+    IntraDct2,
+    IntraKlt,
+    IntraElt,
+    TwoSided,
+}
+
+impl From<Transform> for TransformChoice {
+    fn from(t: Transform) -> TransformChoice {
+        match t {
+            Transform::Auto => TransformChoice::Auto,
+            Transform::None => TransformChoice::None,
+            Transform::KltRow => TransformChoice::KltRow,
+            Transform::KltCol => TransformChoice::KltCol,
+            Transform::EltRow => TransformChoice::EltRow,
+            Transform::EltCol => TransformChoice::EltCol,
+            Transform::IntraDct1 => TransformChoice::IntraDct1,
+            Transform::IntraDct2 => TransformChoice::IntraDct2,
+            Transform::IntraKlt => TransformChoice::IntraKlt,
+            Transform::IntraElt => TransformChoice::IntraElt,
+            Transform::TwoSided => TransformChoice::TwoSided,
+        }
+    }
+}
+
+pub fn positive(s: &str) -> std::result::Result<f64, String> {
+    s.parse().ok().filter(|v: &f64| v.is_finite() && *v > 0.0).ok_or_else(|| "must be a positive number".into())
+}
+
+/// A path with one of these extensions, or with none (a folder).
+pub fn path_with(s: &str, extensions: &[&str]) -> std::result::Result<PathBuf, String> {
+    let path = PathBuf::from(s);
+    let known = path.extension().is_none_or(|e| extensions.iter().any(|k| e.eq_ignore_ascii_case(k)));
+    if known || path.is_dir() { Ok(path) } else { Err(format!("must end in .{}", extensions.join(", ."))) }
+}
+
+pub const REPORTS: [&str; 4] = ["json", "csv", "svg", "png"];
+
+pub const DRAWINGS: [&str; 2] = ["svg", "png"];
+
+pub const EVALUATIONS: [&str; 2] = ["json", "csv"];
+
+pub fn report(s: &str) -> std::result::Result<PathBuf, String> {
+    path_with(s, &REPORTS)
+}
+
+pub fn evaluation_report(s: &str) -> std::result::Result<PathBuf, String> {
+    path_with(s, &EVALUATIONS)
+}
+
+/// `224` or `224x160`, height first.
+pub fn crop(s: &str) -> std::result::Result<[usize; 2], String> {
+    let (h, w) = s.split_once(['x', '×']).unwrap_or((s, s));
+    match (h.parse(), w.parse()) {
+        (Ok(h), Ok(w)) => Ok([h, w]),
+        _ => Err("must be a number of pixels, or HEIGHTxWIDTH".into()),
+    }
+}
+
+/// `0.0039` or `1/255`.
+pub fn ratio(s: &str) -> std::result::Result<f32, String> {
+    let (a, b) = s.split_once('/').unwrap_or((s, "1"));
+    let value = a.trim().parse::<f64>().ok().zip(b.trim().parse::<f64>().ok()).map(|(a, b)| (a / b) as f32);
+    value.filter(|v| v.is_finite()).ok_or_else(|| "must be a number, or one over another".into())
+}
+
+pub fn drawing(s: &str) -> std::result::Result<PathBuf, String> {
+    path_with(s, &DRAWINGS)
+}
+
+pub fn lock(s: &str) -> std::result::Result<(String, u8), String> {
+    // Names may contain `=`; the depth comes after the last one.
+    let (layer, bits) = s.rsplit_once('=').ok_or("must be LAYER=BITS")?;
+    match bits.parse() {
+        Ok(bits) if bits <= waterfill::quantize::MAX_DEPTH => Ok((layer.into(), bits)),
+        _ => Err(format!("the depth must be a whole number from 0 to {}", waterfill::quantize::MAX_DEPTH)),
+    }
+}
