@@ -122,6 +122,26 @@ fn refusal(name: &str, bytes: &[u8]) -> String {
     }
 }
 
+/// What fuzzing found: each file is refused, and that soon.
+#[test]
+fn what_fuzzing_found() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/malformed");
+    let files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 3);
+    for file in files {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let (done, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let bytes = std::fs::read(&file).unwrap();
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            done.send(attempt(&name, &bytes)).unwrap();
+        });
+        // Minutes are a hang on any machine; these take milliseconds.
+        let outcome = wait.recv_timeout(std::time::Duration::from_secs(120));
+        assert!(outcome.unwrap_or_else(|e| panic!("{name}: {e}")).is_err(), "{name} is taken for a model");
+    }
+}
+
 #[test]
 fn fixtures_are_sound() {
     for name in FIXTURES {

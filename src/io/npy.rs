@@ -136,6 +136,9 @@ pub(crate) fn header(file: &str, name: &str, size: u64, read: &dyn Fn(u64, usize
     Ok(Array { info, header: bytes, fortran })
 }
 
+/// Brackets within brackets of a header: records of records of arrays have six. The crate's parser takes several times as long with each.
+const NESTED: usize = 6;
+
 /// Whether the crate can parse a header without harm: its parser recurses per bracket, and multiplies shapes unchecked.
 fn harmless(text: &[u8]) -> std::result::Result<(), &'static str> {
     let (mut depth, mut product, mut quote) = (0usize, 1u64, None);
@@ -150,7 +153,7 @@ fn harmless(text: &[u8]) -> std::result::Result<(), &'static str> {
             (None, b'\'' | b'"') => quote = Some(byte),
             (None, b'(' | b'[' | b'{') => {
                 depth += 1;
-                if depth > limits::DIMENSIONS {
+                if depth > NESTED {
                     return Err("the brackets in its header are nested too deep");
                 }
             }

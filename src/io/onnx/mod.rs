@@ -16,7 +16,7 @@ mod wire;
 use std::ops::Range;
 use std::rc::Rc;
 
-use wire::{FieldValue, varint};
+use wire::FieldValue;
 
 use super::source::{Cached, read_vec};
 use super::table::Table;
@@ -110,8 +110,7 @@ pub(crate) fn read_typed(source: &dyn Source, message: Range<u64>, info: &Tensor
                 let bytes = read_vec(source, field.content.start, len)?;
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
-                    let value =
-                        varint::read_varint(&mut rest).map_err(|_| bad(source.name(), "an integer in it is damaged", FETCH_AGAIN))?;
+                    let value = wire::packed(&mut rest).ok_or_else(|| bad(source.name(), "an integer in it is damaged", FETCH_AGAIN))?;
                     out.extend((value as u16).to_le_bytes());
                 }
             }

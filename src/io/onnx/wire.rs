@@ -84,6 +84,15 @@ pub(super) fn text(source: &dyn Source, content: &Range<u64>) -> Result<String> 
     String::from_utf8(bytes).map_err(|_| bad(source.name(), format!("the name at byte {} is not UTF-8", content.start), FETCH_AGAIN))
 }
 
+/// Takes an integer from packed ones. The crate's reader never returns where ten bytes all say that one more follows, and one does.
+pub(super) fn packed(rest: &mut &[u8]) -> Option<u64> {
+    let mut one = &rest[..rest.len().min(varint::MAX_VARINT_LEN)];
+    let before = one.len();
+    let value = varint::read_varint(&mut one).ok()?;
+    *rest = &rest[before - one.len()..];
+    Some(value)
+}
+
 /// The integers of a repeated integer field, packed or not. At most `most` of them.
 pub(super) fn integers(source: &dyn Source, field: &Field, most: usize, into: &mut Vec<i64>) -> Result<()> {
     match field.value {
@@ -92,8 +101,8 @@ pub(super) fn integers(source: &dyn Source, field: &Field, most: usize, into: &m
             let bytes = read_vec(source, field.content.start, len)?;
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                let value = varint::read_varint(&mut rest)
-                    .map_err(|_| bad(source.name(), format!("an integer near byte {} is damaged", field.content.start), FETCH_AGAIN))?;
+                let value = packed(&mut rest)
+                    .ok_or_else(|| bad(source.name(), format!("an integer near byte {} is damaged", field.content.start), FETCH_AGAIN))?;
                 into.push(value as i64);
             }
         }
@@ -209,5 +218,24 @@ impl ReadValue for Window<'_> {
 
     fn position(&self) -> u64 {
         self.at.get() - self.message.start
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_integers_end() {
+        let bytes = [0x05, 0x96, 0x01, 0x80];
+        let mut rest = &bytes[..];
+        assert_eq!((packed(&mut rest), packed(&mut rest), rest.len()), (Some(5), Some(150), 1));
+        assert_eq!(packed(&mut rest), None);
+        let most = [[0xff; 9].as_slice(), &[1, 7]].concat();
+        let mut rest = &most[..];
+        assert_eq!((packed(&mut rest), packed(&mut rest)), (Some(u64::MAX), Some(7)));
+        for length in [9, 10, 11, 12, 40] {
+            assert_eq!(packed(&mut &vec![0x80; length][..]), None, "{length}");
+        }
     }
 }
