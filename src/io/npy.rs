@@ -12,7 +12,6 @@ use super::source::{from_io, read_vec};
 use super::table::{Place, Table, checked, role_without_graph};
 use super::{Dtype, Format, Model, Source, TensorInfo};
 use crate::error::{FETCH_AGAIN, Result, bad};
-use crate::limits;
 
 /// Longest text of a header: NumPy itself refuses more than 10,000 bytes unless asked to trust the file.
 const HEADER: usize = 1 << 20;
