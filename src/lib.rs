@@ -20,7 +20,7 @@
 //! Allocation ─ rate::joint ─→ steps of all blocks ─ container ─→ layers ─ evaluate ─→ what they do ─ pipeline::settle ─→ the best
 //! ```
 //!
-//! Every arrow is one module. [`pipeline`] strings them together for two programs: the command line (`src/bin/waterfill/`) and the
+//! Every arrow is one module. [`pipeline`] strings them together for two programs: the command line (`src/bin/waterfill/`, a file a command) and the
 //! browser's engine ([`worker`]), which answers the page ([`ui`]) in [`worker::messages`]. Data flow one way: the page draws
 //! and never computes, the engine computes and never draws.
 //!
@@ -32,7 +32,7 @@
 //! | [`quantize`] | the quantizer of eq. 5, unclipped and trellis-coded ones, steps, step search | `core` |
 //! | [`rate`] | what errors cost, curves of a layer, convex hulls, Lagrangian allocation, steps chosen together | `core` |
 //! | [`entropy`] | indices to bytes: contexts, adaptive probabilities, range coder | `core` |
-//! | [`container`] | the `.tq` file | `core` |
+//! | [`container`] | the `.tq` file; what is whole of a damaged one | `core` |
 //! | [`graph`] | the network: from ONNX or a template to operators; batch norms folded | `core` |
 //! | [`nn`] | running and differentiating it, one file per family of operators | `core` |
 //! | [`data`] | images and labels, and how they become inputs | `core` |

@@ -12,8 +12,8 @@ pub type Section = (Kind, u64, u64);
 
 /// Most bytes whose checksums are computed to find sections again, in lengths of the file.
 const SEARCHED: u64 = 64;
-/// Bytes that are read at a time where sections are looked for.
-const WINDOW: u64 = 1 << 16;
+/// Bytes that are read at a time where sections are looked for: at first, and at most. A gap may be short, and there may be many.
+const WINDOW: [u64; 2] = [1 << 8, 1 << 16];
 
 /// What a frame at `at` says of itself; a clause if it cannot be one.
 fn section(source: &dyn Source, at: u64) -> Result<std::result::Result<Section, String>> {
@@ -82,9 +82,9 @@ pub fn recover(source: &dyn Source) -> Result<Vec<Option<Section>>> {
         }
         sections.push(None);
         at = 'search: {
-            let mut from = at + 1;
+            let (mut from, [mut size, most]) = (at + 1, WINDOW);
             while from < source.len() {
-                let mut window = vec![0; WINDOW.min(source.len() - from) as usize];
+                let mut window = vec![0; size.min(source.len() - from) as usize];
                 source.read_at(from, &mut window)?;
                 for at in window.iter().zip(from..).filter(|(byte, _)| Kind::of(**byte).is_some()).map(|(_, at)| at) {
                     if matches!(section(source, at)?, Ok(found) if right(&found)?) {
@@ -92,6 +92,7 @@ pub fn recover(source: &dyn Source) -> Result<Vec<Option<Section>>> {
                     }
                 }
                 from += window.len() as u64;
+                size = most.min(2 * size);
             }
             source.len()
         };

@@ -58,7 +58,7 @@ impl TqFile {
     }
 
     /// The same of a damaged file, as long as its table and skeleton are whole: a tensor whose section is damaged or missing is an error only when
-    /// it is read. The whole file is read once.
+    /// it is read. All of the file is read, to find its sections.
     pub fn recover(source: Rc<dyn Source>) -> Result<TqFile> {
         let sections = frames::recover(checked(&*source)?)?;
         TqFile::with(source, sections)
@@ -135,7 +135,7 @@ impl TqFile {
     /// Reads a tensor's body and checks its checksum. Decoding it needs no file: see [`decode`].
     pub fn body(&self, index: usize) -> Result<Body> {
         let name = &self.tensors[index].name;
-        let (kind, at, len) = self.ranges[index].ok_or_else(|| self.damaged(index, "its section is damaged or missing".into()))?;
+        let (kind, at, len) = self.range(index)?;
         let section = |kind| read_section(&*self.source, kind, at, len).map_err(|e| e.tensor(name));
         match kind {
             Kind::Layer => {
@@ -150,9 +150,13 @@ impl TqFile {
         }
     }
 
+    fn range(&self, index: usize) -> Result<Section> {
+        self.ranges[index].ok_or_else(|| self.damaged(index, "its section is damaged or missing".into()))
+    }
+
     /// A tensor of the pool, in its own element type.
     fn small(&self, index: usize) -> Result<Vec<u8>> {
-        let (_, at, len) = self.ranges[index].ok_or_else(|| self.damaged(index, "its section is damaged or missing".into()))?;
+        let (_, at, len) = self.range(index)?;
         let pool = self.pool()?;
         Ok(unpooled(self.places[index], &pool[at as usize..(at + len) as usize], self.tensors[index].dtype))
     }
