@@ -178,7 +178,7 @@ impl TqFile {
 
     /// What a layer's section holds, and its bytes, if it is a quantized one.
     pub fn layer(&self, index: usize) -> Result<Option<(layer::Read, u64)>> {
-        let (Role::Layer(shape), Some((Kind::Layer, _, len))) = (self.tensors[index].role, self.ranges[index]) else { return Ok(None) };
+        let (Role::Layer(shape), (Kind::Layer, _, len)) = (self.tensors[index].role, self.range(index)?) else { return Ok(None) };
         let (Body::Layer(body) | Body::Folded(body, _)) = self.body(index)? else { return Ok(None) };
         let read = layer::read(&body, &shape).map_err(|reason| self.damaged(index, reason))?;
         Ok(Some((read, super::section_bytes(len))))
