@@ -409,7 +409,8 @@ fn decoder_golden() {
         period: 1,
         exponent: -1,
         block_of_row: vec![0, 1],
-        scales: Some(vec![crate::quantize::RowScale(0), crate::quantize::RowScale(5)]),
+        scales: Some(vec![crate::quantize::Scale(0), crate::quantize::Scale(40)]),
+        columns: None,
         blocks: vec![
             layer::BlockCode { depth: 4, step: crate::quantize::Step(170), basis_depth: 5, basis_step: crate::quantize::Step(161) },
             layer::BlockCode { depth: 3, step: crate::quantize::Step(175), basis_depth: 4, basis_step: crate::quantize::Step(166) },

@@ -115,7 +115,7 @@ mod tests {
         let settings =
             AllocationSettings { budget: Budget::Ratio(7.5), transform: TransformChoice::KltRow, locks: vec![(0, 8)], excludes: vec![1] };
         // Without calibration an error costs the same in either form.
-        let curves = CurveSettings { blocks: 4, distortion: Distortion::Diagonal, coding: Coding::Depths };
+        let curves = CurveSettings { blocks: 4, distortion: Distortion::Diagonal, coding: Coding::Depths, ..Default::default() };
         assert_eq!(
             line(&settings, curves, None),
             "waterfill compress 'my net.onnx' -o 'my net.tq' --ratio 7.5 --transform klt-row --blocks 4 --coding depths --lock conv1.weight=8 --exclude 'fc weight'"

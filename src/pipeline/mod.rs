@@ -425,7 +425,10 @@ fn encode_layer(
     let body = match coding {
         Coding::Fixed => layer::encode(&code, layer::Coding::Fixed, &code.indices(&coefficients, basis, second)),
         Coding::Depths => layer::encode(&code, layer::Coding::Adaptive, &code.indices(&coefficients, basis, second)),
-        Coding::Entropy => layer::encode_trellis(&code, &coefficients, basis, second),
+        Coding::Entropy => match &candidate.feedback {
+            Some(feedback) => layer::encode_feedback(&code, &coefficients, &feedback.factors),
+            None => layer::encode_trellis(&code, &coefficients, basis, second),
+        },
     };
     drop(coefficients);
     let decoded = layer::decode(&body, shape)?;
@@ -454,6 +457,7 @@ pub(crate) fn layer_code(candidate: &Candidate, shape: &LayerShape, blocks: &[Ve
         exponent,
         block_of_row: candidate.block_of_row.clone(),
         scales: candidate.scales.clone(),
+        columns: candidate.feedback.as_ref().map(|f| f.columns.clone()),
         blocks: codes.collect(),
         second: candidate.second,
         folded,

@@ -1,6 +1,7 @@
 //! Uniform quantizers: that of the paper, clipped to whole-bit depths (Young et al. 2021, eq. 5; method.md, section 2), and one that does not
 //! clip, for indices that are entropy-coded; and trellis-coded ones ([`trellis`]).
 
+pub mod feedback;
 pub mod search;
 pub mod trellis;
 
@@ -41,25 +42,50 @@ impl Step {
     }
 }
 
-/// The scale of a row of coefficients within its block, coded in [`ROW_SCALE_BITS`] bits: `2^(−code/4)`. The row's step is the
-/// block's step times this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RowScale(pub u8);
+/// The scale of a row or column of coefficients: `2^(−code/32)`. The step of a coefficient is its block's step, times the scales of its row and of
+/// its column. Scales that an encoder chooses are quarter octaves, coded in [`SCALE_BITS`] bits; only those that also carry a row's gain are finer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Scale(pub u16);
 
-/// Bits of a coded [`RowScale`].
-pub const ROW_SCALE_BITS: u32 = 6;
+/// Bits of a coded scale in quarter octaves.
+pub const SCALE_BITS: u32 = 6;
+/// Greatest code of a scale: 16 octaves.
+pub const LEAST_SCALE: u16 = 511;
 
-impl RowScale {
+/// `2^(i/32)` for `i` in 0..32, as `f32` bits.
+const FINE: [u32; 32] = [
+    0x3f80_0000, 0x3f82_cd87, 0x3f85_aac3, 0x3f88_980f, 0x3f8b_95c2, 0x3f8e_a43a, 0x3f91_c3d3, 0x3f94_f4f0,
+    0x3f98_37f0, 0x3f9b_8d3a, 0x3f9e_f532, 0x3fa2_7043, 0x3fa5_fed7, 0x3fa9_a15b, 0x3fad_583f, 0x3fb1_23f6,
+    0x3fb5_04f3, 0x3fb8_fbaf, 0x3fbd_08a4, 0x3fc1_2c4d, 0x3fc5_672a, 0x3fc9_b9be, 0x3fce_248c, 0x3fd2_a81e,
+    0x3fd7_44fd, 0x3fdb_fbb8, 0x3fe0_ccdf, 0x3fe5_b907, 0x3fea_c0c7, 0x3fef_e4ba, 0x3ff5_257d, 0x3ffa_83b3,
+];
+
+impl Scale {
+    /// One.
+    pub const ONE: Scale = Scale(0);
+    /// Codes in a quarter of an octave.
+    const QUARTER: u16 = 8;
+
     /// The scale.
     pub fn size(self) -> f32 {
-        let (octaves, quarters) = (i32::from(self.0 / 4), usize::from(self.0 % 4));
-        if quarters == 0 { power_of_two(-octaves) } else { f32::from_bits(EIGHTHS[8 - 2 * quarters]) * power_of_two(-octaves - 1) }
+        let (octaves, part) = (i32::from(self.0 / 32), usize::from(self.0 % 32));
+        if part == 0 { power_of_two(-octaves) } else { f32::from_bits(FINE[32 - part]) * power_of_two(-octaves - 1) }
     }
 
-    /// The nearest coded scale, in the logarithm, of a ratio of at most 1.
-    pub fn nearest(ratio: f64) -> RowScale {
+    /// The nearest quarter octave, in the logarithm, of a ratio of at most 1.
+    pub fn nearest(ratio: f64) -> Scale {
         let code = (-4.0 * ratio.max(1e-9).log2()).round();
-        RowScale(code.clamp(0.0, f64::from((1u8 << ROW_SCALE_BITS) - 1)) as u8)
+        Scale::of_quarters(code.clamp(0.0, f64::from((1u8 << SCALE_BITS) - 1)) as u8)
+    }
+
+    /// As quarter octaves, rounded down.
+    pub fn quarters(self) -> u8 {
+        (self.0 / Self::QUARTER).min((1 << SCALE_BITS) - 1) as u8
+    }
+
+    /// So many quarter octaves below one.
+    pub fn of_quarters(quarters: u8) -> Scale {
+        Scale(Self::QUARTER * u16::from(quarters))
     }
 }
 
@@ -130,10 +156,16 @@ mod tests {
             let want = 2f64.powf((f64::from(code) - 192.0) / 8.0);
             assert!((f64::from(Step(code).size()) / want - 1.0).abs() < 1e-7, "code {code}");
         }
-        for code in 0..64u8 {
-            let want = 2f64.powf(-f64::from(code) / 4.0);
-            assert!((f64::from(RowScale(code).size()) / want - 1.0).abs() < 1e-7, "scale {code}");
-            assert_eq!(RowScale::nearest(want), RowScale(code));
+        for code in 0..=LEAST_SCALE {
+            let want = 2f64.powf(-f64::from(code) / 32.0);
+            assert!((f64::from(Scale(code).size()) / want - 1.0).abs() < 1e-7, "scale {code}");
+        }
+        for quarters in 0..64u8 {
+            let scale = Scale::of_quarters(quarters);
+            assert_eq!((Scale::nearest(scale.size().into()), scale.quarters()), (scale, quarters));
+        }
+        for (i, bits) in EIGHTHS.iter().enumerate() {
+            assert_eq!(*bits, FINE[4 * i]);
         }
         assert_eq!(Step(192).size(), 1.0);
         assert_eq!(Step::at_least(1.0), Step(192));
@@ -181,4 +213,8 @@ mod tests {
         scale(&mut w, i32::from(e));
         assert_eq!(w[0].to_bits(), 3);
     }
+}
+
+pub fn knob(name: &str, default: f32) -> f32 {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }

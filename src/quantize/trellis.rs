@@ -25,7 +25,8 @@ impl Trellis {
     /// All of them, in the order of the file format's codes.
     pub const ALL: [Trellis; 3] = [Trellis::None, Trellis::Four, Trellis::Eight];
 
-    fn next(self) -> &'static [[u8; 2]] {
+    /// The state after an even and after an odd index, from each state.
+    pub(super) fn next(self) -> &'static [[u8; 2]] {
         match self {
             Trellis::None => &ONE,
             Trellis::Four => &FOUR,
@@ -34,7 +35,7 @@ impl Trellis {
     }
 
     /// Which quantizer the next index belongs to.
-    fn quantizer(self, state: u8) -> usize {
+    pub(super) fn quantizer(self, state: u8) -> usize {
         match self {
             Trellis::None => 0,
             Trellis::Four => usize::from(state >> 1),
@@ -44,7 +45,7 @@ impl Trellis {
 }
 
 /// The level of an index in steps of the grid: even ones, or zero and odd ones.
-fn level(quantizer: usize, index: i32) -> i32 {
+pub(super) fn level(quantizer: usize, index: i32) -> i32 {
     2 * index - if quantizer == 1 { index.signum() } else { 0 }
 }
 
@@ -74,6 +75,9 @@ impl Walk {
     }
 }
 
+/// Most states of a trellis.
+pub(super) const STATES: usize = 8;
+
 /// Coefficients between two decisions of the search on a path.
 const STRETCH: usize = 1 << 15;
 /// Magnitudes of indices whose bits are counted; larger ones cost what the largest of these does, and two bits an octave.
@@ -94,14 +98,17 @@ pub fn class(sum: u32) -> u8 {
 }
 
 /// Bits of an index by its quantizer, its class and its magnitude, as they were on average.
-struct Bits(Vec<[f32; COUNTED]>);
+pub(super) struct Bits(Vec<[f32; COUNTED]>);
 
 impl Bits {
-    /// Of indices as they are; `quantizers` says which each of them belongs to.
-    fn of(indices: &[i32], classes: &[u8], trellis: Trellis) -> Bits {
+    /// Of indices as they are, whose trellis begins anew after every `stretch` of them.
+    pub(super) fn of(indices: &[i32], classes: &[u8], trellis: Trellis, stretch: usize) -> Bits {
         let mut counts = vec![[0.02f32; COUNTED]; 2 * CLASSES];
         let mut walk = Walk::new(trellis);
-        for (&index, &class) in indices.iter().zip(classes) {
+        for (i, (&index, &class)) in indices.iter().zip(classes).enumerate() {
+            if i % stretch.max(1) == 0 {
+                walk = Walk::new(trellis);
+            }
             counts[walk.quantizer() * CLASSES + usize::from(class)][(index.unsigned_abs() as usize).min(COUNTED - 1)] += 1.0;
             walk.pass(index);
         }
@@ -132,10 +139,10 @@ impl Bits {
 pub fn indices(values: &[f32], classes: &[u8], trellis: Trellis, price: f32) -> Vec<i32> {
     // To begin with: one quantizer of twice the step.
     let mut found: Vec<i32> = values.iter().map(|v| super::nearest(*v, 0.5)).collect();
-    let mut bits = Bits::of(&found, classes, Trellis::None);
+    let mut bits = Bits::of(&found, classes, Trellis::None, usize::MAX);
     for pass in 0..PASSES {
         if pass > 0 {
-            bits = Bits::of(&found, classes, trellis);
+            bits = Bits::of(&found, classes, trellis, usize::MAX);
         }
         found = search(values, classes, trellis, price, &bits);
     }
@@ -144,18 +151,21 @@ pub fn indices(values: &[f32], classes: &[u8], trellis: Trellis, price: f32) -> 
 
 /// The best of some indices of one parity.
 #[derive(Clone, Copy)]
-struct Best {
-    cost: f32,
-    index: i32,
+pub(super) struct Best {
+    /// Error and bits.
+    pub(super) cost: f32,
+    /// The index.
+    pub(super) index: i32,
 }
 
-/// For each quantizer and parity of the index, the best index.
-fn options(value: f32, class: u8, price: f32, bits: &Bits) -> [[Best; 2]; 2] {
-    let mut best = [[Best { cost: f32::INFINITY, index: 0 }; 2]; 2];
-    for (quantizer, best) in best.iter_mut().enumerate() {
+impl Bits {
+    /// For a value and a quantizer, the best even and the best odd index.
+    #[inline]
+    pub(super) fn options(&self, value: f32, quantizer: usize, class: u8, price: f32) -> [Best; 2] {
+        let mut best = [Best { cost: f32::INFINITY, index: 0 }; 2];
         let mut consider = |index: i32| {
             let error = value - level(quantizer, index) as f32;
-            let cost = error * error + price * bits.of_index(quantizer, class, index);
+            let cost = error * error + price * self.of_index(quantizer, class, index);
             let best = &mut best[(index & 1) as usize];
             if cost < best.cost {
                 *best = Best { cost, index };
@@ -172,8 +182,8 @@ fn options(value: f32, class: u8, price: f32, bits: &Bits) -> [[Best; 2]; 2] {
         if low > 1 && low < 4 {
             consider(0);
         }
+        best
     }
-    best
 }
 
 fn search(values: &[f32], classes: &[u8], trellis: Trellis, price: f32, bits: &Bits) -> Vec<i32> {
@@ -181,14 +191,14 @@ fn search(values: &[f32], classes: &[u8], trellis: Trellis, price: f32, bits: &B
     let mut found = Vec::with_capacity(values.len());
     let mut first = 0u8;
     for (values, classes) in values.chunks(STRETCH).zip(classes.chunks(STRETCH)) {
-        let mut costs = [f32::INFINITY; 8];
+        let mut costs = [f32::INFINITY; STATES];
         costs[usize::from(first)] = 0.0;
         // For each coefficient and state the state before it, and what indices there were.
         let mut before = Vec::with_capacity(values.len());
         let mut all = Vec::with_capacity(values.len());
         for (&value, &class) in values.iter().zip(classes) {
-            let options = options(value, class, price, bits);
-            let (mut after, mut from) = ([f32::INFINITY; 8], [0u8; 8]);
+            let options = [0, 1].map(|quantizer| bits.options(value, quantizer, class, price));
+            let (mut after, mut from) = ([f32::INFINITY; STATES], [0u8; STATES]);
             for (state, [even, odd]) in next.iter().enumerate() {
                 let options = &options[trellis.quantizer(state as u8)];
                 for (parity, to) in [even, odd].into_iter().enumerate() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{
     cost::{Cost, Projections, Quantized, RowCosts},
+    feedback::{self, Feedback},
     hull::Block,
     second,
 };
@@ -12,10 +13,10 @@ use crate::{
     container::layer,
     io::LayerShape,
     quantize::{
-        self, MAX_BASIS_DEPTH, MAX_DEPTH, RowScale, Step,
+        self, MAX_BASIS_DEPTH, MAX_DEPTH, Scale, Step,
         search::{BASIS_RUNGS, COEFFICIENT_RUNGS, Choice, best_steps, eighth_power_sum, ladder, square_sum},
     },
-    report::{Coding, CurveSettings, TransformKind},
+    report::{Coding, CurveSettings, Method, TransformKind},
     transform::{self, Basis, Coefficients, Geometry, elt, intra::intra, klt, linalg, two_sided},
 };
 
@@ -38,7 +39,9 @@ pub struct Candidate {
     /// How its second basis is quantized, if it has one.
     pub second: Option<layer::SecondCode>,
     /// Scale of each row, when steps are scaled per row.
-    pub scales: Option<Vec<RowScale>>,
+    pub scales: Option<Vec<Scale>>,
+    /// Scales of columns and the factor of the second moment of gradients, when errors are fed back ([`feedback`]).
+    pub feedback: Option<Arc<Feedback>>,
     /// Block of each row.
     pub block_of_row: Vec<u16>,
     /// The blocks, strongest first.
@@ -94,8 +97,16 @@ pub fn layer_curves(shape: &LayerShape, mut weights: Vec<f32>, settings: CurveSe
     let (elt_row, elt_col) = (elt(TransformKind::EltRow), elt(TransformKind::EltCol));
     let within = [TransformKind::IntraDct1, TransformKind::IntraDct2, TransformKind::IntraKlt, TransformKind::IntraElt]
         .map(|kind| (kind, intra(shape, kind, &weights, cost.moments(kind)).map(|(s, t)| (Some(s), t))));
-    let none = Geometry::new(shape, TransformKind::None).map(|geometry| Coefficients { geometry, rows: weights });
     let mut candidates = Vec::new();
+    if settings.method == Method::Feedback {
+        let geometry = Geometry::new(shape, TransformKind::None);
+        let fed_back = Feedback::new(shape, &cost).zip(geometry).and_then(|(feedback, geometry)| {
+            let costs = cost.rows(TransformKind::None, geometry, None, 0.0).rows;
+            feedback::candidate(shape, feedback, cost_scales(&costs), &costs, &weights)
+        });
+        candidates.extend(fed_back);
+    }
+    let none = Geometry::new(shape, TransformKind::None).map(|geometry| Coefficients { geometry, rows: weights });
     let parts = [
         (TransformKind::None, none.map(|t| (None, t))),
         (TransformKind::KltRow, row.map(|(s, t)| (Some(s), t))),
@@ -133,6 +144,19 @@ struct Rows {
     basis_steps: Vec<Vec<Choice>>,
 }
 
+/// Scales over the greatest one.
+fn relative(sizes: Vec<f64>) -> Vec<Scale> {
+    let max = sizes.iter().fold(0f64, |m, e| m.max(*e));
+    sizes.iter().map(|n| if max > 0.0 { Scale::nearest(n / max) } else { Scale::ONE }).collect()
+}
+
+/// Scales at which errors of all rows cost the same.
+fn cost_scales(costs: &[f64]) -> Vec<Scale> {
+    let mean = costs.iter().sum::<f64>() / costs.len() as f64;
+    // Rows that cost nothing as far as samples know may cost a little.
+    relative(costs.iter().map(|cost| 1.0 / (cost + 1e-3 * mean).max(f64::MIN_POSITIVE).sqrt()).collect())
+}
+
 /// Energy of each row.
 fn energies(coefficients: &Coefficients) -> Vec<f64> {
     let width = coefficients.geometry.width;
@@ -148,11 +172,26 @@ fn reordered(rows: &[f32], width: usize, order: &[usize]) -> Vec<f32> {
 }
 
 impl Rows {
-    fn new(kind: TransformKind, mut basis: Option<Basis>, mut coefficients: Coefficients, settings: CurveSettings, cost: &Cost) -> Rows {
+    fn new(kind: TransformKind, basis: Option<Basis>, coefficients: Coefficients, settings: CurveSettings, cost: &Cost) -> Rows {
+        let geometry = coefficients.geometry;
+        let energy = energies(&coefficients).iter().sum();
+        let costs = cost.rows(kind, basis.as_ref().map_or(geometry, Basis::analysed), basis.as_ref(), energy);
+        let mut out = Rows::with_costs(kind, basis, coefficients, settings, costs);
+        let samples = cost.enough(geometry);
+        out.projections = cost.projections(kind, geometry, out.basis.as_deref(), &out.coefficients.rows, samples, |_| {});
+        out
+    }
+
+    fn with_costs(
+        kind: TransformKind,
+        mut basis: Option<Basis>,
+        mut coefficients: Coefficients,
+        settings: CurveSettings,
+        mut costs: RowCosts,
+    ) -> Rows {
         let geometry = coefficients.geometry;
         let rows = geometry.rows();
         let mut energy = energies(&coefficients);
-        let mut costs = cost.rows(kind, basis.as_ref().map_or(geometry, Basis::analysed), basis.as_ref(), energy.iter().sum());
         let blocks = settings.blocks.clamp(1, layer::MAX_BLOCKS).min(rows.max(1));
         let importance: Vec<f64> = energy.iter().zip(&costs.rows).map(|(e, c)| e * c).collect();
         let mut order: Vec<usize> = (0..rows).collect();
@@ -169,10 +208,9 @@ impl Rows {
         for (rank, &row) in order.iter().enumerate() {
             block_of_row[row] = layer::block_of_rank(rank, rows, blocks);
         }
-        let projections = cost.projections(kind, geometry, basis.as_ref(), &coefficients.rows, cost.enough(geometry), |_| {});
         let basis = basis.map(Arc::new);
         let coding = settings.coding;
-        let mut out = Rows { kind, basis, coefficients, costs, projections, coding, blocks, block_of_row, basis_steps: Vec::new() };
+        let mut out = Rows { kind, basis, coefficients, costs, projections: None, coding, blocks, block_of_row, basis_steps: Vec::new() };
         if let Some(basis) = out.basis.as_ref().filter(|_| kind.stores_basis()) {
             let dim = geometry.dim;
             let steps = |rows: &Vec<usize>| {
@@ -193,26 +231,17 @@ impl Rows {
     /// deviation at low depths and the peak at high ones; this mean lies between (at 8 bits it gains 0.7 dB on ResNet-20 over the standard
     /// deviation, and loses nothing at 2). An entropy-coded row's step follows from what its errors cost alone: steps at which all rows' errors
     /// cost the same have equal slopes (method.md, section 6).
-    fn scales(&self) -> Option<Vec<RowScale>> {
+    fn scales(&self) -> Option<Vec<Scale>> {
         if self.block_of_row.len() <= self.blocks {
             return None;
         }
-        let sizes: Vec<f64> = match self.coding {
-            Coding::Fixed | Coding::Depths => {
-                let width = self.coefficients.geometry.width.max(1);
-                // Weights are scaled to at most 1, coefficients to little more: eighth powers stay in range, and tiny ones do not matter.
-                self.coefficients.rows.chunks(width).map(|row| eighth_power_sum(row).powf(0.125)).collect()
-            }
-            Coding::Entropy => {
-                let mean = self.costs.rows.iter().sum::<f64>() / self.costs.rows.len() as f64;
-                // Rows that cost nothing as far as samples know may cost a little.
-                self.costs.rows.iter().map(|cost| 1.0 / (cost + 1e-3 * mean).max(f64::MIN_POSITIVE).sqrt()).collect()
-            }
-        };
-        let max = sizes.iter().fold(0f64, |m, e| m.max(*e));
-        let scales: Vec<RowScale> = sizes.iter().map(|n| if max > 0.0 { RowScale::nearest(n / max) } else { RowScale(0) }).collect();
-        let alike = scales.iter().all(|s| *s == scales[0]);
-        (self.coding != Coding::Entropy || !alike).then_some(scales)
+        if self.coding == Coding::Entropy {
+            let scales = cost_scales(&self.costs.rows);
+            return scales.iter().any(|s| *s != scales[0]).then_some(scales);
+        }
+        let width = self.coefficients.geometry.width.max(1);
+        // Weights are scaled to at most 1, coefficients to little more: eighth powers stay in range, and tiny ones do not matter.
+        Some(relative(self.coefficients.rows.chunks(width).map(|row| eighth_power_sum(row).powf(0.125)).collect()))
     }
 
     /// Rows of each block.
@@ -224,7 +253,7 @@ impl Rows {
         members
     }
 
-    fn candidate(&self, scales: Option<Vec<RowScale>>) -> Candidate {
+    fn candidate(&self, scales: Option<Vec<Scale>>) -> Candidate {
         let (kind, geometry) = (self.kind, self.coefficients.geometry);
         let scaled = scales.as_ref().map(|scales| {
             let mut scaled = self.coefficients.rows.clone();
@@ -258,7 +287,7 @@ impl Rows {
             Coding::Fixed | Coding::Depths => layer::side_bits(kind, geometry, blocks.len(), scales.is_some()),
         };
         let (basis, block_of_row) = (self.basis.clone(), self.block_of_row.clone());
-        Candidate { kind, geometry, basis, second: None, scales, block_of_row, blocks, side_bits, coded: None }
+        Candidate { kind, geometry, basis, second: None, scales, feedback: None, block_of_row, blocks, side_bits, coded: None }
     }
 }
 

@@ -10,6 +10,7 @@
 
 pub mod cost;
 pub mod curve;
+pub mod feedback;
 pub mod hull;
 pub mod joint;
 mod second;

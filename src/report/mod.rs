@@ -232,6 +232,30 @@ impl Coding {
     }
 }
 
+/// What a layer may be compressed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// A transform (Young et al. 2021), or none.
+    #[default]
+    Transform,
+    /// The same, or error feedback ([`crate::quantize::feedback`]); gains and biases matched. With calibration and entropy coding alone.
+    Feedback,
+}
+
+impl Method {
+    /// All of them.
+    pub const ALL: [Method; 2] = [Method::Transform, Method::Feedback];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Transform => "transform",
+            Method::Feedback => "feedback",
+        }
+    }
+}
+
 /// Settings that the curves depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CurveSettings {
@@ -243,11 +267,14 @@ pub struct CurveSettings {
     /// How indices are coded.
     #[serde(default)]
     pub coding: Coding,
+    /// What a layer may be compressed by.
+    #[serde(default)]
+    pub method: Method,
 }
 
 impl Default for CurveSettings {
     fn default() -> Self {
-        CurveSettings { blocks: 8, distortion: Distortion::Model, coding: Coding::Fixed }
+        CurveSettings { blocks: 8, distortion: Distortion::Model, coding: Coding::Fixed, method: Method::Transform }
     }
 }
 

@@ -8,13 +8,14 @@
 //!
 //! Then an error `E` of the weights causes the output distortion `D(E) = mean_s ⟨G_s, E⟩²` to second order.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use half::bf16;
 use nalgebra::DMatrix;
 
 use crate::{
     io::{LayerShape, tensor::swap_channels},
+    nn::kernel::{self, Matrix},
     quantize::search::square_sum,
     transform::linalg,
 };
@@ -298,6 +299,44 @@ impl LayerStatistics {
     pub fn gradient(&self, sample: usize) -> Vec<f32> {
         let n = self.shape.weights();
         self.gradients[sample * n..(sample + 1) * n].iter().map(|g| g.to_f32()).collect()
+    }
+
+    /// The second moment of the kept samples of a group across some columns of its matrix of weights (input channels and taps), `n×n` row-major: `mean_s
+    /// G_sᵗ G_s`, over the rows. Nothing where no samples are kept.
+    pub fn columns(&self, group: usize, columns: Range<usize>) -> Option<Vec<f32>> {
+        // Rows of samples that are multiplied at a time, and of the moment.
+        const DEEP: usize = 512;
+        const TALL: usize = 128;
+        let LayerStatistics { shape: LayerShape { outputs, inputs, taps, .. }, .. } = *self;
+        let (width, n) = (inputs * taps, columns.len());
+        if self.kept() == 0 {
+            return None;
+        }
+        let mut sum = vec![0f32; n * n];
+        let rows = (0..self.kept()).flat_map(|sample| (0..outputs).map(move |row| sample * self.shape.weights() + (group * outputs + row) * width));
+        let rows: Vec<usize> = rows.collect();
+        let mut panel = Vec::with_capacity(DEEP.min(rows.len()) * n);
+        for rows in rows.chunks(DEEP) {
+            panel.clear();
+            for &at in rows {
+                panel.extend(self.gradients[at + columns.start..at + columns.end].iter().map(|g| g.to_f32()));
+            }
+            let panel = Matrix::rows(&panel, n);
+            // On and below the diagonal.
+            for top in (0..n).step_by(TALL) {
+                let end = (top + TALL).min(n);
+                let left = Matrix { data: &panel.data[top..], ..panel.t() };
+                kernel::product(end - top, rows.len(), end, left, panel, &mut sum[top * n..], n, true);
+            }
+        }
+        let scale = 1.0 / self.kept() as f32;
+        for i in 0..n {
+            for j in 0..=i {
+                let v = sum[i * n + j] * scale;
+                (sum[i * n + j], sum[j * n + i]) = (v, v);
+            }
+        }
+        Some(sum)
     }
 
     /// The output distortion of a weight error in canonical order by the diagonal of `C_γγ` across output channels: as if errors were

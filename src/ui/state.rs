@@ -119,7 +119,7 @@ pub struct CurveChoice {
 impl CurveChoice {
     /// All settings of the curves.
     pub fn with(self, distortion: Distortion) -> CurveSettings {
-        CurveSettings { blocks: self.blocks, distortion, coding: self.coding }
+        CurveSettings { blocks: self.blocks, distortion, coding: self.coding, ..CurveSettings::default() }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Writing, counting and reading go the same way: `side`, then `planes`.
 
-use super::{BlockCode, Coding, First, Indices, LayerCode, Read, SecondCode, block_number_bits, first_byte, sorted_blocks};
+use super::{BlockCode, Coding, ColumnScales, First, Indices, LayerCode, Read, SecondCode, block_number_bits, first_byte, sorted_blocks};
 use crate::{
     entropy::{
         Coder, Count, Numbers, Plane, Symbols,
@@ -10,7 +10,7 @@ use crate::{
         signs_agree,
     },
     quantize::{
-        ROW_SCALE_BITS, RowScale, Step,
+        LEAST_SCALE, SCALE_BITS, Scale, Step,
         trellis::{Trellis, Walk},
     },
     transform::Geometry,
@@ -42,7 +42,7 @@ pub fn count(code: &LayerCode, indices: &Indices) -> f64 {
 
 /// Reads what follows the first two bytes.
 pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
-    let First { kind, geometry, second, period, scaled, folded } = first;
+    let First { kind, geometry, second, period, scaled, columns, folded } = first;
     let mut decoder = Decoder::new(rest);
     let rows = geometry.rows();
     let mut code = LayerCode {
@@ -51,7 +51,8 @@ pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
         period,
         exponent: 0,
         block_of_row: vec![0; rows],
-        scales: scaled.then(|| vec![RowScale(0); rows]),
+        scales: scaled.then(|| vec![Scale::ONE; rows]),
+        columns: columns.map(|(channels, taps)| ColumnScales { channels: vec![Scale::ONE; channels], taps: vec![Scale::ONE; taps] }),
         blocks: Vec::new(),
         second: second.map(|geometry| SecondCode { geometry, depth: 0, step: Step(0) }),
         folded,
@@ -114,10 +115,33 @@ fn side<C: Coder>(coder: &mut C, code: &mut LayerCode) -> Result<(), String> {
         }
     }
     let used: Vec<bool> = (0..rows).map(|row| code.is_used(row)).collect();
+    let resolution = if code.columns.is_some() { Resolution::Fine } else { Resolution::Quarters };
+    scales(coder, code.scales.iter_mut().flatten().zip(used).filter(|(_, used)| *used).map(|(scale, _)| scale), resolution)?;
+    if let Some(columns) = &mut code.columns {
+        scales(coder, columns.channels.iter_mut(), Resolution::Quarters)?;
+        scales(coder, columns.taps.iter_mut(), Resolution::Quarters)?;
+    }
+    Ok(())
+}
+
+/// In what scales are coded.
+#[derive(Clone, Copy, PartialEq)]
+enum Resolution {
+    Quarters,
+    Fine,
+}
+
+/// Codes scales, each by its difference from the one before.
+fn scales<'a, C: Coder>(coder: &mut C, scales: impl Iterator<Item = &'a mut Scale>, resolution: Resolution) -> Result<(), String> {
     let (mut numbers, mut last) = (Numbers::default(), 0);
-    for (scale, _) in code.scales.iter_mut().flatten().zip(used).filter(|(_, used)| *used) {
-        last += numbers.code(coder, i32::from(scale.0) - last);
-        *scale = u8::try_from(last).ok().filter(|&c| c < 1 << ROW_SCALE_BITS).map(RowScale).ok_or("a scale is out of range")?;
+    for scale in scales {
+        let code = if resolution == Resolution::Fine { i32::from(scale.0) } else { scale.quarters().into() };
+        last += numbers.code(coder, code - last);
+        let found = u16::try_from(last).ok().and_then(|code| match resolution {
+            Resolution::Fine => (code <= LEAST_SCALE).then_some(Scale(code)),
+            Resolution::Quarters => (code < 1 << SCALE_BITS).then(|| Scale::of_quarters(code as u8)),
+        });
+        *scale = found.ok_or("a scale is out of range")?;
     }
     Ok(())
 }
@@ -134,30 +158,37 @@ fn planes<C: Coder>(coder: &mut C, code: &LayerCode, indices: &mut Indices) -> R
     let Geometry { dim, width, .. } = code.geometry;
     let before = coder.bits();
     if let Some(second) = code.second.filter(|s| s.depth > 0) {
-        plane(coder, &mut indices.second, [second.geometry.dim, 1], Trellis::None, |_| true)?;
+        plane(coder, &mut indices.second, [second.geometry.dim, 1], (Trellis::None, false), |_| true)?;
     }
     if code.kind.stores_basis() {
-        plane(coder, &mut indices.basis, [dim, 1], Trellis::None, |row| code.is_used(row))?;
+        plane(coder, &mut indices.basis, [dim, 1], (Trellis::None, false), |row| code.is_used(row))?;
     }
     let bases = coder.bits() - before;
-    plane(coder, &mut indices.coefficients, [width, code.period], code.trellis, |row| code.is_used(row))?;
+    let trellis = (code.trellis, code.restarts());
+    plane(coder, &mut indices.coefficients, [width, code.period], trellis, |row| code.is_used(row))?;
     Ok(bases)
 }
 
-/// Codes the rows of a matrix that are used.
+/// Codes the rows of a matrix that are used. `restarts`: the trellis begins anew with each row.
 fn plane<C: Coder>(
     coder: &mut C,
     indices: &mut [i32],
     [width, period]: [usize; 2],
-    trellis: Trellis,
+    (trellis, restarts): (Trellis, bool),
     used: impl Fn(usize) -> bool,
 ) -> Result<(), String> {
     let signs = coder.half(signs_agree(indices, width, period));
     let mut plane = Plane::new(width, period, signs);
     let mut walk = Walk::new(trellis);
     for (_, indices) in indices.chunks_mut(width.max(1)).enumerate().filter(|(row, _)| used(*row)) {
+        let mut first = restarts;
+        if restarts {
+            walk = Walk::new(trellis);
+        }
         plane.row(coder, indices, |before| {
-            before.map(|index| walk.pass(index));
+            if !std::mem::take(&mut first) {
+                before.map(|index| walk.pass(index));
+            }
             walk.quantizer()
         })?;
     }

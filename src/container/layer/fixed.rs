@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     container::bits::{BitReader, BitWriter},
-    quantize::{MAX_BASIS_DEPTH, MAX_DEPTH, ROW_SCALE_BITS, RowScale, Step, least_index, trellis::Trellis},
+    quantize::{MAX_BASIS_DEPTH, MAX_DEPTH, SCALE_BITS, Scale, Step, least_index, trellis::Trellis},
 };
 
 pub fn encode(code: &LayerCode, indices: &Indices) -> Vec<u8> {
@@ -33,7 +33,7 @@ pub fn encode(code: &LayerCode, indices: &Indices) -> Vec<u8> {
         code.block_of_row.iter().for_each(|&b| w.put(b.into(), bits));
     }
     for scale in code.scales.iter().flatten() {
-        w.put(scale.0.into(), ROW_SCALE_BITS);
+        w.put(scale.quarters().into(), SCALE_BITS);
     }
     let mut put = |indices: &[i32], depth: u8| {
         let least = least_index(depth);
@@ -59,7 +59,7 @@ pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
     let mut get = |bits: u32| r.get(bits).ok_or(SHORT);
     let exponent = get(16)? as u16 as i16;
     let blocks = get(8)? as usize + 1;
-    let First { kind, geometry, second, period, scaled, folded } = first;
+    let First { kind, geometry, second, period, scaled, folded, .. } = first;
     if blocks > geometry.rows().max(1) {
         return Err("it has more blocks than rows".into());
     }
@@ -102,9 +102,9 @@ pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
     };
     let mut scales = None;
     if scaled {
-        scales = Some((0..rows).map(|_| get(ROW_SCALE_BITS).map(|c| RowScale(c as u8))).collect::<Result<Vec<_>, _>>()?);
+        scales = Some((0..rows).map(|_| get(SCALE_BITS).map(|c| Scale::of_quarters(c as u8))).collect::<Result<Vec<_>, _>>()?);
     }
-    let code = LayerCode { kind, geometry, period, exponent, block_of_row, scales, blocks: table, second, folded, trellis: Trellis::None };
+    let code = LayerCode { kind, geometry, period, exponent, block_of_row, scales, columns: None, blocks: table, second, folded, trellis: Trellis::None };
     let (want, have) = (body_bytes(code.bits()), rest.len() as u64 + 2);
     if want != have {
         return Err(format!("its section has {have} bytes where its depths need {want}"));

@@ -12,7 +12,8 @@ use std::borrow::Cow;
 use crate::{
     io::LayerShape,
     quantize::{
-        self, ROW_SCALE_BITS, RowScale, Step,
+        self, SCALE_BITS, Scale, Step,
+        feedback::{self, Factor},
         trellis::{self, Trellis, Walk},
     },
     report::TransformKind,
@@ -30,6 +31,10 @@ const SECOND_BYTES: usize = 2;
 const SCALED: u8 = 0x10;
 /// Flag in the first byte: the batch norm after the layer is folded in. Readers that cannot take it out again refuse the flag.
 const FOLDED: u8 = 0x20;
+
+/// Flag in the first byte: columns have scales of their own, rows finer ones, and a trellis begins anew with each row. Adaptively coded layers
+/// without a transform alone.
+const COLUMNS: u8 = 0x40;
 
 /// How indices are coded: the second byte of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +82,29 @@ pub struct SecondCode {
     pub step: Step,
 }
 
+/// Scales of the columns of a layer without a transform: a column's is the product of that of its input channel and that of its kernel tap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnScales {
+    /// Of each input channel, group after group.
+    pub channels: Vec<Scale>,
+    /// Of each tap, in all groups.
+    pub taps: Vec<Scale>,
+}
+
+impl ColumnScales {
+    /// How many channels and taps of a layer have scales.
+    fn lengths(shape: &LayerShape) -> (usize, usize) {
+        (shape.groups * shape.inputs, shape.taps)
+    }
+
+    /// The scales of all columns of a group of `inputs` channels, as a decoder has them.
+    pub fn columns(&self, group: usize, inputs: usize) -> Vec<f32> {
+        let taps: Vec<f32> = self.taps.iter().map(|s| s.size()).collect();
+        let channels = &self.channels[group * inputs..(group + 1) * inputs];
+        channels.iter().flat_map(|channel| taps.iter().map(|tap| channel.size() * tap)).collect()
+    }
+}
+
 /// A layer's side information: all a decoder needs besides the indices.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerCode {
@@ -91,7 +119,9 @@ pub struct LayerCode {
     /// Block of each row.
     pub block_of_row: Vec<u16>,
     /// Scale of each row, if steps are scaled per row.
-    pub scales: Option<Vec<RowScale>>,
+    pub scales: Option<Vec<Scale>>,
+    /// Scales of columns, if steps are scaled per column too.
+    pub columns: Option<ColumnScales>,
     /// The blocks.
     pub blocks: Vec<BlockCode>,
     /// The second basis of a two-sided transform.
@@ -134,7 +164,7 @@ fn block_entry_bytes(kind: TransformKind) -> usize {
 
 /// Bits of a layer's body that do not depend on the depths.
 pub fn side_bits(kind: TransformKind, geometry: Geometry, blocks: usize, scaled: bool) -> u64 {
-    let per_row = if rows_are_sorted(kind, geometry) { 0 } else { block_number_bits(blocks) } + if scaled { ROW_SCALE_BITS } else { 0 };
+    let per_row = if rows_are_sorted(kind, geometry) { 0 } else { block_number_bits(blocks) } + if scaled { SCALE_BITS } else { 0 };
     let second = if kind == TransformKind::TwoSided { SECOND_BYTES } else { 0 };
     8 * (FIXED_BYTES + blocks * block_entry_bytes(kind) + second) as u64 + geometry.rows() as u64 * u64::from(per_row)
 }
@@ -156,7 +186,7 @@ pub fn body_bytes(bits: u64) -> u64 {
 fn first_byte(code: &LayerCode) -> u8 {
     let kind = TransformKind::ALL.iter().position(|k| *k == code.kind).expect("every transform has a code") as u8;
     let flag = |on: bool, flag: u8| if on { flag } else { 0 };
-    kind | flag(code.scales.is_some(), SCALED) | flag(code.folded, FOLDED)
+    kind | flag(code.scales.is_some(), SCALED) | flag(code.folded, FOLDED) | flag(code.columns.is_some(), COLUMNS)
 }
 
 /// Encodes a body.
@@ -175,6 +205,10 @@ const GRID: u8 = 7;
 /// the output several times what others do. Squared error of ResNet-20's output at 3 bits, at 2: 1.18, 9.5 with all of it; 1.13, 8.7 with 0.7; 1.01, 6.6 with
 /// 0.4; 1.01, 6.6 with 0.2; 1.17, 7.0 with none.
 const LOWERED: f32 = 0.3;
+/// The same where errors are fed back.
+const LOWERED_FED_BACK: f32 = 0.3;
+/// How often weights are quantized whose errors are fed back, each time by the bits of what was found before.
+const FEEDBACK_PASSES: usize = 3;
 
 /// Encodes a body of unclipped coefficients ([`quantize::UNCLIPPED`]) with a trellis of eight states, by what indices err and cost. Arguments as of
 /// [`LayerCode::indices`]; the steps of `code` are those of single quantizers.
@@ -200,6 +234,43 @@ pub fn encode_trellis(code: &LayerCode, coefficients: &[f32], basis: &[f32], sec
         indices.coefficients[row * width..(row + 1) * width].copy_from_slice(found);
     }
     adaptive::encode(&code, &indices)
+}
+
+/// Encodes a body of unclipped weights with scales of columns and a trellis of eight states, errors fed back. Arguments as of [`fed_back`].
+pub fn encode_feedback(code: &LayerCode, weights: &[f32], factors: &[Vec<Factor>]) -> Vec<u8> {
+    let (code, indices) = fed_back(code, weights, factors, FEEDBACK_PASSES);
+    adaptive::encode(&code, &indices)
+}
+
+/// The code with a trellis, and the indices of weights whose errors are fed back. `weights` are those of all rows, `factors` those of each group's columns;
+/// the steps of `code` are those of single quantizers.
+pub fn fed_back(code: &LayerCode, weights: &[f32], factors: &[Vec<Factor>], passes: usize) -> (LayerCode, Indices) {
+    let mut code = code.clone();
+    let mut indices = code.no_indices();
+    code.trellis = Trellis::Eight;
+    for block in &mut code.blocks {
+        block.step.0 = block.step.0.saturating_sub(GRID);
+    }
+    let Geometry { rank, width, .. } = code.geometry;
+    let price = quantize::knob("WF_LOW", LOWERED_FED_BACK) * quantize::BIT * (f32::from(GRID) / 4.0).exp2();
+    for (group, factors) in factors.iter().enumerate() {
+        let used: Vec<usize> = (group * rank..(group + 1) * rank).filter(|&row| code.is_used(row)).collect();
+        let Some(columns) = code.columns.as_ref().map(|c| c.columns(group, width / code.period.max(1))) else { continue };
+        let mut values = Vec::with_capacity(used.len() * width);
+        for &row in &used {
+            let inverse = 1.0 / code.row_step(row);
+            values.extend(weights[row * width..(row + 1) * width].iter().map(|v| v * inverse));
+        }
+        let classes = |indices: &[i32]| {
+            let rough: Vec<u8> = indices.iter().map(|q| q.unsigned_abs().min(255) as u8).collect();
+            neighbourhoods(&rough, width, code.period)
+        };
+        let found = feedback::indices(feedback::Rows { weights: &values, columns: &columns, price }, factors, passes, classes);
+        for (&row, found) in used.iter().zip(found.chunks(width.max(1))) {
+            indices.coefficients[row * width..(row + 1) * width].copy_from_slice(found);
+        }
+    }
+    (code, indices)
 }
 
 /// For each of some rows of magnitudes the class of those that a decoder knows around it: before it in its row and above, and what its row and
@@ -289,6 +360,11 @@ impl LayerCode {
         values.iter().map(move |&v| quantize::index(v, inverse, depth) as f32 * size)
     }
 
+    /// Whether the trellis begins anew with each row.
+    fn restarts(&self) -> bool {
+        self.columns.is_some()
+    }
+
     /// The step of a row of coefficients: its block's, times its scale.
     fn row_step(&self, row: usize) -> f32 {
         let step = self.block(row).step.size();
@@ -339,12 +415,17 @@ pub struct Read {
 pub fn read(body: &[u8], shape: &LayerShape) -> Result<Read, String> {
     let &[first, coding, ref rest @ ..] = body else { return Err(SHORT.into()) };
     let kind = *TransformKind::ALL.get(usize::from(first & 0x0f)).ok_or("its transform is unknown to this version")?;
-    if first & !(FOLDED | SCALED | 0x0f) != 0 {
+    if first & !(FOLDED | SCALED | COLUMNS | 0x0f) != 0 {
         return Err("it has flags that this version does not know".into());
     }
     let geometry = Geometry::new(shape, kind).ok_or("its transform does not exist for its shape")?;
     let second = Geometry::second(shape, kind);
-    let first = First { kind, geometry, second, period: period(shape, kind), scaled: first & SCALED != 0, folded: first & FOLDED != 0 };
+    let columns = (first & COLUMNS != 0).then(|| ColumnScales::lengths(shape));
+    if columns.is_some() && (kind != TransformKind::None || coding != Coding::Adaptive as u8) {
+        return Err("it has scales of columns where there can be none".into());
+    }
+    let (scaled, folded) = (first & SCALED != 0, first & FOLDED != 0);
+    let first = First { kind, geometry, second, period: period(shape, kind), scaled, columns, folded };
     match coding {
         0 => fixed::read(first, rest),
         1 => adaptive::read(first, rest),
@@ -361,6 +442,8 @@ struct First {
     second: Option<Geometry>,
     period: usize,
     scaled: bool,
+    /// Numbers of channels and taps that have scales, if columns have.
+    columns: Option<(usize, usize)>,
     folded: bool,
 }
 
@@ -394,12 +477,21 @@ pub fn reconstruct(code: &LayerCode, indices: &Indices, shape: &LayerShape) -> V
         trellis => {
             let (mut levels, mut walk) = (indices.coefficients.clone(), Walk::new(trellis));
             for (_, row) in levels.chunks_mut(width.max(1)).enumerate().filter(|(row, _)| used[*row]) {
+                if code.restarts() {
+                    walk = Walk::new(trellis);
+                }
                 row.iter_mut().for_each(|k| *k = walk.pass(*k));
             }
             Cow::Owned(levels)
         }
     };
-    let coefficients = rows(&levels, width, &|row| code.row_step(row));
+    let mut coefficients = rows(&levels, width, &|row| code.row_step(row));
+    if let Some(columns) = &code.columns {
+        for (group, rows) in coefficients.chunks_mut((rank * width).max(1)).enumerate() {
+            let scales = columns.columns(group, shape.inputs);
+            rows.chunks_mut(width.max(1)).for_each(|row| row.iter_mut().zip(&scales).for_each(|(v, scale)| *v *= scale));
+        }
+    }
     let mut x = if code.kind == TransformKind::None {
         coefficients
     } else {

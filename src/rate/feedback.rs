@@ -1,0 +1,187 @@
+//! Candidates whose errors are fed back ([`crate::quantize::feedback`]): second moments of gradients across the columns of a layer, and the scales that
+//! follow from them.
+//!
+//! With one step for all of a layer, times a scale per row and one per column, every weight's error costs the same where `step² · g_i · D_j` is: `g_i` is
+//! what errors of row `i` cost, `D_j` what is left of column `j` once later columns have made good what they can. The scale of a column is kept as one factor
+//! of its input channel and one of its kernel tap.
+
+use std::sync::Arc;
+
+use super::{cost::Cost, curve::Candidate, hull::Block};
+use crate::{
+    container::layer::{self, BlockCode, ColumnScales, LayerCode},
+    io::LayerShape,
+    quantize::{MAX_DEPTH, Scale, Step, UNCLIPPED, feedback::Factor, search::Choice, trellis::Trellis},
+    report::TransformKind,
+    transform::Geometry,
+};
+
+/// Most columns that have a second moment together; wider layers are cut, between channels.
+const WIDEST: usize = 4608;
+
+/// What is added to the diagonal of the second moment, in parts of its mean: at least, and times the columns for each row of gradients that was sampled.
+const DAMPING: [f32; 2] = [0.01, 0.1];
+
+/// How errors of a layer are fed back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Feedback {
+    /// Scales of columns, relative to each other.
+    pub columns: ColumnScales,
+    /// Per group: factors of consecutive ranges of its columns, in units of the mean of the diagonal.
+    pub factors: Vec<Vec<Factor>>,
+}
+
+impl Feedback {
+    /// From the gradients that calibration kept; nothing where there are none, or they vanish.
+    pub fn new(shape: &LayerShape, cost: &Cost) -> Option<Arc<Feedback>> {
+        let Cost::Output { statistics, .. } = cost else { return None };
+        let LayerShape { groups, inputs, taps, outputs, .. } = *shape;
+        let width = inputs * taps;
+        if width == 0 || outputs == 0 || groups == 0 {
+            return None;
+        }
+        let channels = (WIDEST / taps).clamp(1, inputs);
+        let mut factors = Vec::with_capacity(groups);
+        for group in 0..groups {
+            let mut of_group = Vec::new();
+            for first in (0..inputs).step_by(channels) {
+                let columns = first * taps..(first + channels).min(inputs) * taps;
+                let n = columns.len();
+                let h = statistics.columns(group, columns)?;
+                of_group.push(factor(h, n, statistics.kept() * outputs)?);
+            }
+            factors.push(of_group);
+        }
+        let diagonal = |group: &Vec<Factor>| group.iter().flat_map(|f| f.diagonal.clone()).collect::<Vec<f32>>();
+        let diagonals: Vec<Vec<f32>> = factors.iter().map(diagonal).collect();
+        let columns = scales(&diagonals, inputs, taps);
+        Some(Arc::new(Feedback { columns, factors }))
+    }
+}
+
+/// Most weights that a curve is measured on; of larger layers some rows.
+const MEASURED: usize = 1 << 16;
+/// Steps that are measured, in eighths of an octave apart.
+const APART: u8 = 8;
+/// Bits per weight from which another octave is a bit, and a quarter of the distortion.
+const FINE: f64 = 4.5;
+
+/// The candidate of a layer: one block, whose curve is what coding some of its rows at some steps gave. `costs` says what a squared error costs in each row; `weights`
+/// are normalised, in canonical order.
+pub fn candidate(shape: &LayerShape, feedback: Arc<Feedback>, scales: Vec<Scale>, costs: &[f64], weights: &[f32]) -> Option<Candidate> {
+    let kind = TransformKind::None;
+    let geometry = Geometry::new(shape, kind)?;
+    let (rows, width) = (geometry.rows(), geometry.width);
+    let every = (weights.len() / MEASURED).max(1);
+    let seen = |row: usize| row % every == 0;
+    let share = (0..rows).filter(|&row| seen(row)).count() as f64 / rows as f64;
+    let cost = |errors: &[f32]| -> f64 {
+        let mut sum = 0.0;
+        for (group, factors) in feedback.factors.iter().enumerate() {
+            let of_group: Vec<usize> = (group * geometry.rank..(group + 1) * geometry.rank).filter(|&row| seen(row)).collect();
+            let mut first = 0;
+            for factor in factors {
+                let n = factor.diagonal.len();
+                let part: Vec<f32> = of_group.iter().flat_map(|&row| &errors[row * width + first..row * width + first + n]).copied().collect();
+                sum += factor.costs(&part).iter().zip(&of_group).map(|(cost, &row)| cost * costs[row]).sum::<f64>();
+                first += n;
+            }
+        }
+        sum / share
+    };
+    let code = |step: Step| LayerCode {
+        kind,
+        geometry,
+        period: layer::period(shape, kind),
+        exponent: 0,
+        block_of_row: (0..rows).map(|row| u16::from(!seen(row))).collect(),
+        scales: Some(scales.clone()),
+        columns: Some(feedback.columns.clone()),
+        blocks: [UNCLIPPED, 0].map(|depth| BlockCode { depth, step, basis_depth: 0, basis_step: Step(0) }).to_vec(),
+        second: None,
+        folded: false,
+        trellis: Trellis::None,
+    };
+    let side_bits = layer::adaptive_side_bits(kind, geometry, 1, true) + 2 * rows as u64 + 3 * (shape.groups * shape.inputs + shape.taps) as u64;
+    let energy = cost(weights);
+    let mut choices = vec![Choice { depth: 0, step: Step(0), bits: 0, distortion: energy }];
+    // From steps that leave next to nothing: scales of rows and columns are one at most.
+    let mut step = Step(u8::MAX);
+    let greatest = (0..rows).filter(|&row| seen(row)).map(|row| {
+        let columns = feedback.columns.columns(row / geometry.rank.max(1), shape.inputs);
+        let row_scale = scales[row].size();
+        weights[row * width..(row + 1) * width].iter().zip(&columns).fold(0f32, |m, (w, c)| m.max(w.abs() / (c * row_scale)))
+    });
+    let greatest = greatest.fold(0f32, f32::max);
+    if greatest > 0.0 {
+        step = Step::at_least(greatest);
+    }
+    let count = weights.len() as f64;
+    let (mut last_bits, mut last) = (0f64, energy);
+    loop {
+        let (bits, distortion) = if last_bits < FINE * count && greatest > 0.0 && energy > 0.0 {
+            let code = code(step);
+            let (coded, indices) = layer::fed_back(&code, weights, &feedback.factors, 1);
+            let errors: Vec<f32> = layer::reconstruct(&coded, &indices, shape).iter().zip(weights).map(|(d, w)| d - w).collect();
+            ((layer::count(&coded, &indices) / share - side_bits as f64).max(0.0), cost(&errors))
+        } else {
+            (last_bits + count * f64::from(APART) / 8.0, last / f64::from(APART).exp2().sqrt().sqrt())
+        };
+        // In between as on a line: bits, and logarithms of distortions.
+        for part in (1..=APART).filter(|part| part % 2 == 0) {
+            let t = f64::from(part) / f64::from(APART);
+            let between = Choice {
+                depth: UNCLIPPED,
+                step: Step(step.0.saturating_add(APART - part)),
+                bits: (last_bits + t * (bits - last_bits)).ceil() as u64,
+                distortion: (last.max(f64::MIN_POSITIVE).ln() * (1.0 - t) + t * distortion.max(f64::MIN_POSITIVE).ln()).exp(),
+            };
+            choices.push(between);
+        }
+        (last_bits, last) = (bits, distortion);
+        match step.0.checked_sub(APART) {
+            Some(next) if bits < f64::from(MAX_DEPTH) * count => step = Step(next),
+            _ => break,
+        }
+    }
+    let blocks = vec![Block::new(choices, Vec::new(), weights.len() as u64)];
+    let (scales, feedback) = (Some(scales), Some(feedback));
+    Some(Candidate { kind, geometry, basis: None, second: None, scales, feedback, block_of_row: vec![0; rows], blocks, side_bits, coded: None })
+}
+
+/// Factors a second moment of `samples` rows of gradients, in units of the mean of its diagonal.
+fn factor(mut h: Vec<f32>, n: usize, samples: usize) -> Option<Factor> {
+    let mean = (0..n).map(|i| f64::from(h[i * n + i])).sum::<f64>() / n.max(1) as f64;
+    if !(mean > 0.0 && mean.is_finite()) {
+        return None;
+    }
+    let unit = (1.0 / mean) as f32;
+    h.iter_mut().for_each(|v| *v *= unit);
+    let mut damping = crate::quantize::knob("WF_D0", DAMPING[0]) + crate::quantize::knob("WF_D1", DAMPING[1]) * n as f32 / samples.max(1) as f32;
+    // What rounding has made indefinite is not after a little more.
+    for _ in 0..4 {
+        let mut damped = h.clone();
+        (0..n).for_each(|i| damped[i * n + i] += damping);
+        if let Some(factor) = Factor::new(damped, n) {
+            return Some(factor);
+        }
+        damping *= 10.0;
+    }
+    None
+}
+
+/// The scale of each input channel and of each tap: `1/√D_j` as geometric means, the greatest of each one.
+fn scales(diagonals: &[Vec<f32>], inputs: usize, taps: usize) -> ColumnScales {
+    let log = |d: f32| -0.5 * f64::from(d).max(1e-30).log2();
+    let channels: Vec<f64> =
+        diagonals.iter().flat_map(|d| d.chunks(taps).map(|d| d.iter().map(|d| log(*d)).sum::<f64>() / taps as f64)).collect();
+    let mut of_taps = vec![0f64; taps];
+    for d in diagonals {
+        d.iter().enumerate().for_each(|(j, d)| of_taps[j % taps] += log(*d) / (inputs * diagonals.len()) as f64);
+    }
+    let coded = |logs: &[f64]| -> Vec<Scale> {
+        let greatest = logs.iter().fold(f64::NEG_INFINITY, |m, l| m.max(*l));
+        logs.iter().map(|l| Scale::nearest((l - greatest).exp2())).collect()
+    };
+    ColumnScales { channels: coded(&channels), taps: coded(&of_taps) }
+}
