@@ -71,7 +71,10 @@ pub fn sites<'a>(graph: &'a Graph, folds: &[Fold], dims: &dyn Fn(&str) -> Option
         let own = |name: &'a str, after: usize| {
             let name = links.source(name);
             let fits = |d: &[usize]| {
-                d.len() > after && d[d.len() - 1 - after] == channels && d.iter().product::<usize>() == channels && links.tensor_uses(name) == 1
+                d.len() > after
+                    && d[d.len() - 1 - after] == channels
+                    && d.iter().product::<usize>() == channels
+                    && links.tensor_uses(name) == 1
             };
             dims(name).filter(|d| fits(d)).map(|_| name.to_string())
         };
@@ -110,4 +113,112 @@ fn addend<'a>(graph: &'a Graph, links: &Links<'a>, node: &'a Node) -> Option<&'a
     let [a, b] = &add.inputs[..] else { return None };
     let is_add = add.op == "Add" && add.domain.is_empty();
     is_add.then_some(if a == output { b } else { a })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::graph::batch_norm::folds;
+
+    fn node(op: &str, inputs: &str, output: &str, attributes: &[(&str, Attribute)]) -> Node {
+        Node {
+            op: op.into(),
+            inputs: inputs.split(' ').map(|name| name.into()).collect(),
+            outputs: vec![output.into()],
+            attributes: attributes.iter().map(|(key, value)| (key.to_string(), value.clone())).collect(),
+            ..Default::default()
+        }
+    }
+
+    /// The weights of a graph, whether they are dense, and what is added; of a table of `name: dims`.
+    fn found(nodes: Vec<Node>, table: &[(&str, &[usize])]) -> Vec<(String, bool, Added)> {
+        let graph = Graph { nodes, outputs: vec!["y".into()], ..Default::default() };
+        let table: HashMap<&str, &[usize]> = table.iter().copied().collect();
+        let folds = folds(&graph, &|name| table.contains_key(name));
+        let sites = sites(&graph, &folds, &|name| table.get(name).copied());
+        sites.into_iter().map(|site| (site.weight, site.dense, site.added)).collect()
+    }
+
+    fn one(nodes: Vec<Node>, table: &[(&str, &[usize])]) -> Added {
+        let mut found = found(nodes, table);
+        assert_eq!(found.len(), 1);
+        found.remove(0).2
+    }
+
+    fn own(tensor: &str, factor: f32) -> Added {
+        Added::Own { tensor: tensor.into(), factor }
+    }
+
+    #[test]
+    fn biases_of_operators() {
+        let conv = [("w", &[4, 3, 3, 3][..]), ("b", &[4])];
+        assert_eq!(one(vec![node("Conv", "x w b", "y", &[])], &conv), own("b", 1.0));
+        // Through an Identity, and used twice.
+        assert_eq!(one(vec![node("Identity", "b", "c", &[]), node("Conv", "x w c", "y", &[])], &conv), own("b", 1.0));
+        assert_eq!(one(vec![node("Conv", "x w b", "1", &[]), node("Add", "1 b", "y", &[])], &conv), Added::Fixed);
+        // No tensor of the table.
+        assert_eq!(one(vec![node("Conv", "x w c", "y", &[])], &conv), Added::Fixed);
+        let groups = [("group", Attribute::Int(2))];
+        assert_eq!(one(vec![node("ConvTranspose", "x w b", "y", &groups)], &[("w", &[6, 2, 2, 2]), ("b", &[4])]), own("b", 1.0));
+        let beta = |beta| [("beta", Attribute::Float(beta)), ("transB", Attribute::Int(1))];
+        let gemm = |b: &[usize], factor| one(vec![node("Gemm", "x w b", "y", &beta(factor))], &[("w", &[4, 3]), ("b", b)]);
+        assert_eq!((gemm(&[4], 0.5), gemm(&[1, 4], 1.0)), (own("b", 0.5), own("b", 1.0)));
+        assert_eq!((gemm(&[4, 1], 1.0), gemm(&[1], 1.0), gemm(&[4], 0.0)), (Added::Fixed, Added::Fixed, Added::Fixed));
+    }
+
+    #[test]
+    fn biases_that_are_added_after_the_operator() {
+        let add =
+            |op: &str, w: &[usize], b: &[usize]| one(vec![node(op, "x w", "1", &[]), node("Add", "b 1", "y", &[])], &[("w", w), ("b", b)]);
+        let after = Added::After { tensor: "b".into() };
+        assert_eq!(add("MatMul", &[3, 4], &[4]), after);
+        assert_eq!(add("MatMul", &[3, 4], &[1, 1, 4]), after);
+        assert_eq!(add("Conv", &[4, 3, 3, 3], &[1, 4, 1, 1]), after);
+        assert_eq!(add("Conv", &[4, 3, 3], &[4, 1]), after);
+        // Along another axis, or not per channel.
+        for (op, w, b) in [("Conv", &[4, 3, 3, 3][..], &[4][..]), ("MatMul", &[3, 4], &[4, 1]), ("MatMul", &[3, 4], &[1])] {
+            assert_eq!(add(op, w, b), Added::Nothing, "{op} {b:?}");
+        }
+        // Another reader of the output; something else that is done to it; a sum of two computed values.
+        let table = [("w", &[3, 4][..]), ("b", &[4])];
+        let start = || node("MatMul", "x w", "1", &[]);
+        let one = |nodes| one(nodes, &table);
+        assert_eq!(one(vec![start(), node("Add", "1 b", "2", &[]), node("Mul", "1 2", "y", &[])]), Added::Nothing);
+        assert_eq!(one(vec![start(), node("Mul", "1 b", "y", &[])]), Added::Nothing);
+        assert_eq!(one(vec![start(), node("Add", "1 x", "y", &[])]), Added::Nothing);
+        assert_eq!(one(vec![start(), node("Add", "1 1", "y", &[])]), Added::Nothing);
+    }
+
+    #[test]
+    fn folded_batch_norms_take_offsets() {
+        let table: [(&str, &[usize]); 7] =
+            [("w", &[4, 3, 1, 1]), ("b", &[4]), ("g", &[4]), ("beta", &[4]), ("m", &[4]), ("v", &[4]), ("c", &[4])];
+        let folded = Added::Folded { beta: "beta".into(), bias: "w (bias, folded)".into() };
+        for conv in ["x w", "x w b"] {
+            let nodes = vec![node("Conv", conv, "1", &[]), node("BatchNormalization", "1 g beta m v", "y", &[])];
+            assert_eq!(one(nodes, &table), folded, "{conv}");
+        }
+        // Two norms share a bias.
+        let mut nodes = vec![node("Conv", "x w", "1", &[]), node("BatchNormalization", "1 g beta m v", "2", &[])];
+        nodes.push(node("BatchNormalization", "2 c beta c c", "y", &[]));
+        assert_eq!(one(nodes, &table), Added::Fixed);
+    }
+
+    #[test]
+    fn weights_are_second_inputs_with_one_use() {
+        let perm = |axes: &[i64]| [("perm", Attribute::Ints(axes.to_vec()))];
+        let table: [(&str, &[usize]); 2] = [("w", &[4, 3]), ("b", &[4])];
+        let turned =
+            |axes: &[i64]| vec![node("Transpose", "w", "t", &perm(axes)), node("MatMul", "x t", "1", &[]), node("Add", "1 b", "y", &[])];
+        assert_eq!(found(turned(&[1, 0]), &table), [("w".into(), true, Added::After { tensor: "b".into() })]);
+        assert_eq!(found(turned(&[0, 1]), &table), []);
+        assert_eq!(found(vec![node("MatMul", "w x", "y", &[])], &table), []);
+        assert_eq!(found(vec![node("MatMul", "x w", "1", &[]), node("MatMul", "1 w", "y", &[])], &table), []);
+        let graph = Graph { nodes: turned(&[1, 0]), ..Default::default() };
+        let sites = sites(&graph, &[], &|name| table.iter().find(|t| t.0 == name).map(|t| t.1));
+        let LayerShape { outputs, inputs, order, .. } = sites[0].shape;
+        assert_eq!((outputs, inputs, order), (4, 3, Order::OutIn));
+    }
 }

@@ -285,13 +285,7 @@ impl Session {
     ///
     /// # Errors
     /// Those of [`Session::runnable`], [`Runnable::with_tensors`] and [`Matcher::new`].
-    pub fn matcher(
-        &self,
-        decoded: &Decoded,
-        data: &Dataset,
-        preprocessing: Preprocessing,
-        options: matching::Options,
-    ) -> Result<Matcher> {
+    pub fn matcher(&self, decoded: &Decoded, data: &Dataset, preprocessing: Preprocessing, options: matching::Options) -> Result<Matcher> {
         let quantized = self.runnable()?.with_tensors(&decoded.tensors)?;
         Matcher::new(self, &quantized, data, preprocessing, options)
     }
