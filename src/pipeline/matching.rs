@@ -19,7 +19,7 @@
 //! One pass over the images does for all layers. Sums are taken per micro-batch and added in the order of the images: the same bits for any
 //! number of threads.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use super::{
     Session,
@@ -264,7 +264,7 @@ impl Matcher {
         correction: Option<Correction>,
     ) -> Job<'a, (Pair, Option<Vec<Moments>>)> {
         let items = (0..self.items()).map(|_| Item { name: name.into(), cost: halt.cost }).collect();
-        let correction = correction.map(std::sync::Arc::new);
+        let correction = correction.map(Arc::new);
         let prepare = move |item: usize| -> Result<job::Task<(Pair, Option<Vec<Moments>>)>> {
             let range = item * self.micro..((item + 1) * self.micro).min(self.images.len());
             let real = range.len();
