@@ -301,7 +301,7 @@ impl Fold {
         (0..scale.len()).map(|i| (own(i) - mean[i]) * scale[i] + beta[i]).collect()
     }
 
-    /// The layer's weights as groups of channels ([`layer_shape`]).
+    /// The layer's weights as groups of channels, by its operator and the shape of its weight. Nothing where these do not fit.
     pub fn layer_shape(&self, graph: &Graph, dims: &[usize]) -> Option<LayerShape> {
         layer_shape(graph.nodes.get(self.layer_node)?, dims)
     }
