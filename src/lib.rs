@@ -62,6 +62,7 @@
 //! | Section 4.2, gradients of `vᵗy` by weights, `C_γγ` | [`nn::Network::gradient`], [`statistics`] |
 //! | Section 4.2, output distortion to second order | [`rate::cost`] |
 //! | Algorithm 2, distortion measured with one block quantized | [`pipeline::measure`] |
+//! | not in the paper: gain and bias of every output channel, matched on calibration images | [`pipeline::matching`] |
 
 #![cfg_attr(not(all(feature = "core", feature = "ui")), allow(rustdoc::broken_intra_doc_links))]
 

@@ -114,6 +114,28 @@ fn batches_are_images_one_by_one() {
     }
 }
 
+/// Halting at layers changes nothing, bit for bit.
+#[test]
+fn walks_give_what_forward_gives() {
+    let golden = Golden::open("networks.npz");
+    for case in ["resnet18-kept", "mobilenet_v2-dynamo", "densenet121-kept", "unet-dynamo"] {
+        let manifest: Manifest<(Vec<usize>, f32, f32)> = golden.json(&format!("{case}/manifest"));
+        let runnable = Runnable::new(&golden.model(case, vec![Rc::new(manifest.external_data())])).unwrap();
+        let x = manifest.image();
+        let network = runnable.network(x.shape[0], &x.shape[1..]).unwrap();
+        let (halts, mut seen) = (network.halts(), Vec::new());
+        let mut walk = network.begin(vec![x.clone()]);
+        let mut most = 0;
+        while let Some((layer, _)) = walk.next_layer() {
+            seen.push(layer);
+            most = most.max(walk.bytes());
+        }
+        assert!(seen.iter().eq(halts.iter().map(|(layer, _)| layer)) && seen.len() >= network.layers().len(), "{case}");
+        assert!(most <= network.peak_bytes(false), "{case}");
+        assert_eq!(walk.finish(), network.forward(vec![x], &mut NoHooks), "{case}");
+    }
+}
+
 /// One trained network in six files gives the logits that torch gives in f64.
 #[test]
 fn resnet20_in_every_format() {

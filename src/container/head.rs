@@ -7,7 +7,7 @@ use half::f16;
 
 use super::{Entry, Fold, Kind, Layout, MAGIC, MemberLayout, Meta, Part, Place, VERSION, fold, frame, section_bytes, unpooled};
 use crate::{
-    error::Result,
+    error::{Error, Result},
     io::{
         Model, Role, TensorInfo,
         skeleton::{Piece, Skeleton},
@@ -32,6 +32,10 @@ pub struct Head {
     half_tensors: usize,
     /// Factors of the output channels of folded layers, by tensor.
     factors: HashMap<usize, Arc<[f32]>>,
+    /// Where tensors are, in table order.
+    places: Vec<Place>,
+    /// The batch norms that [`Head::new`] was given.
+    folds: Vec<(usize, Fold)>,
 }
 
 fn deflate(bytes: &[u8]) -> Vec<u8> {
@@ -43,9 +47,14 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Whether a tensor is a small one of floats, which is kept in the pool.
+fn is_small(info: &TensorInfo) -> bool {
+    info.role == Role::Small && info.dtype.is_float()
+}
+
 /// The values as 16-bit floats, if these are as good as needed: all finite, and off by no more than 2⁻¹¹ of the greatest.
 fn to_half(info: &TensorInfo, bytes: &[u8]) -> Option<Vec<u8>> {
-    if info.role != Role::Small || !info.dtype.is_float() || info.dtype.size() < 4 {
+    if !is_small(info) || info.dtype.size() < 4 {
         return None;
     }
     let values = tensor::to_f32(bytes, info.dtype);
@@ -66,6 +75,41 @@ impl Head {
     /// Reads the small tensors of a model and encodes all that is not a layer. `folds` are the batch norms after layers, by the index
     /// of the layer's tensor; those that cannot be divided by again are left out ([`Head::factors`]).
     pub fn new(model: &Model, folds: &[(usize, Fold)]) -> Result<Head> {
+        Head::build(model, folds, &[], &|_| true)
+    }
+
+    /// The same with other values for some small tensors, by index in the table; those that were replaced before are the model's again. What
+    /// was no 16-bit float stays none, so the size stays what it is, unless new values have no room in 16 bits.
+    ///
+    /// # Errors
+    /// An index that is no small tensor of floats, or is a scale or variance that layers are folded with; another number of values;
+    /// those of reading.
+    pub fn with_small(&self, model: &Model, small: &[(usize, Vec<f32>)]) -> Result<Head> {
+        for (index, values) in small {
+            let name = model.tensors.get(*index).map_or("", |info| &info.name);
+            let fits = model.tensors.get(*index).is_some_and(|info| info.elements() == values.len() && is_small(info));
+            if !fits {
+                return Err(Error::Setting(format!("Tensor {index} `{name}` does not take {} other values.", values.len())));
+            }
+            if self.folds.iter().any(|(_, fold)| [fold.scale, fold.variance].contains(index)) {
+                return Err(Error::Setting(format!("`{name}` cannot have other values: layers are coded with it folded in.")));
+            }
+        }
+        Head::build(model, &self.folds, small, &|index| self.places[index] == Place::Half)
+    }
+
+    /// What a file keeps of other values for a small tensor ([`Head::with_small`]).
+    pub fn kept(&self, info: &TensorInfo, index: usize, values: &[f32]) -> Vec<f32> {
+        let bytes = tensor::from_f32(values, info.dtype);
+        let half = if self.places.get(index) == Some(&Place::Half) { to_half(info, &bytes) } else { None };
+        match half {
+            Some(half) => tensor::to_f32(&unpooled(Place::Half, &half, info.dtype), info.dtype),
+            None => tensor::to_f32(&bytes, info.dtype),
+        }
+    }
+
+    /// With the values of `small` instead of the model's. `may_be_half` says which tensors may be 16-bit floats.
+    fn build(model: &Model, folds: &[(usize, Fold)], small: &[(usize, Vec<f32>)], may_be_half: &dyn Fn(usize) -> bool) -> Result<Head> {
         let mut pool = Vec::new();
         let mut sections = Vec::new();
         let mut entries = Vec::new();
@@ -83,8 +127,11 @@ impl Head {
                 }
                 Place::Section
             } else {
-                let bytes = model.reader.read(index)?;
-                match to_half(info, &bytes) {
+                let bytes = match small.iter().find(|s| s.0 == index) {
+                    Some((_, values)) => tensor::from_f32(values, info.dtype),
+                    None => model.reader.read(index)?,
+                };
+                match to_half(info, &bytes).filter(|_| may_be_half(index)) {
                     Some(mut half) => {
                         pool.append(&mut half);
                         half_tensors += 1;
@@ -114,6 +161,7 @@ impl Head {
                 factors.insert(index, s.into());
             }
         }
+        let places = entries.iter().map(|entry| entry.place).collect();
         let mut bytes = Vec::new();
         let mut parts = |pieces: &[Piece]| -> Vec<Part> {
             pieces
@@ -142,7 +190,7 @@ impl Head {
         let skeleton = deflate(&bytes);
         let framed = [meta.len(), skeleton.len(), pool.len(), 4].iter().map(|&n| section_bytes(n as u64)).sum::<u64>();
         let other_bytes = MAGIC.len() as u64 + 1 + framed + exact_bytes;
-        Ok(Head { meta, skeleton, pool, sections, other_bytes, half_tensors, factors })
+        Ok(Head { meta, skeleton, pool, sections, other_bytes, half_tensors, factors, places, folds: folds.to_vec() })
     }
 
     /// Bytes of the file that are not layer sections.
@@ -163,7 +211,7 @@ impl Head {
     /// Writes the file. `layer` gives the encoded body of a layer by its tensor's index, or nothing for one that is kept bit
     /// for bit. Returns the number of bytes.
     pub fn write<'a>(&self, model: &Model, layer: &dyn Fn(usize) -> Option<&'a [u8]>, out: &mut dyn Write) -> Result<u64> {
-        let failed = |e: std::io::Error| crate::error::Error::Setting(format!("The file could not be written: {e}."));
+        let failed = |e: std::io::Error| Error::Setting(format!("The file could not be written: {e}."));
         let mut bytes = MAGIC.len() as u64 + 1;
         out.write_all(&MAGIC).and_then(|()| out.write_all(&[VERSION])).map_err(failed)?;
         let mut put = |kind: Kind, body: &[u8]| -> Result<()> {

@@ -150,6 +150,44 @@ fn everything_comes_back() {
 /// Adaptively coded, a layer decodes to the bits that it decodes to in fixed lengths, for every transform and every kind of shape. (Of uniform
 /// noise all indices are nearly as likely: there is nothing to save, and little to lose.)
 #[test]
+fn small_tensors_may_have_other_values() {
+    let (session, file, _) = compress(model(&shapes(), 1), &AllocationSettings::default(), 8);
+    let (allocation, report) = session.allocate(&AllocationSettings::default()).unwrap();
+    let layers = run(session.encode_job(&allocation), &mut |_| Ok(())).unwrap();
+    let (bias, var, steps) = (shapes().len(), shapes().len() + 1, shapes().len() + 2);
+    let written = |session: &Session| {
+        let mut file = Vec::new();
+        session.write(&layers, &mut file).unwrap();
+        file
+    };
+    let read = |file: &[u8], index: usize| tensor::to_f32(&open(file).unwrap().read(index).unwrap(), Dtype::F32);
+    let (new, exact) = (noise(10, 99), [3e9, 0.25]);
+    let changed = session.with_small(&[(var, exact.to_vec()), (bias, new.clone())]).unwrap();
+    let other = written(&changed);
+    assert_eq!(other.len(), file.len());
+    // 16-bit floats, and those that were none.
+    assert_eq!(read(&other, bias), Head::new(&session.model, &[]).unwrap().kept(&session.model.tensors[bias], bias, &new));
+    assert!(read(&other, bias).iter().zip(&new).all(|(a, b)| a != b && (a - b).abs() < 1e-4));
+    assert_eq!(read(&other, var), exact);
+    assert_eq!(read(&other, 0), read(&file, 0));
+    // Values that have no room in 16 bits: four bytes each, and the size that is told is that of the file.
+    let large: Vec<f32> = new.iter().map(|v| v * 1e9).collect();
+    let longer = changed.with_small(&[(bias, large.clone())]).unwrap();
+    let grown = written(&longer);
+    assert_eq!((read(&grown, bias), read(&grown, var)), (large, vec![1e9, 1.0]));
+    assert_eq!(longer.encoded_report(&allocation, &AllocationSettings::default(), &layers).bytes, grown.len() as u64);
+    assert!(grown.len() as u64 > report.bytes);
+    // Values that would fit 16 bits, where the model's did not.
+    assert_eq!(written(&session.with_small(&[(var, vec![1.0, 2.0])]).unwrap()).len(), file.len());
+
+    let refusal = |index: usize, values: usize| session.with_small(&[(index, vec![0.0; values])]).err().unwrap().to_string();
+    assert_eq!(refusal(bias, 9), format!("Tensor {bias} `bias` does not take 9 other values."));
+    assert_eq!(refusal(steps, 1), format!("Tensor {steps} `steps` does not take 1 other values."));
+    assert_eq!(refusal(0, 216), "Tensor 0 `layer0.weight` does not take 216 other values.");
+    assert_eq!(refusal(100, 1), "Tensor 100 `` does not take 1 other values.");
+}
+
+#[test]
 fn both_codings_hold_the_same_weights() {
     for transform in TransformChoice::ALL.into_iter().filter(|t| !t.needs_calibration()) {
         let settings = AllocationSettings { budget: Budget::Bits(4.0), transform, ..Default::default() };

@@ -95,7 +95,7 @@ fn foldable(values: &Links<'_>, layer: &Node) -> bool {
 }
 
 /// Who makes and who reads which value of a graph.
-struct Links<'a> {
+pub(super) struct Links<'a> {
     graph: &'a Graph,
     producer: HashMap<&'a str, usize>,
     readers: HashMap<&'a str, usize>,
@@ -104,7 +104,7 @@ struct Links<'a> {
 }
 
 impl<'a> Links<'a> {
-    fn new(graph: &'a Graph) -> Links<'a> {
+    pub(super) fn new(graph: &'a Graph) -> Links<'a> {
         let mut values = Links { graph, producer: HashMap::new(), readers: HashMap::new(), uses: HashMap::new() };
         for (index, node) in graph.nodes.iter().enumerate() {
             for output in node.outputs.iter().filter(|o| !o.is_empty()) {
@@ -130,8 +130,13 @@ impl<'a> Links<'a> {
         values
     }
 
+    /// The node that gives a value; nothing for inputs and constants.
+    pub(super) fn node(&self, name: &str) -> Option<&'a Node> {
+        self.producer.get(name).map(|&i| &self.graph.nodes[i])
+    }
+
     /// What a name stands for, seen through Identity nodes.
-    fn source(&self, name: &'a str) -> &'a str
+    pub(super) fn source(&self, name: &'a str) -> &'a str
     where
         Self: 'a,
     {
@@ -149,11 +154,13 @@ impl<'a> Links<'a> {
         name
     }
 
-    fn readers(&self, name: &str) -> usize {
+    /// How often a value is read, by nodes and as an output.
+    pub(super) fn readers(&self, name: &str) -> usize {
         self.readers.get(name).copied().unwrap_or(0)
     }
 
-    fn tensor_uses(&self, name: &str) -> usize {
+    /// How often a tensor is used, seen through Identity nodes.
+    pub(super) fn tensor_uses(&self, name: &str) -> usize {
         self.uses.get(name).copied().unwrap_or(0)
     }
 
@@ -179,11 +186,11 @@ impl<'a> Links<'a> {
     }
 }
 
-fn int(node: &Node, key: &str, default: i64) -> i64 {
+pub(super) fn int(node: &Node, key: &str, default: i64) -> i64 {
     if let Some(Attribute::Int(v)) = node.attributes.get(key) { *v } else { default }
 }
 
-fn float(node: &Node, key: &str, default: f32) -> f32 {
+pub(super) fn float(node: &Node, key: &str, default: f32) -> f32 {
     if let Some(Attribute::Float(v)) = node.attributes.get(key) { *v } else { default }
 }
 
@@ -260,6 +267,23 @@ pub fn scale(gamma: &[f32], variance: &[f32], epsilon: f32) -> Vec<f32> {
     gamma.iter().zip(variance).map(|(&g, &v)| g / (v + epsilon).sqrt()).collect()
 }
 
+/// The weights of a node as groups of channels, by its operator and the shape of its second input. Nothing where these do not fit.
+pub(super) fn layer_shape(node: &Node, dims: &[usize]) -> Option<LayerShape> {
+    let (order, groups) = match &*node.op {
+        "Conv" => (Order::OutIn, int(node, "group", 1)),
+        "ConvTranspose" => (Order::InOut, int(node, "group", 1)),
+        "Gemm" if int(node, "transB", 0) != 0 => (Order::OutIn, 1),
+        "Gemm" | "MatMul" => (Order::InOut, 1),
+        _ => return None,
+    };
+    let (&[first, second, ref kernel @ ..], groups) = (dims, usize::try_from(groups).ok()?) else { return None };
+    if groups == 0 || first % groups != 0 || kernel.is_empty() != matches!(&*node.op, "Gemm" | "MatMul") {
+        return None;
+    }
+    let (outputs, inputs) = if order == Order::OutIn { (first / groups, second) } else { (second, first / groups) };
+    Some(LayerShape { groups, outputs, inputs, taps: kernel.iter().product(), columns: 0, order }.with_kernel(dims))
+}
+
 impl Fold {
     /// Name of the folded bias `b'` in the rewritten graph; no tensor of the file has it.
     pub fn bias_name(&self) -> String {
@@ -279,20 +303,7 @@ impl Fold {
 
     /// The layer's weights as groups of channels, by its operator and the shape of its weight. Nothing where these do not fit.
     pub fn layer_shape(&self, graph: &Graph, dims: &[usize]) -> Option<LayerShape> {
-        let node = graph.nodes.get(self.layer_node)?;
-        let (order, groups) = match &*node.op {
-            "Conv" => (Order::OutIn, int(node, "group", 1)),
-            "ConvTranspose" => (Order::InOut, int(node, "group", 1)),
-            "Gemm" if int(node, "transB", 0) != 0 => (Order::OutIn, 1),
-            "Gemm" | "MatMul" => (Order::InOut, 1),
-            _ => return None,
-        };
-        let (&[first, second, ref kernel @ ..], groups) = (dims, usize::try_from(groups).ok()?) else { return None };
-        if groups == 0 || first % groups != 0 || kernel.is_empty() != matches!(&*node.op, "Gemm" | "MatMul") {
-            return None;
-        }
-        let (outputs, inputs) = if order == Order::OutIn { (first / groups, second) } else { (second, first / groups) };
-        Some(LayerShape { groups, outputs, inputs, taps: kernel.iter().product(), columns: 0, order }.with_kernel(dims))
+        layer_shape(graph.nodes.get(self.layer_node)?, dims)
     }
 
     /// Scale and folded bias from tensors of the table.

@@ -8,11 +8,13 @@
 //!
 //! A [`Graph`] is ONNX's, by name and without shapes; [`templates`] write one for files that hold weights only. [`lower`] turns it,
 //! for given shapes of inputs, into a [`crate::nn::Network`]: operators of every opset become those of [`crate::nn`], shapes
-//! are inferred, what is constant is computed, batch norms are folded. [`Runnable`] is a graph with its weights in memory.
+//! are inferred, what is constant is computed, batch norms are folded. [`Runnable`] is a graph with its weights in memory. [`offsets`] finds
+//! the tensors that are added to what layers give.
 
 pub mod array;
 pub mod batch_norm;
 pub mod lower;
+pub mod offsets;
 pub mod runnable;
 pub mod templates;
 

@@ -11,6 +11,7 @@ use super::{
     Graph,
     batch_norm::{self, Fold},
     lower::{Lowering, Weight},
+    offsets::{self, Site},
     templates,
 };
 use crate::{
@@ -118,6 +119,16 @@ impl Runnable {
         let fold = self.folds.iter().find(|fold| Some(&fold.weight) == self.names.get(tensor))?;
         let [gamma, _, _, variance] = &fold.parameters;
         Some(fold.scale(&self.weights.get(gamma)?.tensor.data, &self.weights.get(variance)?.tensor.data))
+    }
+
+    /// The layers whose channels can be scaled, and what is added to their output.
+    pub fn sites(&self) -> Vec<Site> {
+        offsets::sites(&self.unfolded, &self.folds, &|name| Some(&self.weights.get(name)?.tensor.shape[..]))
+    }
+
+    /// The values of a tensor as they are run, by its name in the model's table, or of a folded bias by [`Fold::bias_name`].
+    pub fn tensor(&self, name: &str) -> Option<&[f32]> {
+        self.weights.get(name).map(|weight| &weight.tensor.data[..])
     }
 
     /// The shape of one image that the network takes, without the batch axis (`[C, H, W]`, or whatever its input has); `None` where

@@ -37,7 +37,7 @@ pub mod window;
 
 use std::{borrow::Cow, fmt};
 
-pub use network::{Builder, Hooks, Network, NoHooks};
+pub use network::{Builder, Hooks, Network, NoHooks, Walk};
 pub use tensor::Tensor;
 
 /// An input of an operator: borrowed, or owned when nothing reads it later, so that it can be overwritten.

@@ -1,5 +1,5 @@
 //! A network: operators in the order they run, on values of known shapes. Built by [`Builder`], run by [`Network::forward`] and
-//! [`Network::gradient`].
+//! [`Network::gradient`], or from layer to layer by a [`Walk`].
 //!
 //! Memory follows a plan of last readers: a value is freed, or overwritten in place, by the last operator that reads it. A reverse
 //! pass keeps only what [`Operator::needs`] names, and drops that as it goes. Nothing here runs in parallel: whoever has several
@@ -102,6 +102,13 @@ struct Reverse {
 }
 
 impl Plan {
+    /// The layer of a step, and the value that it gives, if anything reads that.
+    fn halt(&self, step: &Step) -> Option<(usize, ValueId)> {
+        let (layer, _) = step.layer?;
+        // A value without a reader has none after step 0, and step 0 cannot read what a step gives.
+        step.outputs.first().filter(|&&v| self.readers[v].1 > 0).map(|&v| (layer, v))
+    }
+
     fn multiplications(&self, step: &Step) -> u64 {
         let shape = |&v: &ValueId| self.values[v].shape.as_slice();
         let inputs: Vec<&[usize]> = step.inputs.iter().map(shape).collect();
@@ -150,6 +157,57 @@ impl Store<'_> {
     }
 }
 
+/// A run of a network that halts after every operator that uses a layer's weights. It owns its activations, those that are still to be
+/// read: any number of walks may be under way, on any threads.
+#[derive(Debug, Clone)]
+pub struct Walk {
+    network: Network,
+    slots: Vec<Option<Tensor>>,
+    /// The next step.
+    at: usize,
+    /// Where it halted: the layer, and the value that its operator gave.
+    layer: Option<(usize, ValueId)>,
+}
+
+impl Walk {
+    /// Runs on to the next operator that uses a layer's weights, that one included. Gives the layer and the operator's output, before bias
+    /// additions and activations that are operators of their own: what follows sees it as it is left. A layer whose weights several
+    /// operators use comes several times. Nothing when no layer follows.
+    pub fn next_layer(&mut self) -> Option<(usize, &mut Tensor)> {
+        let mut steps = self.network.plan.steps.iter().enumerate().skip(self.at);
+        let next = steps.find_map(|(i, step)| Some((i, self.network.plan.halt(step)?)));
+        self.layer = next.map(|(_, halt)| halt);
+        self.run(next?.0 + 1);
+        self.layer()
+    }
+
+    /// Where it stands: what [`Walk::next_layer`] gave. Nothing before the first and after the last.
+    pub fn layer(&mut self) -> Option<(usize, &mut Tensor)> {
+        let (layer, value) = self.layer?;
+        self.slots[value].as_mut().map(|output| (layer, output))
+    }
+
+    /// Runs to the end: the outputs.
+    pub fn finish(mut self) -> Vec<Tensor> {
+        self.run(self.network.plan.steps.len());
+        let mut store = Store { plan: &self.network.plan, slots: std::mem::take(&mut self.slots), replaced: None };
+        self.network.take_outputs(&mut store)
+    }
+
+    /// Bytes of the activations that it holds.
+    pub fn bytes(&self) -> u64 {
+        self.slots.iter().flatten().map(|tensor| 4 * tensor.len() as u64).sum()
+    }
+
+    /// Runs the steps before `end`.
+    fn run(&mut self, end: usize) {
+        let mut store = Store { plan: &self.network.plan, slots: std::mem::take(&mut self.slots), replaced: None };
+        self.network.run(&mut store, self.at..end, None, &mut NoHooks);
+        self.slots = store.slots;
+        self.at = end;
+    }
+}
+
 impl Network {
     /// Shapes of the inputs.
     pub fn input_shapes(&self) -> Vec<Vec<usize>> {
@@ -182,6 +240,28 @@ impl Network {
         let mut store = self.store(inputs);
         self.run(&mut store, 0..self.plan.steps.len(), None, hooks);
         self.take_outputs(&mut store)
+    }
+
+    /// Starts a run that halts at layers: [`Walk::next_layer`].
+    ///
+    /// # Panics
+    /// When the inputs do not have the shapes of [`Network::input_shapes`].
+    pub fn begin(&self, inputs: Vec<Tensor>) -> Walk {
+        let slots = self.store(inputs).slots;
+        Walk { network: self.clone(), slots, at: 0, layer: None }
+    }
+
+    /// Where a [`Walk`] halts, in order: the layer, and the multiplications since the halt before.
+    pub fn halts(&self) -> Vec<(usize, u64)> {
+        let mut halts = Vec::new();
+        let mut work = 0;
+        for step in &self.plan.steps {
+            work += self.plan.multiplications(step);
+            if let Some((layer, _)) = self.plan.halt(step) {
+                halts.push((layer, std::mem::take(&mut work)));
+            }
+        }
+        halts
     }
 
     /// Runs it again and again with other weights of one layer: what comes before the layer once, what follows each time (the reuse that
@@ -695,6 +775,32 @@ mod tests {
         assert_eq!(seen.gradients.len(), 1);
         assert!(close(&seen.gradients[0].1, &|i| seed[i] * 2.0 * x[i] * x[i] * c[i] * w[i]));
         assert!(close(&by_input[0].as_ref().unwrap().data, &|i| seed[i] * 2.0 * x[i] * c[i] * w[i] * w[i]));
+    }
+
+    #[test]
+    fn a_walk_halts_at_layers_and_what_follows_sees_what_it_leaves() {
+        let (x, w, c) = (noise(6, 1), noise(6, 2), noise(6, 3));
+        let network = shared_weight(&w, &c);
+        // The product of weight and constant is no halt; it runs before the second.
+        assert_eq!(network.halts(), [(3, 6), (3, 2 * 6)]);
+        let mut walk = network.begin(vec![vector(&x)]);
+        assert!(walk.layer().is_none());
+        let mut seen = Seen::default();
+        let outputs = network.forward(vec![vector(&x)], &mut seen);
+        for expected in seen.outputs {
+            let (layer, output) = walk.next_layer().unwrap();
+            assert_eq!((layer, &output.data), (expected.0, &expected.1));
+        }
+        assert_eq!(walk.bytes(), 2 * 4 * 6, "the input, and the output of the layer");
+        let mut changed = walk.clone();
+        assert!(walk.next_layer().is_none());
+        assert_eq!(walk.finish(), outputs);
+
+        let (layer, output) = changed.layer().unwrap();
+        assert_eq!(layer, 3);
+        output.data = vec![2.0; 6];
+        let twice: Vec<f32> = x.iter().map(|x| 2.0 * x).collect();
+        assert_eq!(changed.finish(), [vector(&twice), vector(&twice)]);
     }
 
     #[test]

@@ -302,18 +302,39 @@ impl Seen<'_> {
     /// A tensor as images of `channels × positions`: the real images' values, and the positions of each. Nothing when its channels are
     /// neither its second nor its last axis, or images its first.
     fn channels(&self, x: &Tensor, channels: usize) -> Option<(Vec<f32>, usize)> {
-        if self.batch == 0 || x.shape.first() != Some(&self.batch) || x.shape.len() < 2 {
+        let Channels { positions, last, .. } = Channels::of(&x.shape, self.batch, channels, false)?;
+        let real = &x.data[..self.images * channels * positions];
+        Some((if last { swap_channels(real, positions, channels, 1) } else { real.to_vec() }, positions))
+    }
+}
+
+/// Where the channels of a batch's tensor are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Channels {
+    /// How many there are.
+    pub channels: usize,
+    /// Positions of each, in an image.
+    pub positions: usize,
+    /// Whether they are the last axis and not the second.
+    pub last: bool,
+}
+
+impl Channels {
+    /// Finds the axis of so many channels in a tensor of this shape: the second or the last, of outputs of a `dense` layer the last. Nothing
+    /// when it is neither, or images are not the first axis.
+    pub fn of(shape: &[usize], batch: usize, channels: usize, dense: bool) -> Option<Channels> {
+        if batch == 0 || shape.first() != Some(&batch) || shape.len() < 2 {
             return None;
         }
-        let positions = x.len() / self.batch / channels.max(1);
-        let real = &x.data[..self.images * channels * positions];
-        if x.shape[1] == channels {
-            Some((real.to_vec(), positions))
-        } else if x.shape.last() == Some(&channels) {
-            Some((swap_channels(real, positions, channels, 1), positions))
-        } else {
-            None
-        }
+        let last = dense && shape.len() > 2 || shape[1] != channels;
+        let positions = shape[1..].iter().product::<usize>() / channels.max(1);
+        (!last || shape.last() == Some(&channels)).then_some(Channels { channels, positions, last })
+    }
+
+    /// Where the values of a channel of an image are: the index of the first, and the distance to the next.
+    pub fn of_image(&self, image: usize, channel: usize) -> (usize, usize) {
+        let first = image * self.channels * self.positions;
+        if self.last { (first + channel, self.channels) } else { (first + channel * self.positions, 1) }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod evaluate;
 pub mod gains;
 pub mod inputs;
 pub mod job;
+pub mod matching;
 pub mod measure;
 pub mod settle;
 pub mod sweep;
@@ -41,7 +42,9 @@ use crate::{
 pub use command::quote;
 
 use calibrate::{CalibratedLayer, Calibrator, Memory, Statistics};
+use evaluate::Decoded;
 use job::{Item, Job};
+use matching::Matcher;
 
 /// What a file turned out to be.
 pub enum Opened {
@@ -266,6 +269,25 @@ impl Session {
                 }))
             }),
         }
+    }
+
+    /// The session with other values for some small tensors, by index in the model's table, in what it writes and in the sizes it tells:
+    /// [`matching::Matched::tensors`]. They replace all that were given before.
+    ///
+    /// # Errors
+    /// Those of [`Head::with_small`].
+    pub fn with_small(&self, small: &[(usize, Vec<f32>)]) -> Result<Session> {
+        Ok(Session { head: Rc::new(self.head.with_small(&self.model, small)?), ..self.clone() })
+    }
+
+    /// Binds the network and what was decoded of its compressed file to calibration images, to find the gain and the offset of every output
+    /// channel.
+    ///
+    /// # Errors
+    /// Those of [`Session::runnable`], [`Runnable::with_tensors`] and [`Matcher::new`].
+    pub fn matcher(&self, decoded: &Decoded, data: &Dataset, preprocessing: Preprocessing, options: matching::Options) -> Result<Matcher> {
+        let quantized = self.runnable()?.with_tensors(&decoded.tensors)?;
+        Matcher::new(self, &quantized, data, preprocessing, options)
     }
 
     /// Writes the `.tq` of encoded layers; returns its length, which is that of their report ([`Session::encoded_report`]).

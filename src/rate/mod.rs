@@ -449,8 +449,9 @@ impl Problem<'_> {
         let weights: u64 = quantized.iter().map(|r| r.weights).sum();
         let error: f64 = quantized.iter().map(|r| r.error).sum();
         let layer_bytes: u64 = quantized.iter().map(|r| r.bytes).sum();
-        let other_bytes = allocation.file_bytes - allocation.layer_bytes - rows.iter().filter(|r| r.excluded).map(|r| r.bytes).sum::<u64>();
-        let bytes = allocation.file_bytes - allocation.layer_bytes + layer_bytes;
+        // Of this problem, not of the one that was allocated: small tensors may have other values since, and another size.
+        let other_bytes = self.other_bytes;
+        let bytes = other_bytes + rows.iter().filter(|r| r.excluded).map(|r| r.bytes).sum::<u64>() + layer_bytes;
         AllocationReport {
             rate: 8.0 * layer_bytes as f64 / weights.max(1) as f64,
             bytes,
