@@ -447,8 +447,9 @@ fn decoder_golden() {
         period: 1,
         exponent: -1,
         block_of_row: vec![0, 1],
-        scales: Some(vec![crate::quantize::Scale(0), crate::quantize::Scale(40)]),
+        scales: Some(vec![crate::quantize::Scale(0), crate::quantize::Scale(5)]),
         columns: None,
+        gains: None,
         blocks: vec![
             layer::BlockCode { depth: 4, step: crate::quantize::Step(170), basis_depth: 5, basis_step: crate::quantize::Step(161) },
             layer::BlockCode { depth: 3, step: crate::quantize::Step(175), basis_depth: 4, basis_step: crate::quantize::Step(166) },

@@ -16,8 +16,10 @@ use std::{
 };
 
 use super::{
+    Session,
     inputs::{self, EncodedBatch, Inputs},
     job::{Item, Job},
+    matching,
 };
 use crate::{
     container::TqFile,
@@ -200,6 +202,14 @@ impl Evaluator {
     /// What a run of a network on all images costs, in multiplications.
     pub fn cost(&self) -> f64 {
         self.cost * self.count() as f64
+    }
+
+    /// Binds the network and what its compressed file decodes to, to the same images, to match their channels.
+    ///
+    /// # Errors
+    /// Those of [`Session::matcher`].
+    pub fn matcher(&self, session: &Session, decoded: &Decoded, options: matching::Options) -> Result<matching::Matcher> {
+        session.matcher(decoded, &self.images.data, self.images.preprocessing.clone(), options)
     }
 
     /// How many images are run.

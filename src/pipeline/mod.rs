@@ -26,7 +26,7 @@ use crate::{
     error::{Error, Result, bad},
     graph::{Runnable, batch_norm, templates},
     io::{self, LayerShape, Model, Order, Role, Source, TensorReader, skeleton, source::BytesSource},
-    quantize::{self, trellis::Trellis},
+    quantize::{self, Gains, trellis::Trellis},
     rate::{
         Allocation, Layer, Plan, Problem,
         cost::Cost,
@@ -290,6 +290,28 @@ impl Session {
         Matcher::new(self, &quantized, data, preprocessing, options)
     }
 
+    /// The job that gives encoded layers gains.
+    pub fn matched_job<'a>(&'a self, layers: &'a [EncodedLayer], gains: &'a [Option<Gains>]) -> Job<'a, EncodedLayer> {
+        let items = self.layers.iter().map(|&(t, shape)| Item { name: self.model.tensors[t].name.clone(), cost: code_cost(&shape) });
+        Job {
+            stage: "encoding",
+            items: items.collect(),
+            prepare: Box::new(move |i| {
+                let layer = layers[i].clone();
+                let (Some(body), Some(gains)) = (layer.body.clone(), gains[i].clone()) else { return Ok(Box::new(move || Ok(layer))) };
+                let (tensor, shape) = self.layers[i];
+                let (weights, cost, file) = (self.read(tensor)?, self.cost(i, self.curve_settings), self.model.name.clone());
+                Ok(Box::new(move || {
+                    let coded = layer::with_gains(&body, &shape, gains).and_then(|body| {
+                        let error = decoded_error(&shape, &weights, &body, &cost)?;
+                        Ok(EncodedLayer { body: Some(body), error })
+                    });
+                    coded.map_err(|reason| bad(file, reason, "report this as a bug"))
+                }))
+            }),
+        }
+    }
+
     /// Writes the `.tq` of encoded layers; returns its length, which is that of their report ([`Session::encoded_report`]).
     pub fn write(&self, layers: &[EncodedLayer], out: &mut dyn Write) -> Result<u64> {
         // Layers are in table order.
@@ -453,15 +475,20 @@ fn encode_layer(
         },
     };
     drop(coefficients);
-    let decoded = layer::decode(&body, shape)?;
-    let error = match cost {
-        Cost::Weights => relative_error(&weights, &decoded),
+    let error = decoded_error(shape, &weights, &body, cost)?;
+    Ok(EncodedLayer { error, body: Some(body) })
+}
+
+/// The error of what a decoder makes of a body.
+fn decoded_error(shape: &LayerShape, weights: &[f32], body: &[u8], cost: &Cost) -> std::result::Result<f64, String> {
+    let decoded = layer::decode(body, shape)?;
+    Ok(match cost {
+        Cost::Weights => relative_error(weights, &decoded),
         Cost::Output { statistics, unit, full } => {
-            let error: Vec<f32> = decoded.iter().zip(&weights).map(|(d, w)| d - w).collect();
+            let error: Vec<f32> = decoded.iter().zip(weights).map(|(d, w)| d - w).collect();
             unit * if *full { statistics.distortion(&error) } else { statistics.diagonal_distortion(&error) }
         }
-    };
-    Ok(EncodedLayer { error, body: Some(body) })
+    })
 }
 
 /// The side information of a layer under a candidate, with the depths of a plan.
@@ -480,6 +507,7 @@ pub(crate) fn layer_code(candidate: &Candidate, shape: &LayerShape, blocks: &[Ve
         block_of_row: candidate.block_of_row.clone(),
         scales: candidate.scales.clone(),
         columns: candidate.feedback.as_ref().map(|f| f.columns.clone()),
+        gains: None,
         blocks: codes.collect(),
         second: candidate.second,
         folded,

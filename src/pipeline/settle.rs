@@ -12,18 +12,19 @@
 //! worse than the best single transform. So with calibration images at hand the allocations in question are encoded, run, and the best
 //! one is taken.
 
-use std::sync::Arc;
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use super::{
     EncodedLayer, Session,
     evaluate::{Evaluator, Reference},
     job::{Item, Job, Runner, Span},
-    layer_code, sweep,
+    layer_code, matching,
+    sweep::{self, Compressed},
 };
 use crate::{
     container::{self, layer},
     error::{Error, Result},
-    quantize,
+    quantize::{self, Gains},
     rate::{
         Allocation, Plan, curve,
         joint::{self, LayerErrors},
@@ -94,6 +95,9 @@ async fn encode_by_rate(
     runner: &mut impl Runner,
 ) -> Result<(Allocation, Vec<EncodedLayer>)> {
     let limit = session.problem().layer_limit(settings)?;
+    // Gains come later.
+    let gains = allocation.plans.iter().zip(session.layers.iter()).filter(|(plan, _)| **plan != Plan::Exact && session.curve_settings().matching);
+    let reserved = gains.map(|(_, (_, shape))| layer::gain_bits(shape).div_ceil(8)).sum::<u64>();
     let (mut session, mut allocation, mut part) = (session.clone(), allocation.clone(), 1.0);
     let mut best: Option<(u64, Allocation, Vec<EncodedLayer>)> = None;
     // Parts that were tried, and their bytes.
@@ -104,7 +108,7 @@ async fn encode_by_rate(
         if round < LEARNING {
             session.learn(&allocation, &layers);
         }
-        let bytes: u64 = layers.iter().filter_map(|l| l.body.as_ref()).map(|body| container::section_bytes(body.len() as u64)).sum();
+        let bytes = section_bytes(&layers) + reserved;
         let fits = |bytes: u64| limit.is_none_or(|limit| bytes <= limit);
         let better = match &best {
             None => true,
@@ -140,6 +144,57 @@ async fn encode_by_rate(
     Ok((allocation, layers))
 }
 
+/// Matches gains and biases of a compressed network to the full-precision one, on an evaluator's images: its layers get gains, and small tensors new values. Gains are coded
+/// coarser, and at last left out, where the budget leaves no room for them.
+///
+/// # Errors
+/// Those of [`super::matching`], of encoding and of decoding, and of the runner.
+pub async fn matched(
+    session: &Session,
+    compressed: Compressed,
+    settings: &AllocationSettings,
+    evaluator: &Evaluator,
+    span: Span,
+    runner: &mut impl Runner,
+) -> Result<Compressed> {
+    let limit = session.problem().layer_limit(settings)?.unwrap_or(u64::MAX).max(section_bytes(&compressed.layers));
+    let coded: Rc<[bool]> = compressed.layers.iter().map(|l| l.body.is_some()).collect();
+    for coarser in 0..=COARSER {
+        let part = |from: f64, to: f64| span.part((f64::from(coarser) + from) / f64::from(COARSER + 1), (f64::from(coarser) + to) / f64::from(COARSER + 1));
+        let kept: Rc<RefCell<Vec<Option<Gains>>>> = Rc::new(RefCell::new(vec![None; coded.len()]));
+        let (coded, keep) = (coded.clone(), kept.clone());
+        let matcher = evaluator.matcher(session, &compressed.decoded, matching::Options::default())?.keeping_gains(move |layer, gains| {
+            // Layers kept bit for bit have no place for gains; at last no layer has.
+            if !coded[layer] || coarser == COARSER {
+                return vec![1.0; gains.len()];
+            }
+            let gains = Gains::nearest(&gains, coarser);
+            let sizes = gains.sizes().collect();
+            keep.borrow_mut()[layer] = Some(gains);
+            sizes
+        });
+        let found = matcher.run(part(0.0, 0.6), runner).await?;
+        let gains = kept.take();
+        let layers = runner.run(part(0.6, 0.8), session.matched_job(&compressed.layers, &gains)).await?;
+        if section_bytes(&layers) > limit && coarser < COARSER {
+            continue;
+        }
+        let session = session.with_small(&found.tensors)?;
+        let decoded = sweep::decode(&session, &layers, part(0.8, 1.0), runner).await?;
+        let report = session.encoded_report(&compressed.allocation, settings, &layers);
+        return Ok(Compressed { allocation: compressed.allocation, layers, report, decoded, small: found.tensors });
+    }
+    Ok(compressed)
+}
+
+/// How many times coarser gains are tried, if they do not fit, before they are left out.
+const COARSER: u8 = 3;
+
+/// Bytes of the sections of encoded layers.
+fn section_bytes(layers: &[EncodedLayer]) -> u64 {
+    layers.iter().filter_map(|l| l.body.as_ref()).map(|body| container::section_bytes(body.len() as u64)).sum()
+}
+
 /// What is written, and how it came about.
 #[derive(Debug)]
 pub struct Settled {
@@ -153,6 +208,8 @@ pub struct Settled {
     pub evaluation: Option<Evaluation>,
     /// What was run, the best first; nothing without images.
     pub alternatives: Vec<AlternativeRow>,
+    /// Small tensors of the file that differ from the model's, by index: for [`Session::with_small`].
+    pub small: Vec<(usize, Vec<f32>)>,
 }
 
 /// Allocates and encodes. With images it takes what does least harm when it is run on them: of the [`Session::alternatives`], steps chosen
@@ -172,7 +229,7 @@ pub async fn settle(
         let (allocation, _) = session.allocate(settings)?;
         let (allocation, layers) = encode(session, &allocation, settings, span, runner).await?;
         let report = session.encoded_report(&allocation, settings, &layers);
-        return Ok(Settled { allocation, layers, report, evaluation: None, alternatives: Vec::new() });
+        return Ok(Settled { allocation, layers, report, evaluation: None, alternatives: Vec::new(), small: Vec::new() });
     };
     let mut tries: Vec<(Alternative, bool)> = session.alternatives(settings)?.into_iter().map(|a| (a, true)).collect();
     // The steps of the curves, before what could be left out: the allocation of the settings is run both ways where the model may fail.
@@ -188,11 +245,11 @@ pub async fn settle(
         let part = span.part(i as f64 / count, (i + 1) as f64 / count);
         let settings = AllocationSettings { transform, ..settings.clone() };
         let (compressed, evaluation) = sweep::measure(session, &allocation, &settings, together, on, part, runner).await?;
-        let sweep::Compressed { allocation, layers, report, .. } = compressed;
+        let Compressed { allocation, layers, report, small, .. } = compressed;
         // Without an error there is no ratio in decibels: the least there is.
         let measured_db = evaluation.sqnr_db.map_or(-200.0, |sqnr| -sqnr);
         let row = AlternativeRow { transform, steps_together: together, bytes: report.bytes, predicted_db: report.db, measured_db };
-        found.push(Settled { allocation, layers, report, evaluation: Some(evaluation), alternatives: vec![row] });
+        found.push(Settled { allocation, layers, report, evaluation: Some(evaluation), alternatives: vec![row], small });
     }
     // The first of equals: that of the settings.
     found.sort_by(|a, b| a.alternatives[0].measured_db.total_cmp(&b.alternatives[0].measured_db));

@@ -32,6 +32,8 @@ pub struct Compressed {
     pub report: AllocationReport,
     /// What the file gives back.
     pub decoded: Decoded,
+    /// Small tensors of the file that differ from the model's, by index: for [`Session::with_small`].
+    pub small: Vec<(usize, Vec<f32>)>,
 }
 
 /// Encodes an allocation, and decodes what its file holds. With calibration the steps of all blocks are chosen `together` ([`settle::encode`]).
@@ -52,7 +54,7 @@ pub async fn compressed(
     };
     let report = session.encoded_report(&allocation, settings, &layers);
     let decoded = decode(session, &layers, span.part(0.5, 1.0), runner).await?;
-    Ok(Compressed { allocation, layers, report, decoded })
+    Ok(Compressed { allocation, layers, report, decoded, small: Vec::new() })
 }
 
 /// Decodes what a file of these layers holds.
@@ -98,7 +100,11 @@ pub async fn measure(
     // Encoding and decoding cost about the same.
     let (coding, running) = (2.0 * session.encode_job(allocation).cost(), evaluator.cost());
     let between = coding / (coding + running).max(f64::MIN_POSITIVE);
-    let compressed = compressed(session, allocation, settings, together, span.part(0.0, between), runner).await?;
+    let (encoding, matching) = if session.curve_settings().matching { (span.part(0.0, 0.6 * between), span.part(0.6 * between, between)) } else { (span.part(0.0, between), span) };
+    let mut compressed = compressed(session, allocation, settings, together, encoding, runner).await?;
+    if session.curve_settings().matching {
+        compressed = settle::matched(session, compressed, settings, evaluator, matching, runner).await?;
+    }
     let network = session.runnable()?.with_tensors(&compressed.decoded.tensors)?;
     let what = evaluate::what(&compressed.report);
     let evaluation = compare(&network, what, evaluator, reference, span.part(between, 1.0), runner).await?;

@@ -42,15 +42,39 @@ impl Step {
     }
 }
 
-/// The scale of a row or column of coefficients: `2^(−code/32)`. The step of a coefficient is its block's step, times the scales of its row and of
-/// its column. Scales that an encoder chooses are quarter octaves, coded in [`SCALE_BITS`] bits; only those that also carry a row's gain are finer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Scale(pub u16);
+/// The scale of a row or column of coefficients, coded in [`SCALE_BITS`] bits: `2^(−code/4)`. The step of a coefficient is its block's step, times the
+/// scales of its row and of its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale(pub u8);
 
-/// Bits of a coded scale in quarter octaves.
+/// Bits of a coded [`Scale`].
 pub const SCALE_BITS: u32 = 6;
-/// Greatest code of a scale: 16 octaves.
-pub const LEAST_SCALE: u16 = 511;
+
+impl Scale {
+    /// One.
+    pub const ONE: Scale = Scale(0);
+
+    /// The scale.
+    pub fn size(self) -> f32 {
+        let (octaves, quarters) = (i32::from(self.0 / 4), usize::from(self.0 % 4));
+        if quarters == 0 { power_of_two(-octaves) } else { f32::from_bits(EIGHTHS[8 - 2 * quarters]) * power_of_two(-octaves - 1) }
+    }
+
+    /// The nearest coded scale, in the logarithm, of a ratio of at most 1.
+    pub fn nearest(ratio: f64) -> Scale {
+        let code = (-4.0 * ratio.max(1e-9).log2()).round();
+        Scale(code.clamp(0.0, f64::from((1u8 << SCALE_BITS) - 1)) as u8)
+    }
+}
+
+/// Factors of the output channels of a layer, by which a decoder multiplies its weights: `2^(code·2^coarseness / 256)`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Gains {
+    /// Octaves of the unit of codes over 1/256, as a power of two; at most [`Gains::COARSEST`].
+    pub coarseness: u8,
+    /// The codes; gains are within [`Gains::RANGE`] octaves.
+    pub codes: Vec<i16>,
+}
 
 /// `2^(i/32)` for `i` in 0..32, as `f32` bits.
 const FINE: [u32; 32] = [
@@ -59,33 +83,39 @@ const FINE: [u32; 32] = [
     0x3fb5_04f3, 0x3fb8_fbaf, 0x3fbd_08a4, 0x3fc1_2c4d, 0x3fc5_672a, 0x3fc9_b9be, 0x3fce_248c, 0x3fd2_a81e,
     0x3fd7_44fd, 0x3fdb_fbb8, 0x3fe0_ccdf, 0x3fe5_b907, 0x3fea_c0c7, 0x3fef_e4ba, 0x3ff5_257d, 0x3ffa_83b3,
 ];
+/// `2^(i/256)` for `i` in 0..8, as `f32` bits.
+const FINEST: [u32; 8] = [0x3f80_0000, 0x3f80_58d8, 0x3f80_b1ed, 0x3f81_0b41, 0x3f81_64d2, 0x3f81_bea1, 0x3f82_18af, 0x3f82_72fc];
 
-impl Scale {
-    /// One.
-    pub const ONE: Scale = Scale(0);
-    /// Codes in a quarter of an octave.
-    const QUARTER: u16 = 8;
+impl Gains {
+    /// Greatest coarseness: half octaves.
+    pub const COARSEST: u8 = 7;
+    /// Octaves that a gain is from one, at most.
+    pub const RANGE: i32 = 8;
 
-    /// The scale.
-    pub fn size(self) -> f32 {
-        let (octaves, part) = (i32::from(self.0 / 32), usize::from(self.0 % 32));
-        if part == 0 { power_of_two(-octaves) } else { f32::from_bits(FINE[32 - part]) * power_of_two(-octaves - 1) }
+    /// The nearest codes of gains, so fine that of what the gains differ by rounding leaves a hundredth of the power; `coarser` by some octaves.
+    pub fn nearest(gains: &[f32], coarser: u8) -> Gains {
+        let logs: Vec<f64> = gains.iter().map(|g| f64::from(*g).clamp(2f64.powi(-Self::RANGE), 2f64.powi(Self::RANGE)).log2()).collect();
+        let mean = logs.iter().sum::<f64>() / logs.len().max(1) as f64;
+        let deviation = (logs.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / logs.len().max(1) as f64).sqrt();
+        // A unit of 0.35 deviations: its square over 12 is a hundredth.
+        let unit = (256.0 * 0.35 * deviation).max(1.0).log2().floor() as u8;
+        let coarseness = (unit + coarser).min(Self::COARSEST);
+        let unit = f64::from(1u32 << coarseness) / 256.0;
+        Gains { coarseness, codes: logs.iter().map(|l| (l / unit).round() as i16).collect() }
     }
 
-    /// The nearest quarter octave, in the logarithm, of a ratio of at most 1.
-    pub fn nearest(ratio: f64) -> Scale {
-        let code = (-4.0 * ratio.max(1e-9).log2()).round();
-        Scale::of_quarters(code.clamp(0.0, f64::from((1u8 << SCALE_BITS) - 1)) as u8)
+    /// The gains.
+    pub fn sizes(&self) -> impl Iterator<Item = f32> {
+        self.codes.iter().map(|&code| {
+            let code = i32::from(code) << self.coarseness.min(Self::COARSEST);
+            let (octaves, part) = (code.div_euclid(256), code.rem_euclid(256) as usize);
+            f32::from_bits(FINE[part / 8]) * f32::from_bits(FINEST[part % 8]) * power_of_two(octaves)
+        })
     }
 
-    /// As quarter octaves, rounded down.
-    pub fn quarters(self) -> u8 {
-        (self.0 / Self::QUARTER).min((1 << SCALE_BITS) - 1) as u8
-    }
-
-    /// So many quarter octaves below one.
-    pub fn of_quarters(quarters: u8) -> Scale {
-        Scale(Self::QUARTER * u16::from(quarters))
+    /// Whether all gains are in range.
+    pub fn are_in_range(&self) -> bool {
+        self.coarseness <= Self::COARSEST && self.codes.iter().all(|&c| (i32::from(c) << self.coarseness).abs() <= 256 * Self::RANGE)
     }
 }
 
@@ -156,13 +186,10 @@ mod tests {
             let want = 2f64.powf((f64::from(code) - 192.0) / 8.0);
             assert!((f64::from(Step(code).size()) / want - 1.0).abs() < 1e-7, "code {code}");
         }
-        for code in 0..=LEAST_SCALE {
-            let want = 2f64.powf(-f64::from(code) / 32.0);
+        for code in 0..64u8 {
+            let want = 2f64.powf(-f64::from(code) / 4.0);
             assert!((f64::from(Scale(code).size()) / want - 1.0).abs() < 1e-7, "scale {code}");
-        }
-        for quarters in 0..64u8 {
-            let scale = Scale::of_quarters(quarters);
-            assert_eq!((Scale::nearest(scale.size().into()), scale.quarters()), (scale, quarters));
+            assert_eq!(Scale::nearest(want), Scale(code));
         }
         for (i, bits) in EIGHTHS.iter().enumerate() {
             assert_eq!(*bits, FINE[4 * i]);
@@ -171,6 +198,32 @@ mod tests {
         assert_eq!(Step::at_least(1.0), Step(192));
         assert_eq!(Step::at_least(1e9), Step(255));
         assert_eq!(Step::at_least(0.0), Step(0));
+    }
+
+    #[test]
+    fn gains_are_parts_of_octaves() {
+        for coarseness in 0..=Gains::COARSEST {
+            let most = (256 * Gains::RANGE) >> coarseness;
+            let codes: Vec<i16> = (-most..=most).map(|c| c as i16).collect();
+            let gains = Gains { coarseness, codes };
+            assert!(gains.are_in_range());
+            for (size, code) in gains.sizes().zip(-most..) {
+                let want = 2f64.powf(f64::from(code << coarseness) / 256.0);
+                assert!((f64::from(size) / want - 1.0).abs() < 3e-7, "{coarseness} {code}");
+            }
+            assert!(!Gains { coarseness, codes: vec![most as i16 + 1] }.are_in_range());
+        }
+        assert!(!Gains { coarseness: 8, codes: vec![] }.are_in_range());
+        // Gains that differ are coded as finely as they differ; those that do not, finely.
+        let gains: Vec<f32> = crate::testing::noise(500, 3).iter().map(|v| (0.2 * v).exp2()).collect();
+        let coded = Gains::nearest(&gains, 0);
+        let power = |v: &mut dyn Iterator<Item = f32>| v.map(|v| f64::from(v.log2()).powi(2)).sum::<f64>();
+        let left = power(&mut coded.sizes().zip(&gains).map(|(a, b)| a / b)) / power(&mut gains.iter().copied());
+        assert!((0.001..0.012).contains(&left), "{left}");
+        assert_eq!(Gains::nearest(&gains, 2).coarseness, coded.coarseness + 2);
+        let alike = Gains::nearest(&[1.1; 5], 0);
+        assert_eq!((alike.coarseness, alike.codes[0]), (0, 35));
+        assert!(Gains::nearest(&[f32::MIN_POSITIVE, f32::MAX], 0).are_in_range());
     }
 
     #[test]

@@ -97,6 +97,7 @@ pub fn candidate(shape: &LayerShape, feedback: Arc<Feedback>, scales: Vec<Scale>
         block_of_row: (0..rows).map(|row| u16::from(!seen(row))).collect(),
         scales: Some(scales.clone()),
         columns: Some(feedback.columns.clone()),
+        gains: None,
         blocks: [UNCLIPPED, 0].map(|depth| BlockCode { depth, step, basis_depth: 0, basis_step: Step(0) }).to_vec(),
         second: None,
         folded: false,

@@ -239,7 +239,7 @@ pub enum Method {
     /// A transform (Young et al. 2021), or none.
     #[default]
     Transform,
-    /// The same, or error feedback ([`crate::quantize::feedback`]); gains and biases matched. With calibration and entropy coding alone.
+    /// The same, or error feedback ([`crate::quantize::feedback`]). With calibration and entropy coding alone.
     Feedback,
 }
 
@@ -270,11 +270,14 @@ pub struct CurveSettings {
     /// What a layer may be compressed by.
     #[serde(default)]
     pub method: Method,
+    /// Whether gains and biases of output channels are matched to the full-precision network, with calibration.
+    #[serde(default)]
+    pub matching: bool,
 }
 
 impl Default for CurveSettings {
     fn default() -> Self {
-        CurveSettings { blocks: 8, distortion: Distortion::Model, coding: Coding::Fixed, method: Method::Transform }
+        CurveSettings { blocks: 8, distortion: Distortion::Model, coding: Coding::Fixed, method: Method::Transform, matching: false }
     }
 }
 

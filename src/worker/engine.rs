@@ -408,6 +408,7 @@ async fn encode(job: u32) -> Result<()> {
     let session = session()?;
     RUNNING.set(job);
     let made = settled(job, &session).await?;
+    let session = session.with_small(&made.settled.small)?;
     let Settled { allocation, layers, alternatives, .. } = &made.settled;
     let (alternatives, check) = (alternatives.clone(), made.check.as_ref().ok().cloned());
     let report = Report { alternatives, check, ..session.report(allocation, &made.settings, layers)? };
@@ -428,7 +429,7 @@ async fn reconstruct(job: u32) -> Result<()> {
         None => {
             let session = session()?;
             let made = settled(job, &session).await?;
-            Rc::new(session.tq(&made.settled.layers)?)
+            Rc::new(session.with_small(&made.settled.small)?.tq(&made.settled.layers)?)
         }
     };
     let tensors = run(job, pipeline::decode_job(&tq)).await?;

@@ -114,7 +114,8 @@ pub fn compress(args: &Compress, model: &Path) -> Result<()> {
     let bar = progress_bar(if on.is_some() { "settling" } else { "encoding" });
     let settled = wait(settle(&session, &settings, on, Span::WHOLE, &mut runner(&bar)));
     bar.finish_and_clear();
-    let Settled { allocation, layers, evaluation, alternatives, .. } = settled?;
+    let Settled { allocation, layers, evaluation, alternatives, small, .. } = settled?;
+    let session = session.with_small(&small)?;
     let check = checker.zip(run_full).map(|(checker, (_, full))| checker.report(Some(full), evaluation, Vec::new()));
     let mut report = Report { alternatives, check, ..session.report(&allocation, &settings, &layers)? };
     let several = args.models.len() > 1;

@@ -10,7 +10,7 @@ use crate::{
         signs_agree,
     },
     quantize::{
-        LEAST_SCALE, SCALE_BITS, Scale, Step,
+        Gains, SCALE_BITS, Scale, Step,
         trellis::{Trellis, Walk},
     },
     transform::Geometry,
@@ -19,6 +19,8 @@ use crate::{
 /// What steps are told from: the first of a layer, the first of its basis.
 const STEP: i32 = 168;
 const BASIS_STEP: i32 = 152;
+/// Bits of the unit of gains.
+const GAIN_UNIT_BITS: u32 = 3;
 /// Bits of the kind of trellis.
 const TRELLIS_BITS: u32 = 2;
 /// Most indices that a byte of a body can hold, at the greatest probability that there is.
@@ -42,7 +44,7 @@ pub fn count(code: &LayerCode, indices: &Indices) -> f64 {
 
 /// Reads what follows the first two bytes.
 pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
-    let First { kind, geometry, second, period, scaled, columns, folded } = first;
+    let First { kind, geometry, second, period, scaled, columns, gains, folded } = first;
     let mut decoder = Decoder::new(rest);
     let rows = geometry.rows();
     let mut code = LayerCode {
@@ -53,6 +55,7 @@ pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
         block_of_row: vec![0; rows],
         scales: scaled.then(|| vec![Scale::ONE; rows]),
         columns: columns.map(|(channels, taps)| ColumnScales { channels: vec![Scale::ONE; channels], taps: vec![Scale::ONE; taps] }),
+        gains: gains.map(|channels| Gains { coarseness: 0, codes: vec![0; channels] }),
         blocks: Vec::new(),
         second: second.map(|geometry| SecondCode { geometry, depth: 0, step: Step(0) }),
         folded,
@@ -115,35 +118,36 @@ fn side<C: Coder>(coder: &mut C, code: &mut LayerCode) -> Result<(), String> {
         }
     }
     let used: Vec<bool> = (0..rows).map(|row| code.is_used(row)).collect();
-    let resolution = if code.columns.is_some() { Resolution::Fine } else { Resolution::Quarters };
-    scales(coder, code.scales.iter_mut().flatten().zip(used).filter(|(_, used)| *used).map(|(scale, _)| scale), resolution)?;
+    scales(coder, code.scales.iter_mut().flatten().zip(used).filter(|(_, used)| *used).map(|(scale, _)| scale))?;
     if let Some(columns) = &mut code.columns {
-        scales(coder, columns.channels.iter_mut(), Resolution::Quarters)?;
-        scales(coder, columns.taps.iter_mut(), Resolution::Quarters)?;
+        scales(coder, columns.channels.iter_mut())?;
+        scales(coder, columns.taps.iter_mut())?;
     }
-    Ok(())
-}
-
-/// In what scales are coded.
-#[derive(Clone, Copy, PartialEq)]
-enum Resolution {
-    Quarters,
-    Fine,
+    code.gains.as_mut().map_or(Ok(()), |found| gains(coder, found))
 }
 
 /// Codes scales, each by its difference from the one before.
-fn scales<'a, C: Coder>(coder: &mut C, scales: impl Iterator<Item = &'a mut Scale>, resolution: Resolution) -> Result<(), String> {
+fn scales<'a, C: Coder>(coder: &mut C, scales: impl Iterator<Item = &'a mut Scale>) -> Result<(), String> {
     let (mut numbers, mut last) = (Numbers::default(), 0);
     for scale in scales {
-        let code = if resolution == Resolution::Fine { i32::from(scale.0) } else { scale.quarters().into() };
-        last += numbers.code(coder, code - last);
-        let found = u16::try_from(last).ok().and_then(|code| match resolution {
-            Resolution::Fine => (code <= LEAST_SCALE).then_some(Scale(code)),
-            Resolution::Quarters => (code < 1 << SCALE_BITS).then(|| Scale::of_quarters(code as u8)),
-        });
-        *scale = found.ok_or("a scale is out of range")?;
+        last += numbers.code(coder, i32::from(scale.0) - last);
+        *scale = u8::try_from(last).ok().filter(|&c| c < 1 << SCALE_BITS).map(Scale).ok_or("a scale is out of range")?;
     }
     Ok(())
+}
+
+/// Codes gains: their unit, their mean, and how each differs from it.
+fn gains<C: Coder>(coder: &mut C, gains: &mut Gains) -> Result<(), String> {
+    gains.coarseness = coder.raw(gains.coarseness.into(), GAIN_UNIT_BITS) as u8;
+    let sum: i32 = gains.codes.iter().map(|&c| i32::from(c)).sum();
+    let mean = if C::READS { 0 } else { sum / gains.codes.len().max(1) as i32 };
+    let mean = Numbers::default().code(coder, mean);
+    let mut numbers = Numbers::default();
+    for code in &mut gains.codes {
+        let found = mean + numbers.code(coder, i32::from(*code) - mean);
+        *code = i16::try_from(found).map_err(|_| "a gain is out of range")?;
+    }
+    if gains.are_in_range() { Ok(()) } else { Err("a gain is out of range".into()) }
 }
 
 /// Codes a step by its difference from the last one.

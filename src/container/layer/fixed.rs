@@ -6,8 +6,11 @@ use super::{
 };
 use crate::{
     container::bits::{BitReader, BitWriter},
-    quantize::{MAX_BASIS_DEPTH, MAX_DEPTH, SCALE_BITS, Scale, Step, least_index, trellis::Trellis},
+    quantize::{MAX_BASIS_DEPTH, MAX_DEPTH, Gains, SCALE_BITS, Scale, Step, least_index, trellis::Trellis},
 };
+
+/// Bits of the code of a gain.
+const GAIN_BITS: u32 = 16;
 
 pub fn encode(code: &LayerCode, indices: &Indices) -> Vec<u8> {
     let stored = code.kind.stores_basis();
@@ -33,7 +36,11 @@ pub fn encode(code: &LayerCode, indices: &Indices) -> Vec<u8> {
         code.block_of_row.iter().for_each(|&b| w.put(b.into(), bits));
     }
     for scale in code.scales.iter().flatten() {
-        w.put(scale.quarters().into(), SCALE_BITS);
+        w.put(scale.0.into(), SCALE_BITS);
+    }
+    if let Some(gains) = &code.gains {
+        w.put(gains.coarseness.into(), 8);
+        gains.codes.iter().for_each(|&code| w.put(u32::from(code.cast_unsigned()), GAIN_BITS));
     }
     let mut put = |indices: &[i32], depth: u8| {
         let least = least_index(depth);
@@ -59,7 +66,7 @@ pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
     let mut get = |bits: u32| r.get(bits).ok_or(SHORT);
     let exponent = get(16)? as u16 as i16;
     let blocks = get(8)? as usize + 1;
-    let First { kind, geometry, second, period, scaled, folded, .. } = first;
+    let First { kind, geometry, second, period, scaled, folded, gains, .. } = first;
     if blocks > geometry.rows().max(1) {
         return Err("it has more blocks than rows".into());
     }
@@ -102,9 +109,18 @@ pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
     };
     let mut scales = None;
     if scaled {
-        scales = Some((0..rows).map(|_| get(SCALE_BITS).map(|c| Scale::of_quarters(c as u8))).collect::<Result<Vec<_>, _>>()?);
+        scales = Some((0..rows).map(|_| get(SCALE_BITS).map(|c| Scale(c as u8))).collect::<Result<Vec<_>, _>>()?);
     }
-    let code = LayerCode { kind, geometry, period, exponent, block_of_row, scales, columns: None, blocks: table, second, folded, trellis: Trellis::None };
+    let gains = match gains {
+        None => None,
+        Some(channels) => {
+            let coarseness = get(8)? as u8;
+            let codes = (0..channels).map(|_| get(GAIN_BITS).map(|c| c as u16 as i16)).collect::<Result<Vec<_>, _>>()?;
+            Some(Gains { coarseness, codes }).filter(Gains::are_in_range).ok_or("a gain is out of range").map(Some)?
+        }
+    };
+    let (columns, trellis) = (None, Trellis::None);
+    let code = LayerCode { kind, geometry, period, exponent, block_of_row, scales, columns, gains, blocks: table, second, folded, trellis };
     let (want, have) = (body_bytes(code.bits()), rest.len() as u64 + 2);
     if want != have {
         return Err(format!("its section has {have} bytes where its depths need {want}"));
@@ -141,7 +157,12 @@ impl LayerCode {
     fn bits(&self) -> u64 {
         let row = |block: &u16| u64::from(self.blocks[usize::from(*block)].depth) * self.geometry.width as u64;
         let coefficients = self.block_of_row.iter().map(row).sum::<u64>();
-        side_bits(self.kind, self.geometry, self.blocks.len(), self.scales.is_some()) + coefficients + self.basis_bits()
+        side_bits(self.kind, self.geometry, self.blocks.len(), self.scales.is_some()) + self.gain_bits() + coefficients + self.basis_bits()
+    }
+
+    /// Bits of the gains.
+    fn gain_bits(&self) -> u64 {
+        self.gains.as_ref().map_or(0, |gains| 8 + u64::from(GAIN_BITS) * gains.codes.len() as u64)
     }
 
     /// Bits of the basis, or of both.

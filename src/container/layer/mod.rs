@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use crate::{
     io::LayerShape,
     quantize::{
-        self, SCALE_BITS, Scale, Step,
+        self, Gains, SCALE_BITS, Scale, Step,
         feedback::{self, Factor},
         trellis::{self, Trellis, Walk},
     },
@@ -32,9 +32,10 @@ const SCALED: u8 = 0x10;
 /// Flag in the first byte: the batch norm after the layer is folded in. Readers that cannot take it out again refuse the flag.
 const FOLDED: u8 = 0x20;
 
-/// Flag in the first byte: columns have scales of their own, rows finer ones, and a trellis begins anew with each row. Adaptively coded layers
-/// without a transform alone.
+/// Flag in the first byte: columns have scales of their own, and a trellis begins anew with each row. Adaptively coded layers without a transform alone.
 const COLUMNS: u8 = 0x40;
+/// Flag in the first byte: output channels have gains.
+const GAINS: u8 = 0x80;
 
 /// How indices are coded: the second byte of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +123,8 @@ pub struct LayerCode {
     pub scales: Option<Vec<Scale>>,
     /// Scales of columns, if steps are scaled per column too.
     pub columns: Option<ColumnScales>,
+    /// Factors of the weights of each output channel, group after group.
+    pub gains: Option<Gains>,
     /// The blocks.
     pub blocks: Vec<BlockCode>,
     /// The second basis of a two-sided transform.
@@ -186,7 +189,7 @@ pub fn body_bytes(bits: u64) -> u64 {
 fn first_byte(code: &LayerCode) -> u8 {
     let kind = TransformKind::ALL.iter().position(|k| *k == code.kind).expect("every transform has a code") as u8;
     let flag = |on: bool, flag: u8| if on { flag } else { 0 };
-    kind | flag(code.scales.is_some(), SCALED) | flag(code.folded, FOLDED) | flag(code.columns.is_some(), COLUMNS)
+    kind | flag(code.scales.is_some(), SCALED) | flag(code.folded, FOLDED) | flag(code.columns.is_some(), COLUMNS) | flag(code.gains.is_some(), GAINS)
 }
 
 /// Encodes a body.
@@ -393,6 +396,21 @@ fn decoded(values: &[f32], step: Step, depth: u8) -> Vec<f32> {
     values.iter().map(|&v| quantize::index(v, inverse, depth) as f32 * size).collect()
 }
 
+/// A body with other gains, or with gains at all.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn with_gains(body: &[u8], shape: &LayerShape, gains: Gains) -> Result<Vec<u8>, String> {
+    let Read { mut code, coding, indices, .. } = read(body, shape)?;
+    code.gains = Some(gains);
+    Ok(encode(&code, coding, &indices))
+}
+
+/// About how many bits gains take.
+pub fn gain_bits(shape: &LayerShape) -> u64 {
+    16 + 7 * (shape.groups * shape.outputs) as u64 / 2
+}
+
 /// Bits of an adaptively coded body: what [`encode`] writes, counted.
 pub fn count(code: &LayerCode, indices: &Indices) -> f64 {
     adaptive::count(code, indices)
@@ -415,17 +433,15 @@ pub struct Read {
 pub fn read(body: &[u8], shape: &LayerShape) -> Result<Read, String> {
     let &[first, coding, ref rest @ ..] = body else { return Err(SHORT.into()) };
     let kind = *TransformKind::ALL.get(usize::from(first & 0x0f)).ok_or("its transform is unknown to this version")?;
-    if first & !(FOLDED | SCALED | COLUMNS | 0x0f) != 0 {
-        return Err("it has flags that this version does not know".into());
-    }
     let geometry = Geometry::new(shape, kind).ok_or("its transform does not exist for its shape")?;
     let second = Geometry::second(shape, kind);
     let columns = (first & COLUMNS != 0).then(|| ColumnScales::lengths(shape));
     if columns.is_some() && (kind != TransformKind::None || coding != Coding::Adaptive as u8) {
         return Err("it has scales of columns where there can be none".into());
     }
+    let gains = (first & GAINS != 0).then_some(shape.groups * shape.outputs);
     let (scaled, folded) = (first & SCALED != 0, first & FOLDED != 0);
-    let first = First { kind, geometry, second, period: period(shape, kind), scaled, columns, folded };
+    let first = First { kind, geometry, second, period: period(shape, kind), scaled, columns, gains, folded };
     match coding {
         0 => fixed::read(first, rest),
         1 => adaptive::read(first, rest),
@@ -444,6 +460,8 @@ struct First {
     scaled: bool,
     /// Numbers of channels and taps that have scales, if columns have.
     columns: Option<(usize, usize)>,
+    /// Number of output channels, if they have gains.
+    gains: Option<usize>,
     folded: bool,
 }
 
@@ -512,5 +530,10 @@ pub fn reconstruct(code: &LayerCode, indices: &Indices, shape: &LayerShape) -> V
         x
     };
     quantize::scale(&mut x, code.exponent.into());
-    transform::from_matrix(shape, code.kind, x)
+    let mut weights = transform::from_matrix(shape, code.kind, x);
+    if let Some(gains) = &code.gains {
+        let width = (shape.inputs * shape.taps).max(1);
+        weights.chunks_mut(width).zip(gains.sizes()).for_each(|(row, gain)| row.iter_mut().for_each(|w| *w *= gain));
+    }
+    weights
 }
