@@ -479,7 +479,10 @@ impl Moments {
     fn gain(&self, dense: bool) -> f64 {
         let clip = |v: f64| v.clamp(CLIP.0, CLIP.1);
         let (regression, ratio) = (clip(self.fo / self.oo), clip((self.ff / self.oo).sqrt()));
-        let gain = if dense { regression } else { 0.5 * (regression + ratio) };
+        let w = f64::from(crate::quantize::knob("WF_W", 0.5));
+        let k = f64::from(crate::quantize::knob("WF_K", 1.0));
+        let gain = if dense { regression } else { w * ratio + (1.0 - w) * regression };
+        let gain = 1.0 + k * (gain - 1.0);
         if self.oo > 0.0 && gain.is_finite() { gain } else { 1.0 }
     }
 

@@ -176,6 +176,10 @@ pub async fn matched(
         let found = matcher.run(part(0.0, 0.6), runner).await?;
         let gains = kept.take();
         let layers = runner.run(part(0.6, 0.8), session.matched_job(&compressed.layers, &gains)).await?;
+        if std::env::var("WF_DBG").is_ok() {
+            let n: u64 = session.layers.iter().map(|(_, s)| layer::gain_bits(s).div_ceil(8)).sum();
+            eprintln!("gains {coarser}: {} of {} reserved", section_bytes(&layers) - section_bytes(&compressed.layers), n);
+        }
         if section_bytes(&layers) > limit && coarser < COARSER {
             continue;
         }

@@ -408,7 +408,7 @@ pub fn with_gains(body: &[u8], shape: &LayerShape, gains: Gains) -> Result<Vec<u
 
 /// About how many bits gains take.
 pub fn gain_bits(shape: &LayerShape) -> u64 {
-    16 + 7 * (shape.groups * shape.outputs) as u64 / 2
+    24 + 5 * (shape.groups * shape.outputs) as u64
 }
 
 /// Bits of an adaptively coded body: what [`encode`] writes, counted.
