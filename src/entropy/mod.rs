@@ -32,13 +32,19 @@ impl Place {
 }
 
 /// What decisions are coded with.
-pub trait Coder {
+pub trait Coder: Default {
     /// Whether decisions are read: what is given to be coded is of no meaning then.
     const READS: bool = false;
 
     /// Codes a decision that is true with probability `p / 65536`. What writes or counts takes `bit` and returns it; what reads returns what
     /// it reads.
     fn code(&mut self, bit: bool, p: u16, place: Place) -> bool;
+
+    /// The same, for decisions of which neither outcome is much likelier.
+    #[inline(always)]
+    fn code_unforeseen(&mut self, bit: bool, p: u16, place: Place) -> bool {
+        self.code(bit, p, place)
+    }
 
     /// Codes a number below `2^count` in `count` raw bits, 32 at most.
     fn raw(&mut self, bits: u32, count: u32) -> u32;

@@ -127,7 +127,7 @@ impl Coder for Encoder {
 }
 
 /// Reads decisions. Past the end of the bytes it reads zeros: how many decisions there are is known to who asks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Decoder<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -153,16 +153,10 @@ impl<'a> Decoder<'a> {
     fn word(&mut self) -> u32 {
         let word = match self.bytes.get(self.at..).and_then(|rest| rest.first_chunk()) {
             Some(word) => u32::from_be_bytes(*word),
-            None => self.last_word(),
+            None => last_word(self.bytes, self.at),
         };
         self.at += 4;
         word
-    }
-
-    /// A word that the bytes end in, or that is past their end.
-    #[cold]
-    fn last_word(&self) -> u32 {
-        (self.at..self.at + 4).fold(0, |word, at| word << 8 | u32::from(self.bytes.get(at).copied().unwrap_or(0)))
     }
 
     /// The word before those that raw bits were fetched from; its first byte is the last of the four.
@@ -171,7 +165,7 @@ impl<'a> Decoder<'a> {
         let before = &self.bytes[..self.bytes.len().saturating_sub(self.fetched)];
         let word = match before.last_chunk() {
             Some(word) => u32::from_le_bytes(*word),
-            None => before.iter().rev().fold((0, WORD), |(word, up), &byte| (word | u32::from(byte) << (up - 8), up - 8)).0,
+            None => first_word(before),
         };
         self.fetched += 4;
         word
@@ -182,19 +176,42 @@ impl<'a> Decoder<'a> {
         self.at + self.fetched - (self.held / 8) as usize >= self.bytes.len()
     }
 
-    #[inline]
+    #[inline(always)]
     fn split(&mut self, bound: u64) -> bool {
-        let bit = self.code < bound;
-        // Selected, not branched to: what is well coded cannot be foreseen.
-        let (code, range) = (self.code.wrapping_sub(bound), self.range - bound);
-        self.code = if bit { self.code } else { code };
-        self.range = if bit { bound } else { range };
+        // One way for each outcome, up to what is learnt from it.
+        if self.code < bound {
+            self.range = bound;
+            self.renew();
+            true
+        } else {
+            self.code -= bound;
+            self.range -= bound;
+            self.renew();
+            false
+        }
+    }
+
+    #[inline(always)]
+    fn renew(&mut self) {
         if self.range < LEAST {
             self.code = self.code << WORD | u64::from(self.word());
             self.range <<= WORD;
         }
-        bit
     }
+}
+
+/// A word that the bytes end in, or that is past their end.
+#[cold]
+#[inline(never)]
+fn last_word(bytes: &[u8], at: usize) -> u32 {
+    (at..at + 4).fold(0, |word, at| word << 8 | u32::from(bytes.get(at).copied().unwrap_or(0)))
+}
+
+/// A word of raw bits of which there are less than four bytes.
+#[cold]
+#[inline(never)]
+fn first_word(bytes: &[u8]) -> u32 {
+    bytes.iter().rev().zip(1..).fold(0, |word, (&byte, i)| word | u32::from(byte) << (WORD - 8 * i))
 }
 
 impl Coder for Decoder<'_> {
@@ -207,6 +224,18 @@ impl Coder for Decoder<'_> {
     #[inline]
     fn code(&mut self, _: bool, p: u16, _: Place) -> bool {
         self.split((self.range >> 16) * u64::from(p))
+    }
+
+    #[inline(always)]
+    fn code_unforeseen(&mut self, _: bool, p: u16, _: Place) -> bool {
+        let bound = (self.range >> 16) * u64::from(p);
+        let bit = self.code < bound;
+        // Both outcomes in one: what is not branched to is not mispredicted.
+        let zero = u64::from(bit).wrapping_sub(1);
+        self.code -= bound & zero;
+        self.range = bound ^ ((bound ^ (self.range - bound)) & zero);
+        self.renew();
+        bit
     }
 
     #[inline]
