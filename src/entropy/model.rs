@@ -54,20 +54,20 @@ const fn stretches() -> [i16; 4096] {
     table
 }
 
-/// How far a probability that has seen `n` decisions moves towards the next: `2¹⁴ / (n + 1.6)`.
+/// How far a probability that has seen `n` decisions moves towards the next: `2¹² / (n + 1.6)`.
 static RATES: [u16; 256] = rates();
 
 const fn rates() -> [u16; 256] {
     let mut table = [0; 256];
     let mut n = 0;
     while n < 256 {
-        table[n] = ((1 << 14) * 5 / (5 * n + 8)) as u16;
+        table[n] = ((1 << 12) * 5 / (5 * n + 8)) as u16;
         n += 1;
     }
     table
 }
 
-/// `2¹⁴ / (n + 1.6)`.
+/// `2¹² / (n + 1.6)`.
 #[inline]
 pub fn rate(n: u8) -> i32 {
     i32::from(RATES[usize::from(n)])
@@ -76,7 +76,8 @@ pub fn rate(n: u8) -> i32 {
 /// Probability of one decision in one context.
 #[derive(Debug, Clone, Copy)]
 pub struct Bit {
-    p: u16,
+    /// In units of 2⁻²⁰: as fine as what a certain decision is to be learnt to.
+    p: u32,
     /// Of the probability: looked up when it changes, not when it is waited for.
     logit: i16,
     seen: u8,
@@ -84,18 +85,17 @@ pub struct Bit {
 
 impl Bit {
     /// As likely as not.
-    pub const NEW: Bit = Bit { p: 1 << 15, logit: STRETCHES[2048], seen: 0 };
+    pub const NEW: Bit = Bit { p: 1 << 19, logit: STRETCHES[2048], seen: 0 };
+    const ONE: u32 = (1 << 20) - 1;
 
     #[inline(always)]
     fn update(&mut self, bit: bool) {
-        let (p, rate) = (u32::from(self.p), u32::from(RATES[usize::from(self.seen)]));
-        // From below for both outcomes: towards 65535 is towards 0 of what is left.
-        let flip = u32::from(bit).wrapping_neg() & 65535;
-        let p = p ^ flip;
-        let p = (p - ((p * rate) >> 14)) ^ flip;
-        self.p = p as u16;
+        // Towards all ones is towards 0 of what is left.
+        let flip = u32::from(bit).wrapping_neg() & Self::ONE;
+        let rest = self.p ^ flip;
+        self.p = (rest - ((rest * u32::from(RATES[usize::from(self.seen)])) >> 12)) ^ flip;
         self.seen += u8::from(self.seen < u8::MAX);
-        self.logit = STRETCH[(p >> 4) as usize & 4095];
+        self.logit = STRETCH[(self.p >> 8) as usize & 4095];
     }
 }
 
@@ -164,7 +164,7 @@ impl Single {
 
     /// Codes a decision with `code(probability)`, and learns from it.
     pub fn code(&mut self, code: impl FnOnce(u16) -> bool) -> bool {
-        let bit = code((i32::from(self.0.p)).clamp(LEAST, GREATEST) as u16);
+        let bit = code(((self.0.p >> 4) as i32).clamp(LEAST, GREATEST) as u16);
         self.0.update(bit);
         bit
     }
@@ -237,13 +237,13 @@ mod tests {
             // One in eight, in no order that repeats soon.
             bit.update(i.wrapping_mul(2_654_435_761) >> 29 == 0);
             if i > 200 {
-                assert!((4000..14000).contains(&bit.p), "{i}: {}", bit.p);
+                assert!((4000..14000).contains(&(bit.p >> 4)), "{i}: {}", bit.p >> 4);
             }
         }
         let mut always = Bit::NEW;
         (0..5000).for_each(|_| always.update(true));
-        assert!(always.p > 65_400);
+        assert!(always.p >> 4 > 65_400);
         (0..5000).for_each(|_| always.update(false));
-        assert!(always.p < 100);
+        assert!(always.p >> 4 < 100);
     }
 }

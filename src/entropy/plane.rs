@@ -298,7 +298,7 @@ impl Plane {
             (left3, left2, left) = (left2, left, found.min(CAP));
             now[j].set(left as u8);
             let found = found.min(255) as i32;
-            row_mean += (((found << 8) - row_mean) * rate(7 + j.min(120) as u8)) >> 14;
+            row_mean += (((found << 8) - row_mean) * rate(7 + j.min(120) as u8)) >> 12;
             column.magnitude += 16 * found - (column.magnitude >> 3);
             if SIGNS {
                 let signed = index.signum();
