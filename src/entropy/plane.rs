@@ -30,8 +30,18 @@ const MAGNITUDE: u32 = 1 << 24;
 /// Most low bits.
 const MAX_SHIFT: u32 = 15;
 
+/// Numbers of contexts and of decisions, rounded up to powers of two: a mask of an index takes the place of a check.
+const BY_SUM: usize = CLASSES.next_power_of_two();
+const BY_MEANS: usize = (2 * ROW_MEANS * COLUMN_MEANS).next_power_of_two();
+const BY_PATTERN: usize = 2 * 64;
+const PLACES: usize = DECISIONS.next_power_of_two();
+/// And of signs.
+const BY_SIGNS: usize = 32;
+const BY_PLACE: usize = 128;
+const BY_SIGN_MEANS: usize = 64;
+
 /// Probabilities of all decisions on a magnitude in one context.
-type Context = [Bit; 16];
+type Context = [Bit; PLACES];
 
 /// Codes the rows of a matrix of indices.
 #[derive(Debug)]
@@ -46,7 +56,7 @@ pub struct Plane {
     signs: Option<Signs>,
     /// Zeros before a row: what lies left of it.
     margin: usize,
-    /// Indices without low bits, of this row and the two before it, after the margin.
+    /// This row and the two before it.
     rows: [Row; 3],
     columns: Vec<Mean>,
     row: Mean,
@@ -54,33 +64,39 @@ pub struct Plane {
     last: Option<i32>,
 }
 
+/// Indices without low bits, after the margin.
 #[derive(Debug)]
 struct Row {
     magnitudes: Vec<u8>,
+    /// 0, 1 or 2 for negative, zero, positive; nothing where signs are raw.
     signs: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Magnitudes {
-    by_sum: [Context; 64],
-    by_means: [Context; 512],
-    by_pattern: [Context; 128],
-    mixers: [Mixer; 16],
+    by_sum: [Context; BY_SUM],
+    by_means: [Context; BY_MEANS],
+    by_pattern: [Context; BY_PATTERN],
+    mixers: [Mixer; PLACES],
 }
 
 #[derive(Debug)]
 struct Signs {
-    by_row: [Bit; 32],
-    by_place: [Bit; 128],
-    by_means: [Bit; 64],
+    by_row: [Bit; BY_SIGNS],
+    by_place: [Bit; BY_PLACE],
+    by_means: [Bit; BY_SIGN_MEANS],
     mixer: Mixer,
 }
 
 impl Signs {
+    /// Codes a sign, in three contexts by their numbers.
     #[inline(always)]
     fn code<C: Coder>(&mut self, coder: &mut C, negative: bool, [by_row, by_place, by_means]: [usize; CONTEXTS]) -> bool {
-        let bits: [&mut Bit; CONTEXTS] =
-            [&mut self.by_row[by_row & 31], &mut self.by_place[by_place & 127], &mut self.by_means[by_means & 63]];
+        let bits: [&mut Bit; CONTEXTS] = [
+            &mut self.by_row[by_row & (BY_SIGNS - 1)],
+            &mut self.by_place[by_place & (BY_PLACE - 1)],
+            &mut self.by_means[by_means & (BY_SIGN_MEANS - 1)],
+        ];
         self.mixer.code_unforeseen(bits, |p| coder.code_unforeseen(negative, p, Place::NONE))
     }
 }
@@ -94,7 +110,7 @@ struct Mean {
     sign: i32,
 }
 
-/// Half octaves: 0, 1, 2, 3, 4, 6, 8, 12, … begin a class each.
+/// Classes of numbers. Half octaves: 0, 1, 2, 3, 4, 6, 8, 12, … begin a class each.
 static CLASS: [u8; 4096] = half_octaves();
 
 const fn half_octaves() -> [u8; 4096] {
@@ -109,6 +125,7 @@ const fn half_octaves() -> [u8; 4096] {
     table
 }
 
+/// Class of a number below 4096.
 #[inline]
 fn class(v: u32, classes: usize) -> usize {
     usize::from(CLASS[(v & 4095) as usize]).min(classes - 1)
@@ -158,15 +175,15 @@ impl Plane {
             shift: 0,
             shifts: Numbers::default(),
             magnitudes: Box::new(Magnitudes {
-                by_sum: [[Bit::NEW; 16]; 64],
-                by_means: [[Bit::NEW; 16]; 512],
-                by_pattern: [[Bit::NEW; 16]; 128],
-                mixers: [Mixer::NEW; 16],
+                by_sum: [[Bit::NEW; PLACES]; BY_SUM],
+                by_means: [[Bit::NEW; PLACES]; BY_MEANS],
+                by_pattern: [[Bit::NEW; PLACES]; BY_PATTERN],
+                mixers: [Mixer::NEW; PLACES],
             }),
             signs: signs.then_some(Signs {
-                by_row: [Bit::NEW; 32],
-                by_place: [Bit::NEW; 128],
-                by_means: [Bit::NEW; 64],
+                by_row: [Bit::NEW; BY_SIGNS],
+                by_place: [Bit::NEW; BY_PLACE],
+                by_means: [Bit::NEW; BY_SIGN_MEANS],
                 mixer: Mixer::NEW,
             }),
             rows: [0; 3].map(|_| Row { magnitudes: vec![0; margin + width], signs: vec![1; if signs { margin + width } else { 0 }] }),
@@ -216,6 +233,7 @@ impl Plane {
         let Plane { period, margin, shift, magnitudes, signs, rows: [now, above, above_it], columns, row: mean, last: before, .. } = self;
         let (period, margin, shift, width) = (*period, *margin, *shift, row.len());
         let Magnitudes { by_sum, by_means, by_pattern, mixers } = &mut **magnitudes;
+        // All slices as long as the row: they are indexed without checks. Cells, since what is written is what a period later is looked back at.
         let cells = |row| Cell::from_mut(row).as_slice_of_cells();
         let (now, now_signs) = (cells(&mut now.magnitudes[..]), cells(&mut now.signs[..]));
         let from = |back: usize| &now[margin - back..][..width];
@@ -238,7 +256,7 @@ impl Plane {
             let sums = quantizer * SUMS + class(2 * sum, SUMS);
             let means = class((row_mean >> 4) as u32, ROW_MEANS) * COLUMN_MEANS + class((column.magnitude >> 4) as u32, COLUMN_MEANS);
             let pattern = quantizer * 64 + (16 * left.min(3) + 4 * tap.min(3) + up.min(3)) as usize;
-            let (of_sum, of_pattern) = (&mut by_sum[sums & 63], &mut by_pattern[pattern & 127]);
+            let (of_sum, of_pattern) = (&mut by_sum[sums & (BY_SUM - 1)], &mut by_pattern[pattern & (BY_PATTERN - 1)]);
 
             let index = &mut row[j];
             let magnitude = index.unsigned_abs();
@@ -259,16 +277,16 @@ impl Plane {
             let high = magnitude >> shift;
             let mut found = 0;
             let mut negative = false;
-            let of = &mut by_means[means & 511];
+            let of = &mut by_means[means & (BY_MEANS - 1)];
             if mixers[0]
                 .code([&mut of_sum[0], &mut of[0], &mut of_pattern[0]], |p| coder.code(high > 0, p, Place { class: sums, decision: 0 }))
             {
                 negative = code_sign!();
                 // A fixed-length quantizer has one level more on the negative side.
-                let of = &mut by_means[(means + usize::from(negative) * (ROW_MEANS * COLUMN_MEANS)) & 511];
+                let of = &mut by_means[(means + usize::from(negative) * (ROW_MEANS * COLUMN_MEANS)) & (BY_MEANS - 1)];
                 found = 1;
                 while found < DECISIONS {
-                    let t = found & 15;
+                    let t = found & (PLACES - 1);
                     let bits: [&mut Bit; CONTEXTS] = [&mut of_sum[t], &mut of[t], &mut of_pattern[t]];
                     if !mixers[t].code(bits, |p| coder.code(high > t as u32, p, Place { class: sums, decision: t })) {
                         break;

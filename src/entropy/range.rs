@@ -6,7 +6,7 @@
 //!
 //! 64-bit interval, of which 32 bits at least are in use: with 16-bit probabilities rounding costs less than 2⁻¹⁶ of a decision. Carries go
 //! back into the bytes that were written. Raw bits have nothing to do with the interval: they fill bytes from the end of the stream towards
-//! its start, so that a decoder takes many of them at once. Each half ends with the last byte that matters; where there are no raw bits,
+//! its start, so that a decoder takes many of them at once. Both end with the last byte that matters; where there are no raw bits,
 //! zeros at the end are left out, too: a decoder reads zeros past the end.
 
 use super::{Coder, Place};
