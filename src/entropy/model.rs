@@ -110,10 +110,10 @@ impl Mixer {
     /// All alike, and a little more than a mean: contexts that agree are surer together.
     pub const NEW: Mixer = Mixer([24_000; CONTEXTS]);
 
-    /// The mixed probability.
+    /// The probability of a decision in its contexts, mixed.
     #[inline(always)]
-    fn mix(&self, logits: [i32; CONTEXTS]) -> u16 {
-        let product = |i: usize| i64::from(logits[i]) * i64::from(self.0[i]);
+    pub fn probability(&self, bits: [&Bit; CONTEXTS]) -> u16 {
+        let product = |i: usize| i64::from(bits[i].logit) * i64::from(self.0[i]);
         let sum = (product(0) + product(1) + product(2)) >> 16;
         SQUASH[(sum.clamp(-i64::from(LOGIT), i64::from(LOGIT)) + 2048) as usize]
     }
@@ -121,34 +121,36 @@ impl Mixer {
     /// Codes a decision with `code(probability)`, and learns from it.
     #[inline(always)]
     pub fn code(&mut self, bits: [&mut Bit; CONTEXTS], code: impl FnOnce(u16) -> bool) -> bool {
-        let logits = [&bits[0], &bits[1], &bits[2]].map(|bit| i32::from(bit.logit));
-        let p = self.mix(logits);
+        let p = self.probability([bits[0], bits[1], bits[2]]);
+        self.code_of(p, bits, code)
+    }
+
+    /// The same, with the probability that [`Mixer::probability`] gave.
+    #[inline(always)]
+    pub fn code_of(&mut self, p: u16, bits: [&mut Bit; CONTEXTS], code: impl FnOnce(u16) -> bool) -> bool {
         // One way for each outcome: what it is learnt by is constant there.
         if code(p) {
-            self.learn(bits, logits, 65536 - i32::from(p), true);
+            self.learn(bits, 65536 - i32::from(p), true);
             true
         } else {
-            self.learn(bits, logits, -i32::from(p), false);
+            self.learn(bits, -i32::from(p), false);
             false
         }
     }
 
-    /// The same, for decisions of which neither outcome is much likelier: without branches.
+    /// As [`Mixer::code`], for decisions of which neither outcome is much likelier: without branches.
     #[inline(always)]
     pub fn code_unforeseen(&mut self, bits: [&mut Bit; CONTEXTS], code: impl FnOnce(u16) -> bool) -> bool {
-        let logits = [&bits[0], &bits[1], &bits[2]].map(|bit| i32::from(bit.logit));
-        let p = self.mix(logits);
+        let p = self.probability([bits[0], bits[1], bits[2]]);
         let bit = code(p);
-        self.learn(bits, logits, (i32::from(bit) << 16) - i32::from(p), bit);
+        self.learn(bits, (i32::from(bit) << 16) - i32::from(p), bit);
         bit
     }
 
     #[inline(always)]
-    fn learn(&mut self, bits: [&mut Bit; CONTEXTS], logits: [i32; CONTEXTS], error: i32, bit: bool) {
-        for (w, l) in self.0.iter_mut().zip(logits) {
-            *w = w.wrapping_add((l * error + (1 << 15)) >> 16);
-        }
-        for b in bits {
+    fn learn(&mut self, bits: [&mut Bit; CONTEXTS], error: i32, bit: bool) {
+        for (w, b) in self.0.iter_mut().zip(bits) {
+            *w = w.wrapping_add((i32::from(b.logit) * error + (1 << 15)) >> 16);
             b.update(bit);
         }
     }

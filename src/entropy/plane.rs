@@ -277,18 +277,24 @@ impl Plane {
             let high = magnitude >> shift;
             let mut found = 0;
             let mut negative = false;
+            // After the first decision by the sign, too: a fixed-length quantizer has one level more on the negative side.
+            let both = [means, means + ROW_MEANS * COLUMN_MEANS].map(|means| means & (BY_MEANS - 1));
+            // Of each decision the probability is there before the one before it is made: nothing waits for it where that was foreseen wrongly.
+            let ahead = both.map(|means| mixers[1].probability([&of_sum[1], &by_means[means][1], &of_pattern[1]]));
             let of = &mut by_means[means & (BY_MEANS - 1)];
             if mixers[0]
                 .code([&mut of_sum[0], &mut of[0], &mut of_pattern[0]], |p| coder.code(high > 0, p, Place { class: sums, decision: 0 }))
             {
                 negative = code_sign!();
-                // A fixed-length quantizer has one level more on the negative side.
-                let of = &mut by_means[(means + usize::from(negative) * (ROW_MEANS * COLUMN_MEANS)) & (BY_MEANS - 1)];
+                let mut ahead = ahead[0] ^ ((ahead[0] ^ ahead[1]) & u16::from(negative).wrapping_neg());
+                let of = &mut by_means[(both[0] + usize::from(negative) * (ROW_MEANS * COLUMN_MEANS)) & (BY_MEANS - 1)];
                 found = 1;
                 while found < DECISIONS {
-                    let t = found & (PLACES - 1);
+                    let (t, next) = (found & (PLACES - 1), (found + 1) & (PLACES - 1));
+                    let p = ahead;
+                    ahead = mixers[next].probability([&of_sum[next], &of[next], &of_pattern[next]]);
                     let bits: [&mut Bit; CONTEXTS] = [&mut of_sum[t], &mut of[t], &mut of_pattern[t]];
-                    if !mixers[t].code(bits, |p| coder.code(high > t as u32, p, Place { class: sums, decision: t })) {
+                    if !mixers[t].code_of(p, bits, |p| coder.code(high > t as u32, p, Place { class: sums, decision: t })) {
                         break;
                     }
                     found += 1;
