@@ -78,20 +78,20 @@ def squash(logit):
 SQUASH = [squash(logit) for logit in range(-2048, 2048)]
 # The least logit whose probability is at least that of the step's middle.
 STRETCH = (np.searchsorted(SQUASH[1:-1], np.arange(8, 65536, 16)) - 2047).tolist()
-RATES = [(1 << 14) * 5 // (5 * n + 8) for n in range(256)]
+RATES = [(1 << 12) * 5 // (5 * n + 8) for n in range(256)]
 MASK = (1 << 64) - 1
 
 
 def new_bit():
-    return [1 << 15, 1 << 15, 0]  # fast, slow, seen
+    return [1 << 19, 0]  # estimate in 2^-20, seen
 
 
 def update(bit, decision):
-    fast, slow, seen = bit
-    target = 65535 if decision else 0
-    bit[0] = fast + ((target - fast) * RATES[min(seen, 59)] >> 14)
-    bit[1] = slow + ((target - slow) * RATES[seen] >> 14)
-    bit[2] = min(seen + 1, 255)
+    estimate, seen = bit
+    flip = (1 << 20) - 1 if decision else 0
+    rest = estimate ^ flip
+    bit[0] = rest - (rest * RATES[seen] >> 12) ^ flip
+    bit[1] = min(seen + 1, 255)
 
 
 def class_of(v, classes):
@@ -102,11 +102,11 @@ def class_of(v, classes):
 
 
 class Range:
-    """The range decoder, and decisions with probabilities of their own."""
+    """The range decoder from the start, raw bits from the end, and decisions with probabilities of their own."""
 
     def __init__(self, data):
         self.data, self.at, self.range = data + bytes(8), 8, MASK
-        self.length = len(data)
+        self.length, self.taken = len(data), 0  # bytes, raw bits
         self.code = int.from_bytes(self.data[:8], "big")
 
     def split(self, bound):
@@ -123,22 +123,24 @@ class Range:
             self.at += 4
         return bit
 
-    def half(self):
-        return self.split(self.range >> 1)
-
     def raw(self, count):
         value = 0
         for _ in range(count):
-            value = value << 1 | self.half()
+            at = self.length - 1 - self.taken // 8
+            value = value << 1 | (self.data[at] >> 7 - self.taken % 8 & 1 if at >= 0 else 0)
+            self.taken += 1
         return value
 
+    def at_end(self):
+        return self.at + (self.taken + 7) // 8 >= self.length
+
     def single(self, bit):
-        decision = self.split((self.range >> 16) * min(max((bit[0] + bit[1]) >> 1, 32), 65504))
+        decision = self.split((self.range >> 16) * min(max(bit[0] >> 4, 32), 65504))
         update(bit, decision)
         return decision
 
     def mixed(self, bits, weights):
-        logits = [STRETCH[(bit[0] + bit[1]) >> 5] for bit in bits]
+        logits = [STRETCH[bit[0] >> 8] for bit in bits]
         total = sum(l * w for l, w in zip(logits, weights)) >> 16
         p = SQUASH[min(max(total, -2047), 2047) + 2048]
         decision = self.split((self.range >> 16) * p)
@@ -151,7 +153,7 @@ class Range:
 
     def escape(self):
         exponent = 0
-        while self.half():
+        while self.raw(1):
             exponent += 1
             assert exponent <= 24, "an index is out of range"
         return (1 << exponent | self.raw(exponent)) - 1
@@ -249,7 +251,7 @@ def plane(r, rows, width, period, used, trellis=0):
             place = 0 if place + 1 == period else place + 1
             now[at] = -min(high, 15) if negative else min(high, 15)
             high, signed = min(high, 255), 0 if magnitude == 0 else -1 if negative else 1
-            mean += ((high << 8) - mean) * RATES[7 + min(j, 120)] >> 14
+            mean += ((high << 8) - mean) * RATES[7 + min(j, 120)] >> 12
             signs += 8 * signed - (signs >> 4)
             columns[j] += 16 * high - (columns[j] >> 3)
             column_signs[j] += 8 * signed - (column_signs[j] >> 3)
@@ -311,7 +313,7 @@ def adaptive_indices(body, head):
         v = plane(r, head["second"], head["m"], 1, [True] * head["second"]).reshape(-1)
     s = plane(r, rows, head["dim"], 1, stored) if head["stored"] else np.zeros((rows, head["dim"]), np.int64)
     t = plane(r, rows, head["width"], head["period"], stored, trellis)
-    assert r.at >= r.length, "the section does not end with its indices"
+    assert r.at_end(), "the section does not end with its indices"
     return e, table, block_of, scales, v_step, v, s, t
 
 

@@ -32,7 +32,7 @@ impl Place {
 }
 
 /// What decisions are coded with.
-pub trait Coder {
+pub trait Coder: Default {
     /// Whether decisions are read: what is given to be coded is of no meaning then.
     const READS: bool = false;
 
@@ -40,15 +40,22 @@ pub trait Coder {
     /// it reads.
     fn code(&mut self, bit: bool, p: u16, place: Place) -> bool;
 
-    /// Codes a decision that is as likely as not.
-    fn half(&mut self, bit: bool) -> bool;
+    /// The same, for decisions of which neither outcome is much likelier.
+    #[inline(always)]
+    fn code_unforeseen(&mut self, bit: bool, p: u16, place: Place) -> bool {
+        self.code(bit, p, place)
+    }
+
+    /// Codes a number below `2^count` in `count` raw bits, 32 at most.
+    fn raw(&mut self, bits: u32, count: u32) -> u32;
 
     /// Bits so far.
     fn bits(&self) -> f64;
 
-    /// Codes the `count` low bits of a number, highest first.
-    fn raw(&mut self, bits: u32, count: u32) -> u32 {
-        (0..count).rev().fold(0, |read, i| read << 1 | u32::from(self.half(bits >> i & 1 == 1)))
+    /// Codes a decision that is as likely as not.
+    #[inline]
+    fn half(&mut self, bit: bool) -> bool {
+        self.raw(bit.into(), 1) == 1
     }
 }
 
@@ -74,9 +81,9 @@ impl Coder for Count {
         bit
     }
 
-    fn half(&mut self, bit: bool) -> bool {
-        self.sum += u64::from(Self::UNIT);
-        bit
+    fn raw(&mut self, bits: u32, count: u32) -> u32 {
+        self.sum += u64::from(Self::UNIT) * u64::from(count);
+        bits
     }
 }
 
@@ -127,8 +134,8 @@ impl Coder for Record {
         self.count.code(bit, p, place)
     }
 
-    fn half(&mut self, bit: bool) -> bool {
-        self.count.half(bit)
+    fn raw(&mut self, bits: u32, count: u32) -> u32 {
+        self.count.raw(bits, count)
     }
 }
 

@@ -12,7 +12,8 @@ const GREATEST: i32 = 65536 - LEAST;
 /// Greatest magnitude of a logit.
 const LOGIT: i32 = 2047;
 /// Logits of probabilities, in 4096 steps.
-static STRETCH: [i16; 4096] = stretches();
+const STRETCHES: [i16; 4096] = stretches();
+static STRETCH: [i16; 4096] = STRETCHES;
 /// Probabilities of logits from −2048 on.
 static SQUASH: [u16; 4096] = squashes();
 
@@ -53,53 +54,48 @@ const fn stretches() -> [i16; 4096] {
     table
 }
 
-/// How far a count that has seen `n` decisions moves towards the next, fast and slowly: `2¹⁴ / (n + 1.6)`, of the first `FAST` decisions
-/// and of all.
-static RATES: [[u16; 2]; 256] = rates();
-/// Decisions after which the faster speed stays what it is.
-const FAST: usize = 60;
+/// How far a probability that has seen `n` decisions moves towards the next: `2¹² / (n + 1.6)`.
+static RATES: [u16; 256] = rates();
 
-const fn rates() -> [[u16; 2]; 256] {
-    let mut table = [[0; 2]; 256];
+const fn rates() -> [u16; 256] {
+    let mut table = [0; 256];
     let mut n = 0;
     while n < 256 {
-        let rate = ((1 << 14) * 5 / (5 * n + 8)) as u16;
-        table[n] = if n < FAST { [rate; 2] } else { [table[FAST - 1][0], rate] };
+        table[n] = ((1 << 12) * 5 / (5 * n + 8)) as u16;
         n += 1;
     }
     table
 }
 
-/// `2¹⁴ / (n + 1.6)`.
+/// `2¹² / (n + 1.6)`.
+#[inline]
 pub fn rate(n: u8) -> i32 {
-    i32::from(RATES[usize::from(n)][1])
+    i32::from(RATES[usize::from(n)])
 }
 
-/// Probability of one decision in one context, at two speeds.
+/// Probability of one decision in one context.
 #[derive(Debug, Clone, Copy)]
 pub struct Bit {
-    fast: u16,
-    slow: u16,
+    /// In units of 2⁻²⁰: as fine as what a certain decision is to be learnt to.
+    p: u32,
+    /// Of the probability: looked up when it changes, not when it is waited for.
+    logit: i16,
     seen: u8,
 }
 
 impl Bit {
     /// As likely as not.
-    pub const NEW: Bit = Bit { fast: 1 << 15, slow: 1 << 15, seen: 0 };
+    pub const NEW: Bit = Bit { p: 1 << 19, logit: STRETCHES[2048], seen: 0 };
+    const ONE: u32 = (1 << 20) - 1;
 
-    #[inline]
-    fn probability(self) -> usize {
-        (usize::from(self.fast) + usize::from(self.slow)) >> 1
-    }
-
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, bit: bool) {
-        let target = -i32::from(bit) & 65535;
-        let toward = |p: u16, rate: u16| (i32::from(p) + (((target - i32::from(p)) * i32::from(rate)) >> 14)) as u16;
-        let [fast, slow] = RATES[usize::from(self.seen)];
-        self.fast = toward(self.fast, fast);
-        self.slow = toward(self.slow, slow);
-        self.seen = self.seen.saturating_add(1);
+        // Towards all ones is towards 0 of what is left.
+        let flip = u32::from(bit).wrapping_neg() & Self::ONE;
+        let rest = self.p ^ flip;
+        self.p = (rest - ((rest * u32::from(RATES[usize::from(self.seen)])) >> 12)) ^ flip;
+        self.seen += u8::from(self.seen < u8::MAX);
+        self.logit = STRETCH[(self.p >> 8) as usize & 4095];
     }
 }
 
@@ -114,28 +110,49 @@ impl Mixer {
     /// All alike, and a little more than a mean: contexts that agree are surer together.
     pub const NEW: Mixer = Mixer([24_000; CONTEXTS]);
 
-    /// The mixed probability, and the logits it is of.
-    #[inline]
-    fn mix(self, bits: [Bit; CONTEXTS]) -> (u16, [i32; CONTEXTS]) {
-        let logits = bits.map(|bit| i32::from(STRETCH[bit.probability() >> 4]));
-        let product = |i: usize| i64::from(logits[i]) * i64::from(self.0[i]);
+    /// The probability of a decision in its contexts, mixed.
+    #[inline(always)]
+    pub fn probability(&self, bits: [&Bit; CONTEXTS]) -> u16 {
+        let product = |i: usize| i64::from(bits[i].logit) * i64::from(self.0[i]);
         let sum = (product(0) + product(1) + product(2)) >> 16;
-        (SQUASH[(sum.clamp(-i64::from(LOGIT), i64::from(LOGIT)) + 2048) as usize], logits)
+        SQUASH[(sum.clamp(-i64::from(LOGIT), i64::from(LOGIT)) + 2048) as usize]
     }
 
     /// Codes a decision with `code(probability)`, and learns from it.
-    #[inline]
+    #[inline(always)]
     pub fn code(&mut self, bits: [&mut Bit; CONTEXTS], code: impl FnOnce(u16) -> bool) -> bool {
-        let (p, logits) = self.mix([*bits[0], *bits[1], *bits[2]]);
-        let bit = code(p);
-        let error = (i32::from(bit) << 16) - i32::from(p);
-        for (w, l) in self.0.iter_mut().zip(logits) {
-            *w = w.wrapping_add((l * error + (1 << 15)) >> 16);
+        let p = self.probability([bits[0], bits[1], bits[2]]);
+        self.code_of(p, bits, code)
+    }
+
+    /// The same, with the probability that [`Mixer::probability`] gave.
+    #[inline(always)]
+    pub fn code_of(&mut self, p: u16, bits: [&mut Bit; CONTEXTS], code: impl FnOnce(u16) -> bool) -> bool {
+        // One way for each outcome: what it is learnt by is constant there.
+        if code(p) {
+            self.learn(bits, 65536 - i32::from(p), true);
+            true
+        } else {
+            self.learn(bits, -i32::from(p), false);
+            false
         }
-        for b in bits {
+    }
+
+    /// As [`Mixer::code`], for decisions of which neither outcome is much likelier: without branches.
+    #[inline(always)]
+    pub fn code_unforeseen(&mut self, bits: [&mut Bit; CONTEXTS], code: impl FnOnce(u16) -> bool) -> bool {
+        let p = self.probability([bits[0], bits[1], bits[2]]);
+        let bit = code(p);
+        self.learn(bits, (i32::from(bit) << 16) - i32::from(p), bit);
+        bit
+    }
+
+    #[inline(always)]
+    fn learn(&mut self, bits: [&mut Bit; CONTEXTS], error: i32, bit: bool) {
+        for (w, b) in self.0.iter_mut().zip(bits) {
+            *w = w.wrapping_add((i32::from(b.logit) * error + (1 << 15)) >> 16);
             b.update(bit);
         }
-        bit
     }
 }
 
@@ -149,7 +166,7 @@ impl Single {
 
     /// Codes a decision with `code(probability)`, and learns from it.
     pub fn code(&mut self, code: impl FnOnce(u16) -> bool) -> bool {
-        let bit = code((self.0.probability() as i32).clamp(LEAST, GREATEST) as u16);
+        let bit = code(((self.0.p >> 4) as i32).clamp(LEAST, GREATEST) as u16);
         self.0.update(bit);
         bit
     }
@@ -222,13 +239,13 @@ mod tests {
             // One in eight, in no order that repeats soon.
             bit.update(i.wrapping_mul(2_654_435_761) >> 29 == 0);
             if i > 200 {
-                assert!((4000..14000).contains(&bit.probability()), "{i}: {}", bit.probability());
+                assert!((4000..14000).contains(&(bit.p >> 4)), "{i}: {}", bit.p >> 4);
             }
         }
         let mut always = Bit::NEW;
         (0..5000).for_each(|_| always.update(true));
-        assert!(always.probability() > 65_400);
+        assert!(always.p >> 4 > 65_400);
         (0..5000).for_each(|_| always.update(false));
-        assert!(always.probability() < 100);
+        assert!(always.p >> 4 < 100);
     }
 }

@@ -32,25 +32,34 @@ fn counted(indices: &[i32], width: usize, taps: usize, signs: bool) -> f64 {
 }
 
 proptest! {
+    /// Decisions with probabilities, and numbers of 0 to 32 raw bits between them.
     #[test]
-    fn decisions_come_back(decisions in prop::collection::vec((any::<bool>(), 32u16..=65504, any::<bool>()), 0..2000)) {
+    fn decisions_come_back(decisions in prop::collection::vec((any::<bool>(), 32u16..=65504, any::<u32>(), 0u32..=32, any::<bool>()), 0..2000)) {
         let place = Place { class: 0, decision: 0 };
+        let low = |number: u32, count: u32| number & (u64::from(u32::MAX) >> (32 - count)) as u32;
         let mut encoder = Encoder::default();
-        for &(bit, p, half) in &decisions {
-            if half { encoder.half(bit) } else { encoder.code(bit, p, place) };
+        for &(bit, p, number, count, raw) in &decisions {
+            if raw { encoder.raw(low(number, count), count); } else { encoder.code(bit, p, place); }
         }
+        let written = encoder.bits();
         let bytes = encoder.finish();
-        let bits: f64 = decisions.iter().map(|&(bit, p, half)| {
-            let p = if half { 0.5 } else { f64::from(p) / 65536.0 };
-            -(if bit { p } else { 1.0 - p }).log2()
+        let bits: f64 = decisions.iter().map(|&(bit, p, _, count, raw)| {
+            let p = f64::from(p) / 65536.0;
+            if raw { count.into() } else { -(if bit { p } else { 1.0 - p }).log2() }
         }).sum();
-        // What an ideal coder takes, to within rounding up to bytes.
-        prop_assert!((8 * bytes.len()) as f64 <= bits * 1.0001 + 16.0, "{} bytes for {bits} bits", bytes.len());
+        // What an ideal coder takes, to within rounding up to bytes of both ends.
+        prop_assert!((8 * bytes.len()) as f64 <= bits * 1.0001 + 24.0, "{} bytes for {bits} bits", bytes.len());
+        prop_assert!((written - bits).abs() <= bits * 1e-4 + 1e-6, "{written} for {bits} bits");
         let mut decoder = Decoder::new(&bytes);
-        for &(bit, p, half) in &decisions {
-            prop_assert_eq!(if half { decoder.half(false) } else { decoder.code(false, p, place) }, bit);
+        for &(bit, p, number, count, raw) in &decisions {
+            if raw {
+                prop_assert_eq!(decoder.raw(0, count), low(number, count));
+            } else {
+                prop_assert_eq!(decoder.code(false, p, place), bit);
+            }
         }
         prop_assert!(decoder.at_end());
+        prop_assert!((decoder.bits() - written).abs() <= 1e-6);
     }
 
     /// Decode(encode(x)) = x, in the bytes that were counted, over shapes from nothing to wide, sparse and dense.
@@ -91,6 +100,25 @@ proptest! {
             prop_assert_eq!(s.code(&mut decoder, 0), v);
         }
         prop_assert!(decoder.at_end());
+    }
+}
+
+/// Bytes between decisions and raw bits are not left unnoticed, but for those that the range decoder reads ahead.
+#[test]
+fn bytes_that_nothing_reads_are_noticed() {
+    let place = Place { class: 0, decision: 0 };
+    let mut encoder = Encoder::default();
+    encoder.code(true, 1 << 15, place);
+    encoder.raw(0xabc, 12);
+    let bytes = encoder.finish();
+    // A byte of decisions, two of raw bits, the first bits last.
+    assert_eq!(bytes, [0, 0xc0, 0xab]);
+    for (unread, end) in [(0, true), (7, true), (8, false), (100, false)] {
+        let longer = [&bytes[..1], &vec![0xff; unread], &bytes[1..]].concat();
+        let mut decoder = Decoder::new(&longer);
+        assert!(decoder.code(false, 1 << 15, place));
+        assert_eq!(decoder.raw(0, 12), 0xabc);
+        assert_eq!(decoder.at_end(), end, "{unread}");
     }
 }
 
