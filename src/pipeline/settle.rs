@@ -96,7 +96,8 @@ async fn encode_by_rate(
 ) -> Result<(Allocation, Vec<EncodedLayer>)> {
     let limit = session.problem().layer_limit(settings)?;
     // Gains come later.
-    let gains = allocation.plans.iter().zip(session.layers.iter()).filter(|(plan, _)| **plan != Plan::Exact && session.curve_settings().matching);
+    let gains =
+        allocation.plans.iter().zip(session.layers.iter()).filter(|(plan, _)| **plan != Plan::Exact && session.curve_settings().matching);
     let reserved = gains.map(|(_, (_, shape))| layer::gain_bits(shape).div_ceil(8)).sum::<u64>();
     let (mut session, mut allocation, mut part) = (session.clone(), allocation.clone(), 1.0);
     let mut best: Option<(u64, Allocation, Vec<EncodedLayer>)> = None;
@@ -134,7 +135,12 @@ async fn encode_by_rate(
                 _ => part * (aim / bytes as f64).powf(0.8),
             };
         }
-        let again = session.problem().allocate_within(settings, part)?;
+        let mut again = session.problem().allocate_within(settings, part)?;
+        // What is too much is not encoded again: less is asked for, until it is another allocation.
+        while again.plans == allocation.plans && !fits(bytes) && part > 0.5 {
+            part *= 0.998;
+            again = session.problem().allocate_within(settings, part)?;
+        }
         if again.plans == allocation.plans {
             break;
         }
@@ -160,7 +166,9 @@ pub async fn matched(
     let limit = session.problem().layer_limit(settings)?.unwrap_or(u64::MAX).max(section_bytes(&compressed.layers));
     let coded: Rc<[bool]> = compressed.layers.iter().map(|l| l.body.is_some()).collect();
     for coarser in 0..=COARSER {
-        let part = |from: f64, to: f64| span.part((f64::from(coarser) + from) / f64::from(COARSER + 1), (f64::from(coarser) + to) / f64::from(COARSER + 1));
+        let part = |from: f64, to: f64| {
+            span.part((f64::from(coarser) + from) / f64::from(COARSER + 1), (f64::from(coarser) + to) / f64::from(COARSER + 1))
+        };
         let kept: Rc<RefCell<Vec<Option<Gains>>>> = Rc::new(RefCell::new(vec![None; coded.len()]));
         let (coded, keep) = (coded.clone(), kept.clone());
         let matcher = evaluator.matcher(session, &compressed.decoded, matching::Options::default())?.keeping_gains(move |layer, gains| {
@@ -176,10 +184,6 @@ pub async fn matched(
         let found = matcher.run(part(0.0, 0.6), runner).await?;
         let gains = kept.take();
         let layers = runner.run(part(0.6, 0.8), session.matched_job(&compressed.layers, &gains)).await?;
-        if std::env::var("WF_DBG").is_ok() {
-            let n: u64 = session.layers.iter().map(|(_, s)| layer::gain_bits(s).div_ceil(8)).sum();
-            eprintln!("gains {coarser}: {} of {} reserved", section_bytes(&layers) - section_bytes(&compressed.layers), n);
-        }
         if section_bytes(&layers) > limit && coarser < COARSER {
             continue;
         }

@@ -100,7 +100,11 @@ pub async fn measure(
     // Encoding and decoding cost about the same.
     let (coding, running) = (2.0 * session.encode_job(allocation).cost(), evaluator.cost());
     let between = coding / (coding + running).max(f64::MIN_POSITIVE);
-    let (encoding, matching) = if session.curve_settings().matching { (span.part(0.0, 0.6 * between), span.part(0.6 * between, between)) } else { (span.part(0.0, between), span) };
+    let (encoding, matching) = if session.curve_settings().matching {
+        (span.part(0.0, 0.6 * between), span.part(0.6 * between, between))
+    } else {
+        (span.part(0.0, between), span)
+    };
     let mut compressed = compressed(session, allocation, settings, together, encoding, runner).await?;
     if session.curve_settings().matching {
         compressed = settle::matched(session, compressed, settings, evaluator, matching, runner).await?;

@@ -14,7 +14,7 @@ use super::trellis::{Bits, STATES, Trellis};
 use crate::nn::kernel::{self, Matrix};
 
 /// Columns between two decisions on a path.
-const STRETCH: usize = 32;
+const STRETCH: usize = 64;
 /// Columns of a panel of the factorization.
 const PANEL: usize = 64;
 
@@ -88,7 +88,16 @@ impl Factor {
             for (k, row) in panel.chunks_mut(n - start).enumerate() {
                 row[k + 1..].iter_mut().zip(self.row(start + k)).for_each(|(r, v)| *r = v.to_f32());
             }
-            kernel::product(count, end - start, n - start, Matrix::rows(&errors[start..], n), Matrix::rows(&panel, n - start), &mut seen[start..], n, true);
+            kernel::product(
+                count,
+                end - start,
+                n - start,
+                Matrix::rows(&errors[start..], n),
+                Matrix::rows(&panel, n - start),
+                &mut seen[start..],
+                n,
+                true,
+            );
         }
         let row = |row: &[f32]| row.iter().zip(&self.diagonal).map(|(v, d)| f64::from(d * v * v)).sum();
         seen.chunks(n.max(1)).map(row).collect()

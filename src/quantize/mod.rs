@@ -78,10 +78,38 @@ pub struct Gains {
 
 /// `2^(i/32)` for `i` in 0..32, as `f32` bits.
 const FINE: [u32; 32] = [
-    0x3f80_0000, 0x3f82_cd87, 0x3f85_aac3, 0x3f88_980f, 0x3f8b_95c2, 0x3f8e_a43a, 0x3f91_c3d3, 0x3f94_f4f0,
-    0x3f98_37f0, 0x3f9b_8d3a, 0x3f9e_f532, 0x3fa2_7043, 0x3fa5_fed7, 0x3fa9_a15b, 0x3fad_583f, 0x3fb1_23f6,
-    0x3fb5_04f3, 0x3fb8_fbaf, 0x3fbd_08a4, 0x3fc1_2c4d, 0x3fc5_672a, 0x3fc9_b9be, 0x3fce_248c, 0x3fd2_a81e,
-    0x3fd7_44fd, 0x3fdb_fbb8, 0x3fe0_ccdf, 0x3fe5_b907, 0x3fea_c0c7, 0x3fef_e4ba, 0x3ff5_257d, 0x3ffa_83b3,
+    0x3f80_0000,
+    0x3f82_cd87,
+    0x3f85_aac3,
+    0x3f88_980f,
+    0x3f8b_95c2,
+    0x3f8e_a43a,
+    0x3f91_c3d3,
+    0x3f94_f4f0,
+    0x3f98_37f0,
+    0x3f9b_8d3a,
+    0x3f9e_f532,
+    0x3fa2_7043,
+    0x3fa5_fed7,
+    0x3fa9_a15b,
+    0x3fad_583f,
+    0x3fb1_23f6,
+    0x3fb5_04f3,
+    0x3fb8_fbaf,
+    0x3fbd_08a4,
+    0x3fc1_2c4d,
+    0x3fc5_672a,
+    0x3fc9_b9be,
+    0x3fce_248c,
+    0x3fd2_a81e,
+    0x3fd7_44fd,
+    0x3fdb_fbb8,
+    0x3fe0_ccdf,
+    0x3fe5_b907,
+    0x3fea_c0c7,
+    0x3fef_e4ba,
+    0x3ff5_257d,
+    0x3ffa_83b3,
 ];
 /// `2^(i/256)` for `i` in 0..8, as `f32` bits.
 const FINEST: [u32; 8] = [0x3f80_0000, 0x3f80_58d8, 0x3f80_b1ed, 0x3f81_0b41, 0x3f81_64d2, 0x3f81_bea1, 0x3f82_18af, 0x3f82_72fc];
@@ -266,8 +294,4 @@ mod tests {
         scale(&mut w, i32::from(e));
         assert_eq!(w[0].to_bits(), 3);
     }
-}
-
-pub fn knob(name: &str, default: f32) -> f32 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }

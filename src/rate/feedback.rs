@@ -82,7 +82,8 @@ pub fn candidate(shape: &LayerShape, feedback: Arc<Feedback>, scales: Vec<Scale>
             let mut first = 0;
             for factor in factors {
                 let n = factor.diagonal.len();
-                let part: Vec<f32> = of_group.iter().flat_map(|&row| &errors[row * width + first..row * width + first + n]).copied().collect();
+                let part: Vec<f32> =
+                    of_group.iter().flat_map(|&row| &errors[row * width + first..row * width + first + n]).copied().collect();
                 sum += factor.costs(&part).iter().zip(&of_group).map(|(cost, &row)| cost * costs[row]).sum::<f64>();
                 first += n;
             }
@@ -103,7 +104,8 @@ pub fn candidate(shape: &LayerShape, feedback: Arc<Feedback>, scales: Vec<Scale>
         folded: false,
         trellis: Trellis::None,
     };
-    let side_bits = layer::adaptive_side_bits(kind, geometry, 1, true) + 2 * rows as u64 + 3 * (shape.groups * shape.inputs + shape.taps) as u64;
+    let side_bits =
+        layer::adaptive_side_bits(kind, geometry, 1, true) + 2 * rows as u64 + 3 * (shape.groups * shape.inputs + shape.taps) as u64;
     let energy = cost(weights);
     let mut choices = vec![Choice { depth: 0, step: Step(0), bits: 0, distortion: energy }];
     // From steps that leave next to nothing: scales of rows and columns are one at most.
@@ -126,7 +128,7 @@ pub fn candidate(shape: &LayerShape, feedback: Arc<Feedback>, scales: Vec<Scale>
             let errors: Vec<f32> = layer::reconstruct(&coded, &indices, shape).iter().zip(weights).map(|(d, w)| d - w).collect();
             ((layer::count(&coded, &indices) / share - side_bits as f64).max(0.0), cost(&errors))
         } else {
-            (last_bits + count * f64::from(APART) / 8.0, last / f64::from(APART).exp2().sqrt().sqrt())
+            (last_bits + count * f64::from(APART) / 8.0, last * 4f64.powf(-f64::from(APART) / 8.0))
         };
         // In between as on a line: bits, and logarithms of distortions.
         for part in (1..=APART).filter(|part| part % 2 == 0) {
@@ -147,7 +149,18 @@ pub fn candidate(shape: &LayerShape, feedback: Arc<Feedback>, scales: Vec<Scale>
     }
     let blocks = vec![Block::new(choices, Vec::new(), weights.len() as u64)];
     let (scales, feedback) = (Some(scales), Some(feedback));
-    Some(Candidate { kind, geometry, basis: None, second: None, scales, feedback, block_of_row: vec![0; rows], blocks, side_bits, coded: None })
+    Some(Candidate {
+        kind,
+        geometry,
+        basis: None,
+        second: None,
+        scales,
+        feedback,
+        block_of_row: vec![0; rows],
+        blocks,
+        side_bits,
+        coded: None,
+    })
 }
 
 /// Factors a second moment of `samples` rows of gradients, in units of the mean of its diagonal.
@@ -158,7 +171,7 @@ fn factor(mut h: Vec<f32>, n: usize, samples: usize) -> Option<Factor> {
     }
     let unit = (1.0 / mean) as f32;
     h.iter_mut().for_each(|v| *v *= unit);
-    let mut damping = crate::quantize::knob("WF_D0", DAMPING[0]) + crate::quantize::knob("WF_D1", DAMPING[1]) * n as f32 / samples.max(1) as f32;
+    let mut damping = DAMPING[0] + DAMPING[1] * n as f32 / samples.max(1) as f32;
     // What rounding has made indefinite is not after a little more.
     for _ in 0..4 {
         let mut damped = h.clone();

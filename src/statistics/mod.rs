@@ -313,7 +313,8 @@ impl LayerStatistics {
             return None;
         }
         let mut sum = vec![0f32; n * n];
-        let rows = (0..self.kept()).flat_map(|sample| (0..outputs).map(move |row| sample * self.shape.weights() + (group * outputs + row) * width));
+        let rows = (0..self.kept())
+            .flat_map(|sample| (0..outputs).map(move |row| sample * self.shape.weights() + (group * outputs + row) * width));
         let rows: Vec<usize> = rows.collect();
         let mut panel = Vec::with_capacity(DEEP.min(rows.len()) * n);
         for rows in rows.chunks(DEEP) {

@@ -67,7 +67,13 @@ impl<'a> Calibration<'a> {
             let reason = "is measured for quantizers of fixed depths: leave out --distortion measured, or choose --coding fixed or depths";
             return Err(Error::Setting(format!("Distortion {reason}.")));
         }
-        let settings = CurveSettings { blocks: blocks.into(), distortion, coding, method: if std::env::var("WF_FB").is_ok() { waterfill::report::Method::Feedback } else { waterfill::report::Method::Transform }, matching: std::env::var("WF_MATCH").is_ok() };
+        let settings = CurveSettings {
+            blocks: blocks.into(),
+            distortion,
+            coding,
+            method: if std::env::var("WF_FB").is_ok() { waterfill::report::Method::Feedback } else { waterfill::report::Method::Transform },
+            matching: std::env::var("WF_MATCH").is_ok(),
+        };
         let curves = run(session.curves_job(settings))?;
         session.set_curves(settings, curves);
         if let (Distortion::Measured, Some((images, preprocessing))) = (distortion, &self.images) {

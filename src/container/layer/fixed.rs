@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     container::bits::{BitReader, BitWriter},
-    quantize::{MAX_BASIS_DEPTH, MAX_DEPTH, Gains, SCALE_BITS, Scale, Step, least_index, trellis::Trellis},
+    quantize::{Gains, MAX_BASIS_DEPTH, MAX_DEPTH, SCALE_BITS, Scale, Step, least_index, trellis::Trellis},
 };
 
 /// Bits of the code of a gain.
