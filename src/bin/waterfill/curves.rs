@@ -7,7 +7,7 @@ use waterfill::{
     error::Result,
     pipeline::{job::wait, sweep::Sweep, uncalibrated},
     report::{
-        AllocationSettings, Coding, MeasuredCurves, Quantity, SweepSettings,
+        AllocationSettings, CurveSettings, MeasuredCurves, Quantity, SweepSettings,
         plot::{Palette, png, sweep::measured_svg},
         table,
     },
@@ -17,7 +17,7 @@ use crate::{
     eval::{evaluator, run_reference},
     files::{PLOT, json, open_model, unwritable, write_each, write_file},
     images::{Calibration, dataset},
-    options::{CalibrationOptions, DRAWINGS, DataOptions, Transform, drawing, positive},
+    options::{CalibrationOptions, DRAWINGS, DataOptions, Transform, distortion, drawing, positive},
     progress::{progress_bar, runner},
 };
 
@@ -78,7 +78,10 @@ pub fn curves(args: &Curves) -> Result<()> {
     {
         return Err(uncalibrated(transform));
     }
-    calibration.curves(&mut session, args.blocks, Coding::default(), args.calibration.distortion)?;
+    calibration.curves(
+        &mut session,
+        CurveSettings { blocks: args.blocks.into(), distortion: distortion(args.calibration.distortion), ..CurveSettings::default() },
+    )?;
     let mut sweep = Sweep::new(&session, settings, AllocationSettings::default())?;
     let (reference, full) = run_reference(&evaluator)?;
     let report = evaluator.report(Some(full.clone()), None, Vec::new());
