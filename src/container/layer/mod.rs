@@ -331,7 +331,7 @@ impl LayerCode {
     }
 
     /// Indices that are all zero.
-    fn no_indices(&self) -> Indices {
+    pub fn no_indices(&self) -> Indices {
         let Geometry { dim, width, .. } = self.geometry;
         let rows = self.geometry.rows();
         Indices {
