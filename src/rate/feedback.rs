@@ -73,7 +73,7 @@ pub fn candidate(shape: &LayerShape, feedback: Arc<Feedback>, scales: Vec<Scale>
     let geometry = Geometry::new(shape, kind)?;
     let (rows, width) = (geometry.rows(), geometry.width);
     let every = (weights.len() / MEASURED).max(1);
-    let seen = |row: usize| row % every == 0;
+    let seen = |row: usize| row.is_multiple_of(every);
     let share = (0..rows).filter(|&row| seen(row)).count() as f64 / rows as f64;
     let cost = |errors: &[f32]| -> f64 {
         let mut sum = 0.0;
