@@ -63,7 +63,6 @@
 //! | Section 3, output distortion `E‖ŷ − y‖²` | [`evaluate`] |
 //! | Section 4.2, gradients of `vᵗy` by weights, `C_γγ` | [`nn::Network::gradient`], [`statistics`] |
 //! | Section 4.2, output distortion to second order | [`rate::cost`] |
-//! | (not in the paper) gains and biases matched to the full-precision network | [`pipeline::matching`] |
 //! | Algorithm 2, distortion measured with one block quantized | [`pipeline::measure`] |
 //! | not in the paper: gain and bias of every output channel, matched on calibration images | [`pipeline::matching`] |
 
