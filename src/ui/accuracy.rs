@@ -153,7 +153,7 @@ pub fn use_name(usage: DataUse) -> &'static str {
 /// Whether two allocations write the same file.
 pub(super) fn same_bits(a: &AllocationReport, b: &AllocationReport) -> bool {
     let same = |(a, b): (&crate::report::LayerRow, &crate::report::LayerRow)| {
-        a.transform == b.transform && a.bytes == b.bytes && a.depths == b.depths && a.excluded == b.excluded
+        (a.transform, a.feedback) == (b.transform, b.feedback) && a.bytes == b.bytes && a.depths == b.depths && a.excluded == b.excluded
     };
     a.bytes == b.bytes && a.layers.len() == b.layers.len() && a.layers.iter().zip(&b.layers).all(same)
 }
