@@ -19,7 +19,7 @@ use waterfill::{
         evaluate::{self, Evaluator, Options, Reference},
         job::{self, Progress, Span, Waiting, wait},
         settle,
-        sweep::{Sweep, measure},
+        sweep::{On, Sweep, measure},
     },
     report::{
         AllocationSettings, Budget, CalibrationSettings, CurveSettings, EvaluationReport, MeasuredCurves, MeasuredPoint, Report,
@@ -69,7 +69,7 @@ fn quietly(_: Span, _: &Progress) -> Result<()> {
 
 fn all_points(sweep: &mut Sweep, session: &Session, (evaluator, reference): &(Evaluator, Reference)) -> Vec<MeasuredPoint> {
     let mut runner = Waiting::new(quietly);
-    while wait(sweep.step(session, (evaluator, reference), &mut runner)).unwrap().is_some() {}
+    while wait(sweep.step(session, On { evaluator, reference, calibration: None }, &mut runner)).unwrap().is_some() {}
     sweep.points().to_vec()
 }
 
@@ -105,8 +105,16 @@ fn points_are_those_of_files_compressed_one_by_one() {
     let e = on.0.finish("", 0.0, &run(on.0.compressed_job(&network, &on.1).unwrap()));
     assert_eq!((point.bytes, point.rate, point.predicted_db), (tq.file_bytes(), report.rate, Some(report.db)));
     assert_eq!((point.db, point.top1, point.top5, point.agreement), (e.sqnr_db.map(|s| -s), e.top1, e.top5, e.agreement));
-    let (again, measured) =
-        wait(measure(&session, &allocation, &settings, true, (&on.0, &on.1), Span::WHOLE, &mut Waiting::new(quietly))).unwrap();
+    let (again, measured) = wait(measure(
+        &session,
+        &allocation,
+        &settings,
+        true,
+        On { evaluator: &on.0, reference: &on.1, calibration: None },
+        Span::WHOLE,
+        &mut Waiting::new(quietly),
+    ))
+    .unwrap();
     assert_eq!((again.layers, again.report, measured.distortion), (layers, report, e.distortion));
 }
 
@@ -130,7 +138,7 @@ fn a_cancelled_sweep_goes_on_where_it_stopped() {
         if at > 0.45 { Err(Error::Cancelled) } else { Ok(()) }
     });
     let stopped = loop {
-        match wait(cut.step(&session, (&on.0, &on.1), &mut until)) {
+        match wait(cut.step(&session, On { evaluator: &on.0, reference: &on.1, calibration: None }, &mut until)) {
             Ok(point) => assert!(point.is_some()),
             Err(e) => break e,
         }
@@ -153,7 +161,7 @@ fn what_is_the_same_file_is_run_once_and_what_means_nothing_is_said() {
         runs += usize::from(p.stage == "comparing" && p.done == p.total);
         Ok(())
     });
-    while wait(sweep.step(&session, (&on.0, &on.1), &mut runner)).unwrap().is_some() {}
+    while wait(sweep.step(&session, On { evaluator: &on.0, reference: &on.1, calibration: None }, &mut runner)).unwrap().is_some() {}
     let points = sweep.points().to_vec();
     assert_eq!(runs, 2);
     let of = |rate: f64| *points.iter().find(|p| p.rate_asked == rate).unwrap();

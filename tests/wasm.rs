@@ -11,9 +11,9 @@ use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 use waterfill::{
     report::{
-        AllocationReport, AllocationSettings, Budget, CalibrationSettings, CalibrationSummary, Channels, CurveSettings, DataSummary,
-        Distortion, Evaluation, EvaluationReport, LayerDamage, LayerRow, LayerSummary, Measure, MeasuredCurves, MeasuredPoint,
-        ModelSummary, Preprocessing, RdCurves, RdLine, RdPoint, Report, SweepSettings, TransformChoice, TransformKind,
+        AllocationReport, AllocationSettings, Budget, CalibrationSettings, CalibrationSummary, Channels, Coding, CurveSettings,
+        DataSummary, Distortion, Evaluation, EvaluationReport, LayerDamage, LayerRow, LayerSummary, Measure, MeasuredCurves, MeasuredPoint,
+        Method, ModelSummary, Preprocessing, RdCurves, RdLine, RdPoint, Report, SweepSettings, TransformChoice, TransformKind,
     },
     worker::messages::{FromEngine, ToEngine},
 };
@@ -121,6 +121,7 @@ fn allocation() -> AllocationReport {
         shape: vec![16, 27],
         weights: 432,
         transform,
+        feedback: index == 1,
         bits: 1.0 / 3.0,
         bytes: 18,
         basis_bytes: 3,
@@ -190,7 +191,8 @@ fn requests_survive_the_way() {
         let ToEngine::Recompute { job, allocation: same, .. } = there_and_back(&message) else { panic!("another message") };
         assert_eq!((job, same), (u32::MAX, allocation));
     }
-    let (curves, summary) = (CurveSettings { blocks: 1, distortion: Distortion::Diagonal, ..Default::default() }, calibration());
+    let method = CurveSettings { coding: Coding::Entropy, method: Method::Feedback, matching: true, ..Default::default() };
+    let (curves, summary) = (CurveSettings { blocks: 1, distortion: Distortion::Diagonal, ..method }, calibration());
     for asked in [None, Some(summary.preprocessing)] {
         let message =
             ToEngine::Calibrate { job: 4, preprocessing: asked.clone(), calibration: summary.settings, curves, allocation: settings() };

@@ -2,7 +2,8 @@
 
 use super::tq_name;
 use crate::report::{
-    AllocationSettings, Budget, CalibrationSettings, CalibrationSummary, Channels, CurveSettings, Preprocessing, TransformChoice,
+    AllocationSettings, Budget, CalibrationSettings, CalibrationSummary, Channels, Coding, CurveSettings, Distortion, Method,
+    Preprocessing, TransformChoice,
 };
 
 /// What a `waterfill compress` is told; only what differs from its defaults is said.
@@ -37,8 +38,16 @@ impl Compress<'_> {
         if self.curves.blocks != default.blocks {
             words.push(format!("--blocks {}", self.curves.blocks));
         }
-        if self.curves.coding != default.coding {
-            words.push(format!("--coding {}", self.curves.coding.name()));
+        let CurveSettings { coding, method, matching, .. } = self.curves;
+        if method == Method::Feedback || method != self.default_method() {
+            words.push(format!("--method {}", method.name()));
+        }
+        // Error feedback is entropy-coded in any case, and matched unless something else is said.
+        if coding != if method == Method::Feedback { Coding::Entropy } else { default.coding } {
+            words.push(format!("--coding {}", coding.name()));
+        }
+        if matching != (method == Method::Feedback) {
+            words.push(if matching { "--matching" } else { "--matching=false" }.into());
         }
         if let Some(calibration) = self.calibration {
             words.extend(calibrated(calibration));
@@ -50,6 +59,14 @@ impl Compress<'_> {
         words.extend(settings.locks.iter().map(|(index, depth)| format!("--lock {}", quote(&format!("{}={depth}", name(*index))))));
         words.extend(settings.excludes.iter().map(|index| format!("--exclude {}", quote(name(*index)))));
         words.join(" ")
+    }
+
+    /// The method where none is said: with calibration error feedback, unless something is said that asks for transforms.
+    fn default_method(&self) -> Method {
+        let CurveSettings { coding, distortion, .. } = self.curves;
+        // Fixed lengths are the default, and so not said.
+        let asks = self.settings.transform != TransformChoice::Auto || coding == Coding::Depths || distortion == Distortion::Measured;
+        if self.calibration.is_some() && !asks { Method::Feedback } else { Method::Transform }
     }
 }
 
@@ -102,7 +119,7 @@ pub fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Coding, Distortion, calibration::tests::summary};
+    use crate::report::calibration::tests::summary;
 
     fn line(settings: &AllocationSettings, curves: CurveSettings, calibration: Option<&CalibrationSummary>) -> String {
         Compress { model: "my net.onnx", layers: &["conv1.weight", "fc weight"], settings, curves, calibration }.line()
@@ -125,7 +142,7 @@ mod tests {
     #[test]
     fn calibration_is_said_with_its_own_settings() {
         let (settings, curves) = (AllocationSettings::default(), CurveSettings::default());
-        let start = "waterfill compress 'my net.onnx' -o 'my net.tq' --bits 4 --calibration digits.npz";
+        let start = "waterfill compress 'my net.onnx' -o 'my net.tq' --bits 4 --method transform --calibration digits.npz";
         let plain = summary();
         assert_eq!(line(&settings, curves, Some(&plain)), start);
         let other = CalibrationSummary { settings: CalibrationSettings { images: 50, draws: 3, seed: 7 }, ..plain.clone() };
@@ -135,7 +152,36 @@ mod tests {
             format!("{start} --calibration-images 50 --draws 3 --seed 7 --distortion diagonal")
         );
         let blocks = CurveSettings { blocks: 1, ..curves };
-        assert_eq!(line(&settings, blocks, Some(&plain)), start.replace("--calibration", "--blocks 1 --calibration"));
+        assert_eq!(line(&settings, blocks, Some(&plain)), start.replace("--method", "--blocks 1 --method"));
+    }
+
+    #[test]
+    fn the_method_is_said_where_another_would_be_taken() {
+        let (settings, found) = (AllocationSettings::default(), summary());
+        let words = |settings: &AllocationSettings, curves| {
+            let line = line(settings, curves, Some(&found));
+            line.strip_prefix("waterfill compress 'my net.onnx' -o 'my net.tq' --bits 4 ").unwrap_or_default().to_string()
+        };
+        let transform = CurveSettings::default();
+        // Said without need, so that nobody has to know the default.
+        let feedback = CurveSettings { coding: Coding::Entropy, method: Method::Feedback, matching: true, ..transform };
+        assert_eq!(words(&settings, feedback), "--method feedback --calibration digits.npz");
+        let klt = AllocationSettings { transform: TransformChoice::KltRow, ..settings.clone() };
+        assert_eq!(words(&klt, feedback), "--transform klt-row --method feedback --calibration digits.npz");
+        let unmatched = CurveSettings { matching: false, distortion: Distortion::Diagonal, ..feedback };
+        assert_eq!(words(&settings, unmatched), "--method feedback --matching=false --calibration digits.npz --distortion diagonal");
+
+        let entropy = CurveSettings { coding: Coding::Entropy, ..transform };
+        assert_eq!(words(&settings, entropy), "--method transform --coding entropy --calibration digits.npz");
+        let depths = CurveSettings { coding: Coding::Depths, ..transform };
+        assert_eq!(words(&settings, depths), "--coding depths --calibration digits.npz");
+        let matched = CurveSettings { matching: true, ..depths };
+        assert_eq!(words(&settings, matched), "--coding depths --matching --calibration digits.npz");
+        let measured = CurveSettings { distortion: Distortion::Measured, ..transform };
+        assert_eq!(words(&settings, measured), "--calibration digits.npz --distortion measured");
+        assert_eq!(words(&klt, transform), "--transform klt-row --calibration digits.npz");
+        // Without calibration there is one method.
+        assert!(!line(&settings, entropy, None).contains("--method"));
     }
 
     #[test]
@@ -143,7 +189,7 @@ mod tests {
         let mut loose = summary();
         (loose.data.name, loose.data.several) = ("0.png and 5 more".into(), true);
         let command = line(&AllocationSettings::default(), CurveSettings::default(), Some(&loose));
-        assert!(command.ends_with(" --bits 4 --calibration DIR"), "{command}");
+        assert!(command.ends_with(" --bits 4 --method transform --calibration DIR"), "{command}");
     }
 
     #[test]

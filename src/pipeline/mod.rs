@@ -577,6 +577,7 @@ pub fn describe(tq: &TqFile) -> Result<(ModelSummary, AllocationReport)> {
             shape: shape.clone(),
             weights: *count,
             transform: None,
+            feedback: false,
             bits: 8.0 * tq.tensors[tensor].dtype.size() as f64,
             bytes: container::section_bytes(tq.tensors[tensor].bytes() as u64),
             basis_bytes: 0,
@@ -586,7 +587,7 @@ pub fn describe(tq: &TqFile) -> Result<(ModelSummary, AllocationReport)> {
             depths: Vec::new(),
         };
         if let Some((layer::Read { code, coding, basis_bytes, .. }, section)) = read {
-            row.transform = Some(code.kind);
+            (row.transform, row.feedback) = (Some(code.kind), code.columns.is_some());
             row.bytes = section;
             row.bits = 8.0 * section as f64 / (*count).max(1) as f64;
             row.basis_bytes = basis_bytes;

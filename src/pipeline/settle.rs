@@ -19,7 +19,7 @@ use super::{
     evaluate::{Evaluator, Reference},
     job::{Item, Job, Runner, Span},
     layer_code, matching,
-    sweep::{self, Compressed},
+    sweep::{self, Compressed, On},
 };
 use crate::{
     container::{self, layer},
@@ -252,6 +252,7 @@ pub async fn settle(
     for (i, (Alternative { transform, allocation }, together)) in tries.into_iter().enumerate() {
         let part = span.part(i as f64 / count, (i + 1) as f64 / count);
         let settings = AllocationSettings { transform, ..settings.clone() };
+        let on = On { evaluator: on.0, reference: on.1, calibration: Some(on.0) };
         let (compressed, evaluation) = sweep::measure(session, &allocation, &settings, together, on, part, runner).await?;
         let Compressed { allocation, layers, report, small, .. } = compressed;
         // Without an error there is no ratio in decibels: the least there is.

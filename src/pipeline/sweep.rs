@@ -36,6 +36,17 @@ pub struct Compressed {
     pub small: Vec<(usize, Vec<f32>)>,
 }
 
+/// What networks are run on.
+#[derive(Clone, Copy)]
+pub struct On<'a> {
+    /// The full-precision network on images.
+    pub evaluator: &'a Evaluator,
+    /// What it gives there.
+    pub reference: &'a Reference,
+    /// The same network on the images of its calibration: gains and biases are matched on these, whatever it is measured on.
+    pub calibration: Option<&'a Evaluator>,
+}
+
 /// Encodes an allocation, and decodes what its file holds. With calibration the steps of all blocks are chosen `together` ([`settle::encode`]).
 ///
 /// # Errors
@@ -84,7 +95,7 @@ pub async fn compare(
     Ok(evaluator.finish(what, runner.now() - start, &results))
 }
 
-/// Compresses a network by an allocation, and runs it.
+/// Compresses a network by an allocation, matches it where that is asked for and there are images to do so, and runs it.
 ///
 /// # Errors
 /// Those of [`compressed`] and [`compare`].
@@ -93,21 +104,23 @@ pub async fn measure(
     allocation: &Allocation,
     settings: &AllocationSettings,
     together: bool,
-    (evaluator, reference): (&Evaluator, &Reference),
+    on: On<'_>,
     span: Span,
     runner: &mut impl Runner,
 ) -> Result<(Compressed, Evaluation)> {
+    let On { evaluator, reference, calibration } = on;
+    let matched_on = calibration.filter(|_| session.curve_settings().matching);
     // Encoding and decoding cost about the same.
     let (coding, running) = (2.0 * session.encode_job(allocation).cost(), evaluator.cost());
     let between = coding / (coding + running).max(f64::MIN_POSITIVE);
-    let (encoding, matching) = if session.curve_settings().matching {
+    let (encoding, matching) = if matched_on.is_some() {
         (span.part(0.0, 0.6 * between), span.part(0.6 * between, between))
     } else {
         (span.part(0.0, between), span)
     };
     let mut compressed = compressed(session, allocation, settings, together, encoding, runner).await?;
-    if session.curve_settings().matching {
-        compressed = settle::matched(session, compressed, settings, evaluator, matching, runner).await?;
+    if let Some(images) = matched_on {
+        compressed = settle::matched(session, compressed, settings, images, matching, runner).await?;
     }
     let network = session.runnable()?.with_tensors(&compressed.decoded.tensors)?;
     let what = evaluate::what(&compressed.report);
@@ -170,12 +183,7 @@ impl Sweep {
     ///
     /// # Errors
     /// Those of [`measure`]. The point is then still to be measured.
-    pub async fn step(
-        &mut self,
-        session: &Session,
-        on: (&Evaluator, &Reference),
-        runner: &mut impl Runner,
-    ) -> Result<Option<MeasuredPoint>> {
+    pub async fn step(&mut self, session: &Session, on: On<'_>, runner: &mut impl Runner) -> Result<Option<MeasuredPoint>> {
         let Some(&(transform, rate)) = self.order.get(self.points.len()) else { return Ok(None) };
         let (transform, rate_asked) = (self.settings.transforms[transform], self.settings.rates[rate]);
         let settings = AllocationSettings { budget: Budget::Bits(rate_asked), transform, ..self.base.clone() };

@@ -424,6 +424,7 @@ impl Problem<'_> {
                 shape: layer.shape.to_vec(),
                 weights: layer.curves.weights,
                 transform: None,
+                feedback: false,
                 bits: 8.0 * bytes as f64 / layer.curves.weights.max(1) as f64,
                 bytes,
                 basis_bytes: 0,
@@ -434,7 +435,7 @@ impl Problem<'_> {
             };
             if let Plan::Quantized { candidate, blocks } = plan {
                 let candidate = &layer.curves.candidates[*candidate];
-                row.transform = Some(candidate.kind);
+                (row.transform, row.feedback) = (Some(candidate.kind), candidate.feedback.is_some());
                 let taken = |v: &Vertex, b: &Block| b.coefficients[usize::from(v.taken.coefficient)].depth;
                 row.depths = blocks.iter().zip(&candidate.blocks).map(|(v, b)| taken(v, b)).collect();
                 if row.depths.contains(&UNCLIPPED) {

@@ -410,6 +410,9 @@ pub struct LayerRow {
     pub weights: u64,
     /// The transform chosen; `None` for an excluded layer.
     pub transform: Option<TransformKind>,
+    /// Whether errors are fed back, which takes no transform.
+    #[serde(default)]
+    pub feedback: bool,
     /// Bits per weight of this layer, basis and side information included.
     pub bits: f64,
     /// Bytes of its section of the file.
@@ -425,6 +428,13 @@ pub struct LayerRow {
     pub excluded: bool,
     /// Depth of each block of coefficients, strongest block first.
     pub depths: Vec<u8>,
+}
+
+impl LayerRow {
+    /// What it is compressed by, in a word; nothing for an excluded layer.
+    pub fn coded_by(&self) -> Option<&'static str> {
+        if self.feedback { Some(Method::Feedback.name()) } else { self.transform.map(TransformKind::name) }
+    }
 }
 
 /// An allocation that was run to see what it does ([`TransformChoice::Auto`] takes the best).

@@ -23,7 +23,7 @@ use plotters::{
 };
 use plotters_svg::SVGBackend;
 
-use super::{AllocationReport, LayerRow, Measure, RdCurves, RdLine, TransformKind};
+use super::{AllocationReport, LayerRow, Measure, Method, RdCurves, RdLine, TransformKind};
 
 #[cfg(feature = "cli")]
 pub mod png;
@@ -87,6 +87,8 @@ pub struct Palette {
     pub intra_elt: RGBColor,
     /// Bars of `two-sided`.
     pub two_sided: RGBColor,
+    /// Bars of layers whose errors are fed back.
+    pub feedback: RGBColor,
     /// The `auto` line.
     pub auto: RGBColor,
     /// The operating point.
@@ -111,6 +113,7 @@ impl Palette {
         intra_klt: RGBColor(141, 85, 36),
         intra_elt: RGBColor(194, 24, 91),
         two_sided: RGBColor(70, 80, 190),
+        feedback: RGBColor(170, 50, 30),
         auto: RGBColor(8, 105, 202),
         marker: RGBColor(8, 105, 202),
     };
@@ -131,6 +134,7 @@ impl Palette {
         intra_klt: RGBColor(214, 165, 110),
         intra_elt: RGBColor(255, 120, 150),
         two_sided: RGBColor(150, 160, 255),
+        feedback: RGBColor(255, 128, 108),
         auto: RGBColor(86, 172, 255),
         marker: RGBColor(86, 172, 255),
     };
@@ -138,9 +142,10 @@ impl Palette {
     pub const fn transparent(self) -> Palette {
         Palette { background: None, ..self }
     }
-    fn bar(&self, transform: Option<TransformKind>) -> RGBColor {
+    fn bar(&self, (transform, feedback): Kind) -> RGBColor {
         match transform {
             None => self.muted,
+            Some(_) if feedback => self.feedback,
             Some(TransformKind::None) => self.none,
             Some(TransformKind::KltRow) => self.klt_row,
             Some(TransformKind::KltCol) => self.klt_col,
@@ -434,8 +439,8 @@ pub fn allocation<B: DrawingBackend>(
             hatch(&pen, (from, top), (to, bottom), palette)?;
         } else {
             let y = y_of(bits(layer));
-            pen.rect((from, y), (to, bottom), palette.bar(layer.transform))?;
-            mark(&pen, layer.transform, (from, y), (to, bottom), palette)?;
+            pen.rect((from, y), (to, bottom), palette.bar(kind(layer)))?;
+            mark(&pen, kind(layer), (from, y), (to, bottom), palette)?;
         }
     }
     if report.rate.is_finite() && report.rate > 0.0 && report.rate <= max && !report.layers.is_empty() {
@@ -471,20 +476,21 @@ fn layer_labels<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, fram
     pen.text("layer", ((frame.left + frame.right) / 2.0, frame.bottom + 23.0), HPos::Center, VPos::Top, palette.text)
 }
 
+/// What a layer is compressed by: a transform, and whether its errors are fed back; no transform where it is kept.
+type Kind = (Option<TransformKind>, bool);
+
+fn kind(layer: &LayerRow) -> Kind {
+    if layer.excluded { (None, false) } else { (layer.transform, layer.feedback) }
+}
+
 /// The transforms that occur, right-aligned on one line; of more than fit, those of most layers.
 fn legend<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, (right, y): (f64, f64), palette: &Palette) -> Drawn<(), B> {
-    let mut entries: Vec<(&str, Option<TransformKind>)> = TransformKind::ALL
-        .into_iter()
-        .filter(|t| report.layers.iter().any(|l| !l.excluded && l.transform == Some(*t)))
-        .map(|t| (t.name(), Some(t)))
-        .collect();
-    if report.layers.iter().any(|l| l.excluded) {
-        entries.push(("kept", None));
-    }
+    let mut entries: Vec<(&str, Kind)> = TransformKind::ALL.into_iter().map(|t| (t.name(), (Some(t), false))).collect();
+    entries.push((Method::Feedback.name(), (Some(TransformKind::None), true)));
+    entries.push(("kept", (None, false)));
+    let count = |of: Kind| report.layers.iter().filter(|l| kind(l) == of).count();
+    entries.retain(|(_, of)| count(*of) > 0);
     let width = |name: &str| 26.0 + 7.0 * name.len() as f64;
-    let count = |transform: Option<TransformKind>| {
-        report.layers.iter().filter(|l| if l.excluded { transform.is_none() } else { l.transform == transform }).count()
-    };
     // Beside the axis' title, or on a line of its own.
     let room = if right < NARROW { right } else { right - 120.0 };
     while entries.iter().map(|(name, _)| width(name)).sum::<f64>() > room
@@ -493,13 +499,13 @@ fn legend<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, (right, y)
         entries.remove(rarest);
     }
     let mut x = right - entries.iter().map(|(name, _)| width(name)).sum::<f64>();
-    for (name, transform) in entries {
+    for (name, of) in entries {
         let (from, to) = ((x, y - 5.0), (x + 10.0, y + 5.0));
-        match transform {
+        match of.0 {
             None => hatch(pen, from, to, palette)?,
             Some(_) => {
-                pen.rect(from, to, palette.bar(transform))?;
-                mark(pen, transform, from, to, palette)?;
+                pen.rect(from, to, palette.bar(of))?;
+                mark(pen, of, from, to, palette)?;
             }
         }
         pen.text(name, (x + 15.0, y), HPos::Left, VPos::Center, palette.text)?;
@@ -510,17 +516,16 @@ fn legend<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, (right, y)
 
 /// What tells transforms apart without colour: `klt-row` has a notch line across its top, `klt-col` one down its middle; those of the ELT
 /// have two; `two-sided` has both. Those within kernels have diagonals in their upper end: `intra-dct1` a rising one, `intra-dct2` a falling one,
-/// `intra-klt` both, `intra-elt` both and a line above them.
-fn mark<B: DrawingBackend>(
-    pen: &Pen<B>,
-    transform: Option<TransformKind>,
-    from: (f64, f64),
-    to: (f64, f64),
-    palette: &Palette,
-) -> Drawn<(), B> {
+/// `intra-klt` both, `intra-elt` both and a line above them. Error feedback has steps down from its upper left.
+fn mark<B: DrawingBackend>(pen: &Pen<B>, (transform, feedback): Kind, from: (f64, f64), to: (f64, f64), palette: &Palette) -> Drawn<(), B> {
     let (width, height) = (to.0 - from.0, to.1 - from.1);
     let light = palette.background.unwrap_or(palette.grid);
     match transform {
+        Some(_) if feedback && width >= 5.0 && height >= 9.0 => {
+            let (x, y) = (|part: f64| from.0 + part * width, |down: f64| from.1 + down);
+            let corners = [(0.0, 3.0), (0.33, 3.0), (0.33, 6.0), (0.67, 6.0), (0.67, 9.0), (1.0, 9.0)];
+            pen.path(corners.map(|(part, down)| (x(part), y(down))), light, 1.25)
+        }
         Some(TransformKind::KltRow) if width >= 5.0 && height >= 6.0 => pen.line((from.0, from.1 + 3.0), (to.0, from.1 + 3.0), light, 1.25),
         Some(TransformKind::KltCol) if width >= 5.0 && height >= 3.0 => {
             let x = (from.0 + to.0) / 2.0;

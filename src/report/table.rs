@@ -14,7 +14,7 @@ fn shape(row: &LayerRow) -> String {
 }
 
 fn transform(row: &LayerRow) -> &'static str {
-    row.transform.map_or("exact", super::TransformKind::name)
+    row.coded_by().unwrap_or("exact")
 }
 
 /// The allocation as CSV, a line a layer.

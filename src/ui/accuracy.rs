@@ -15,7 +15,7 @@ use super::{
     sweep::Sweep,
 };
 use crate::{
-    report::{AllocationReport, Coding, DataSummary, EvaluationReport, LayerDamage, Preprocessing},
+    report::{AllocationReport, Coding, CurveSettings, DataSummary, EvaluationReport, LayerDamage, Method, Preprocessing},
     worker::messages::DataUse,
 };
 
@@ -37,6 +37,8 @@ pub struct Basis {
     pub allocation: Option<Arc<AllocationReport>>,
     /// How its indices are coded: what is allocated does not say so.
     pub coding: Coding,
+    /// What its layers may be compressed by.
+    pub method: Method,
     /// How images became inputs.
     pub preprocessing: Option<Preprocessing>,
     /// Which images, and their version.
@@ -151,7 +153,7 @@ pub fn use_name(usage: DataUse) -> &'static str {
 /// Whether two allocations write the same file.
 pub(super) fn same_bits(a: &AllocationReport, b: &AllocationReport) -> bool {
     let same = |(a, b): (&crate::report::LayerRow, &crate::report::LayerRow)| {
-        a.transform == b.transform && a.bytes == b.bytes && a.depths == b.depths && a.excluded == b.excluded
+        (a.transform, a.feedback) == (b.transform, b.feedback) && a.bytes == b.bytes && a.depths == b.depths && a.excluded == b.excluded
     };
     a.bytes == b.bytes && a.layers.len() == b.layers.len() && a.layers.iter().zip(&b.layers).all(same)
 }
@@ -175,6 +177,7 @@ pub fn outdated(made: &Basis, now: &Basis) -> Option<&'static str> {
     match () {
         _ if made.images != now.images => Some("the images have changed"),
         _ if !inputs => Some("the preprocessing has changed"),
+        _ if made.method != now.method => Some("the method has changed"),
         _ if made.coding != now.coding => Some("the coding has changed"),
         _ if !allocation => Some("the allocation has changed"),
         _ => None,
@@ -186,9 +189,11 @@ impl App {
     pub fn basis(&self, damage: bool) -> Basis {
         let calibrated = damage && self.accuracy.images(DataUse::Calibration).with(|i| i.summary.is_some());
         let usage = if calibrated { DataUse::Calibration } else { DataUse::Test };
+        let CurveSettings { coding, method, .. } = self.curve_settings();
         Basis {
             allocation: self.allocation.get(),
-            coding: self.settings.with(|s| s.curves.coding),
+            coding,
+            method,
             preprocessing: self.accuracy.preprocessing(),
             images: (usage, self.accuracy.images(usage).with(|i| i.version)),
         }
@@ -340,6 +345,7 @@ mod tests {
         let made = Basis {
             allocation: Some(Arc::new(report(5))),
             coding: Coding::Fixed,
+            method: Method::Transform,
             preprocessing: Some(preprocessing()),
             images: (DataUse::Test, 3),
         };
@@ -360,6 +366,8 @@ mod tests {
         assert_eq!(changed(Basis { allocation: Some(Arc::new(other)), ..made.clone() }), "the allocation has changed");
         assert_eq!(changed(Basis { allocation: None, ..made.clone() }), "the allocation has changed");
         assert_eq!(changed(Basis { coding: Coding::Depths, ..made.clone() }), "the coding has changed");
+        // Which changes the coding too.
+        assert_eq!(changed(Basis { coding: Coding::Entropy, method: Method::Feedback, ..made.clone() }), "the method has changed");
         assert_eq!(changed(Basis { images: (DataUse::Test, 4), ..made.clone() }), "the images have changed");
         let scaled = Preprocessing { scale: 1.0, ..preprocessing() };
         assert_eq!(changed(Basis { preprocessing: Some(scaled), ..made.clone() }), "the preprocessing has changed");

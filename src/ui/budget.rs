@@ -4,9 +4,9 @@ use leptos::{html, prelude::*};
 
 use super::{
     format::{Unit, plain},
-    state::{App, NOT_ENTROPY},
+    state::{App, NOT_ENTROPY, NOT_FEEDBACK},
 };
-use crate::report::{Budget, Coding, TransformChoice};
+use crate::report::{Budget, Coding, Method, TransformChoice};
 
 const BLOCKS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 
@@ -18,6 +18,24 @@ fn coding_words(coding: Coding) -> (&'static str, &'static str) {
         Coding::Entropy => ("entropy-coded allocation", "Bits are allocated by what the entropy coder needs. Slower to encode."),
     }
 }
+
+/// A method in words, and what it does.
+fn method_words(method: Method) -> (&'static str, &'static str) {
+    match method {
+        Method::Transform => ("transform", "Each layer by the transform that pays most for its bits, or by none."),
+        Method::Feedback => (
+            "error feedback, gains matched",
+            "Each weight makes good what those before it did to the output; then gains and biases are matched to the original. Slower, and much closer at few bits.",
+        ),
+    }
+}
+
+/// Why it cannot be chosen.
+const UNCALIBRATED: &str = "Error feedback needs a calibration.";
+/// Why what is chosen does nothing yet.
+const WAITING: &str = "Error feedback begins with a calibration; until then layers are compressed by transforms.";
+/// Why there is no choice of codings.
+const ALWAYS_ENTROPY: &str = "Error feedback is always entropy-coded.";
 
 /// The budget.
 #[component]
@@ -92,7 +110,8 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
             app.set(|s| s.transform = transform);
         }
     };
-    let coding = Memo::new(move |_| app.settings.with(|s| s.curves.coding));
+    let coding = Memo::new(move |_| app.curve_settings().coding);
+    let feedback = Memo::new(move |_| app.curve_settings().method == Method::Feedback);
     let no_entropy = Memo::new(move |_| app.is_measuring());
     let coding_chosen = move |select: web_sys::HtmlSelectElement| {
         if let Some(coding) = Coding::ALL.into_iter().find(|c| c.name() == select.value()) {
@@ -102,6 +121,23 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
         select.set_value(coding.get_untracked().name());
     };
     let calibrated = Memo::new(move |_| app.is_calibrated());
+    let method = Memo::new(move |_| app.settings.with(|s| s.curves.method));
+    let method_chosen = move |select: web_sys::HtmlSelectElement| {
+        if let Some(method) = Method::ALL.into_iter().find(|m| m.name() == select.value()) {
+            app.set_method(method);
+        }
+        // It may not have been taken.
+        select.set_value(method.get_untracked().name());
+    };
+    let method_hint = move || {
+        let words = |method| method_words(method).1;
+        match (method.get(), calibrated.get()) {
+            (Method::Feedback, false) if !app.is_tq() => WAITING.to_string(),
+            (Method::Transform, false) if !app.is_tq() => format!("{} {UNCALIBRATED}", words(Method::Transform)),
+            (Method::Transform, true) if no_entropy.get() => format!("{} {NOT_FEEDBACK}", words(Method::Transform)),
+            (method, _) => words(method).to_string(),
+        }
+    };
     let transforms = move || {
         let there = TransformChoice::ALL.into_iter().filter(|t| calibrated.get() || !t.needs_calibration());
         let option = |t: TransformChoice| {
@@ -134,6 +170,16 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
                 aria-valuetext=valuetext node_ref=slider disabled=disabled on:input:target=move |e| slid(e.target().value())/>
             <div class="ends" aria-hidden="true"><span>"smaller"</span><span>"closer to the original"</span></div>
             <p id="budget-wrong" class="notice" role="status">{move || wrong.get().map(str::to_string).or_else(not_reachable)}</p>
+            <div class="field">
+                <label for="method">"Method"</label>
+                <select id="method" data-testid="method" aria-describedby="method-hint" disabled=disabled on:change:target=move |e| method_chosen(e.target())>
+                    {Method::ALL.map(|m| view! {
+                        <option value=m.name() disabled=move || m == Method::Feedback && (!calibrated.get() || no_entropy.get())
+                            prop:selected=move || method.get() == m>{method_words(m).0}</option>
+                    }).collect_view()}
+                </select>
+                <p id="method-hint" class="hint">{method_hint}</p>
+            </div>
             <div class="pair">
                 <div class="field">
                     <label for="transform">"Transform"</label>
@@ -153,14 +199,17 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
             </div>
             <div class="field">
                 <label for="coding">"Coding"</label>
-                <select id="coding" data-testid="coding" aria-describedby="coding-hint" disabled=disabled on:change:target=move |e| coding_chosen(e.target())>
+                <select id="coding" data-testid="coding" aria-describedby="coding-hint" disabled=move || disabled() || feedback.get()
+                    on:change:target=move |e| coding_chosen(e.target())>
                     {Coding::ALL.map(|c| view! {
                         <option value=c.name() disabled=move || c == Coding::Entropy && no_entropy.get()
                             prop:selected=move || coding.get() == c>{coding_words(c).0}</option>
                     }).collect_view()}
                 </select>
                 <p id="coding-hint" class="hint">
-                    {move || coding_words(coding.get()).1}{move || no_entropy.get().then(|| format!(" {NOT_ENTROPY}"))}
+                    {move || coding_words(coding.get()).1}
+                    {move || feedback.get().then(|| format!(" {ALWAYS_ENTROPY}"))}
+                    {move || no_entropy.get().then(|| format!(" {NOT_ENTROPY}"))}
                 </p>
             </div>
         </section>
@@ -177,6 +226,16 @@ mod tests {
             let (name, hint) = coding_words(coding);
             assert!(name.contains(coding.name()) && hint.ends_with('.'), "{coding:?}");
         }
-        assert!(NOT_ENTROPY.ends_with('.'));
+        for words in [NOT_ENTROPY, NOT_FEEDBACK, UNCALIBRATED, WAITING, ALWAYS_ENTROPY] {
+            assert!(words.ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn methods_have_words_of_their_own_that_hold_their_name() {
+        for method in Method::ALL {
+            let (name, hint) = method_words(method);
+            assert!(name.contains(method.name()) && hint.ends_with('.'), "{method:?}");
+        }
     }
 }

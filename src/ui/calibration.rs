@@ -6,7 +6,7 @@ use leptos::prelude::*;
 
 use super::{accuracy::same_inputs, format, jobs::Job, state::App};
 use crate::{
-    report::{CalibrationSettings, CalibrationSummary, Coding, Distortion, Preprocessing, TransformChoice},
+    report::{CalibrationSettings, CalibrationSummary, Coding, Distortion, Method, Preprocessing, TransformChoice},
     worker::messages::DataUse,
 };
 
@@ -204,7 +204,7 @@ impl State {
             State::Mistake => super::accuracy::MISTAKE.into(),
             State::WrongNumber(number) => number.wanted(),
             State::NotMeasured => {
-                "Distortions are measured for fixed depths: choose another distortion, or above, with the budget, another coding than entropy."
+                "Distortions are measured for fixed depths: choose another distortion, or above, with the budget, another coding than entropy and no error feedback."
                     .into()
             }
             State::Ready => {
@@ -254,9 +254,9 @@ impl App {
         self.accuracy.images(DataUse::Calibration).with(|i| i.version)
     }
 
-    /// What an error costs in curves that are computed again.
-    pub(super) fn distortion(&self) -> Distortion {
-        self.accuracy.calibration.made.with_untracked(|m| m.as_ref().map(|m| m.wish.distortion)).unwrap_or_default()
+    /// What an error costs, by the calibration that there is.
+    pub(super) fn calibrated_by(&self) -> Option<Distortion> {
+        self.accuracy.calibration.made.with(|m| m.as_ref().map(|m| m.wish.distortion))
     }
 
     /// Calibrates the open model.
@@ -332,7 +332,7 @@ pub fn CalibrationPanel(app: App) -> impl IntoView {
                 guessed.then(|| known.why_not(DataUse::Calibration)).flatten().map(State::CannotRun)
             })
             .or_else(|| {
-                let entropy = app.settings.with(|s| s.curves.coding) == Coding::Entropy;
+                let entropy = app.settings.with(|s| s.curves.coding == Coding::Entropy || s.curves.method == Method::Feedback);
                 (entropy && form.distortion.get() == Distortion::Measured).then_some(State::NotMeasured)
             }),
     };

@@ -1,6 +1,6 @@
 //! Numbers in words.
 
-use crate::report::{Budget, DataSummary, LayerRow, Measure, TransformKind};
+use crate::report::{Budget, DataSummary, LayerRow, Measure};
 
 /// `1234567` → `1,234,567`.
 pub fn grouped(n: u64) -> String {
@@ -80,9 +80,9 @@ pub fn count(n: usize, what: &str) -> String {
     format!("{} {what}{}", grouped(n as u64), if n == 1 { "" } else { "s" })
 }
 
-/// The transform of a row.
-pub fn transform(t: Option<TransformKind>) -> &'static str {
-    t.map_or("kept", TransformKind::name)
+/// What a row is compressed by.
+pub fn coded_by(row: &LayerRow) -> &'static str {
+    row.coded_by().unwrap_or("kept")
 }
 
 /// What distortion is called, where it stands beside others.
@@ -120,7 +120,7 @@ pub fn layer(row: &LayerRow, measure: Measure) -> String {
     if row.excluded {
         format!("{}: kept as it is, {}", row.name, bytes(row.bytes))
     } else {
-        let (transform, size) = (transform(row.transform), bytes(row.bytes));
+        let (transform, size) = (coded_by(row), bytes(row.bytes));
         let of = if measure == Measure::Output { "output error" } else { "error" };
         format!("{}: {:.2} bits per weight, {transform}, {size}, {of} {}", row.name, row.bits, error_db(row.error))
     }

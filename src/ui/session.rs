@@ -22,7 +22,7 @@ use super::{
     sweep::Asked,
 };
 use crate::{
-    report::{AllocationReport, AllocationSettings, Budget, Distortion, ModelSummary, RdCurves, Report, TransformChoice},
+    report::{AllocationReport, AllocationSettings, Budget, ModelSummary, RdCurves, Report, TransformChoice},
     worker::messages::{DataUse, FromEngine, ToEngine},
 };
 
@@ -221,8 +221,9 @@ impl App {
             self.post(&ToEngine::Cancel { job: number });
         }
         let (mut allocation, choice) = wanted;
-        let distortion = if kind == Job::Recompute { self.distortion() } else { Distortion::default() };
-        let curves = choice.with(distortion);
+        // What the engine's model is calibrated by. A new one is not, nor is one that is opened again.
+        let calibrated = untrack(|| self.calibrated_by()).filter(|_| self.session.with_value(|s| s.holds_calibration));
+        let curves = choice.with(calibrated.filter(|_| kind == Job::Recompute));
         // A new model is not calibrated.
         if matches!(kind, Job::Open | Job::Forget) && allocation.transform.needs_calibration() {
             allocation.transform = TransformChoice::Auto;
@@ -233,7 +234,7 @@ impl App {
             Job::Calibrate => {
                 let wish = self.session.with_value(|s| s.calibrating.clone()).map(|c| c.0).unwrap_or_default();
                 let Wish { preprocessing, settings: calibration, distortion } = wish;
-                let curves = choice.with(distortion);
+                let curves = choice.with(Some(distortion));
                 ToEngine::Calibrate { job, preprocessing, calibration, curves, allocation: allocation.clone() }
             }
             Job::Forget => ToEngine::Forget { job, curves, allocation: allocation.clone() },
@@ -250,8 +251,8 @@ impl App {
             Job::Network => ToEngine::Network { job },
             Job::Evaluate { damage } => {
                 // The engine codes as it was last told, which the choice may be ahead of.
-                let applied = self.session.with_value(|s| s.applied.as_ref().map(|a| a.1.coding));
-                let of = |basis: Basis| Basis { coding: applied.unwrap_or(basis.coding), ..basis };
+                let applied = self.session.with_value(|s| s.applied.as_ref().map(|a| a.1)).unwrap_or(choice).with(calibrated);
+                let of = |basis: Basis| Basis { coding: applied.coding, method: applied.method, ..basis };
                 let basis = untrack(|| (of(self.basis(false)), damage.then(|| of(self.basis(true)))));
                 self.session.update_value(|s| s.evaluating = Some(basis));
                 ToEngine::Evaluate { job, preprocessing: self.accuracy.edited.get_untracked(), damage }

@@ -18,7 +18,9 @@ use super::{
     session::Session,
 };
 use crate::{
-    report::{AllocationReport, AllocationSettings, Budget, Coding, CurveSettings, Distortion, ModelSummary, RdCurves, TransformChoice},
+    report::{
+        AllocationReport, AllocationSettings, Budget, Coding, CurveSettings, Distortion, Method, ModelSummary, RdCurves, TransformChoice,
+    },
     worker::messages::DataUse,
 };
 
@@ -27,6 +29,9 @@ const DEBOUNCE: Duration = Duration::from_millis(150);
 /// Why indices are not coded by `entropy` now.
 pub(super) const NOT_ENTROPY: &str =
     "The calibration measures distortions, which takes fixed depths: for entropy, calibrate with another distortion.";
+/// Why errors are not fed back now.
+pub(super) const NOT_FEEDBACK: &str =
+    "The calibration measures distortions, which takes fixed depths: for error feedback, calibrate with another distortion.";
 
 /// What the page is doing; its words are the `status` hook's text.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,19 +119,29 @@ pub struct CurveChoice {
     /// How indices are coded. Settings of earlier visits may be without it.
     #[serde(default)]
     pub coding: Coding,
+    /// What a layer may be compressed by, once there is a calibration. Settings of earlier visits may be without it.
+    #[serde(default)]
+    pub method: Method,
 }
 
 impl CurveChoice {
-    /// All settings of the curves.
-    pub fn with(self, distortion: Distortion) -> CurveSettings {
-        CurveSettings { blocks: self.blocks, distortion, coding: self.coding, ..CurveSettings::default() }
+    /// All settings of the curves. What an error costs is said by a calibration; without one no errors are fed back.
+    pub fn with(self, calibrated: Option<Distortion>) -> CurveSettings {
+        let CurveChoice { blocks, coding, method } = self;
+        let distortion = calibrated.unwrap_or_default();
+        match method {
+            Method::Feedback if calibrated.is_some() => {
+                CurveSettings { blocks, distortion, coding: Coding::Entropy, method, matching: true }
+            }
+            _ => CurveSettings { blocks, distortion, coding, ..CurveSettings::default() },
+        }
     }
 }
 
 impl Default for CurveChoice {
     fn default() -> Self {
-        let CurveSettings { blocks, coding, .. } = CurveSettings::default();
-        CurveChoice { blocks, coding }
+        let CurveSettings { blocks, coding, method, .. } = CurveSettings::default();
+        CurveChoice { blocks, coding, method }
     }
 }
 
@@ -258,10 +273,23 @@ impl App {
         self.set_curves(|c| c.coding = coding);
     }
 
+    /// Changes what a layer may be compressed by, unless the calibration stands against it. Without one it waits for it.
+    pub fn set_method(self, method: Method) {
+        if method == Method::Feedback && untrack(|| self.is_measuring()) {
+            return self.said.set(NOT_FEEDBACK.into());
+        }
+        self.set_curves(|c| c.method = method);
+    }
+
+    /// What the choice comes to, calibrated or not.
+    pub fn curve_settings(&self) -> CurveSettings {
+        self.settings.with(|s| s.curves).with(self.calibrated_by())
+    }
+
     /// What indices are coded by, where the bytes that are shown are not yet those of the file.
     pub fn predicted_for(&self) -> Option<Coding> {
         let measured = self.allocation.with(|a| a.as_ref().is_none_or(|a| a.measured));
-        let coding = self.settings.with(|s| s.curves.coding);
+        let coding = self.curve_settings().coding;
         (coding != Coding::Fixed && !measured && !self.is_tq()).then_some(coding)
     }
 
@@ -339,20 +367,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_are_remembered_also_those_of_before_codings() {
-        let settings = Settings { curves: CurveChoice { blocks: 4, coding: Coding::Entropy }, ..Settings::default() };
+    fn settings_are_remembered_also_those_of_before_codings_and_methods() {
+        let curves = CurveChoice { blocks: 4, coding: Coding::Entropy, method: Method::Feedback };
+        let settings = Settings { curves, ..Settings::default() };
         let text = serde_json::to_string(&settings).unwrap();
         assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings);
-        let before = text.replace(r#","coding":"entropy""#, "");
+        let before = text.replace(r#","method":"feedback""#, "");
         assert_ne!(before, text);
-        let curves = CurveChoice { blocks: 4, coding: Coding::Fixed };
+        let curves = CurveChoice { method: Method::Transform, ..curves };
         assert_eq!(serde_json::from_str::<Settings>(&before).unwrap(), Settings { curves, ..settings });
+        let earlier = before.replace(r#","coding":"entropy""#, "");
+        assert_ne!(earlier, before);
+        let curves = CurveChoice { coding: Coding::Fixed, ..curves };
+        assert_eq!(serde_json::from_str::<Settings>(&earlier).unwrap(), Settings { curves, ..settings });
     }
 
     #[test]
     fn the_choice_and_the_distortion_are_all_settings_of_the_curves() {
-        assert_eq!(CurveChoice::default().with(Distortion::default()), CurveSettings::default());
-        let all = CurveChoice { blocks: 2, coding: Coding::Depths }.with(Distortion::Diagonal);
-        assert_eq!(all, CurveSettings { blocks: 2, distortion: Distortion::Diagonal, coding: Coding::Depths });
+        for calibrated in [None, Some(Distortion::default())] {
+            assert_eq!(CurveChoice::default().with(calibrated), CurveSettings::default());
+        }
+        let choice = CurveChoice { blocks: 2, coding: Coding::Depths, method: Method::Transform };
+        let all = CurveSettings { blocks: 2, distortion: Distortion::Diagonal, coding: Coding::Depths, ..CurveSettings::default() };
+        assert_eq!(choice.with(Some(Distortion::Diagonal)), all);
+    }
+
+    #[test]
+    fn errors_are_fed_back_with_calibration_alone_entropy_coded_and_matched() {
+        let choice = CurveChoice { coding: Coding::Depths, method: Method::Feedback, ..CurveChoice::default() };
+        assert_eq!(choice.with(None), CurveChoice { method: Method::Transform, ..choice }.with(None));
+        let fed_back = choice.with(Some(Distortion::Diagonal));
+        let wanted = CurveSettings {
+            distortion: Distortion::Diagonal,
+            coding: Coding::Entropy,
+            method: Method::Feedback,
+            matching: true,
+            ..CurveSettings::default()
+        };
+        assert_eq!(fed_back, wanted);
     }
 }

@@ -179,6 +179,7 @@ impl App {
         let basis = Basis {
             allocation: None,
             coding: curves.curve_settings.coding,
+            method: curves.curve_settings.method,
             preprocessing: Some(curves.preprocessing.clone()),
             images: (DataUse::Test, images),
         };

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use leptos::{html, prelude::*};
 
 use super::{dom, format, state::App};
-use crate::report::{LayerRow, TransformKind};
+use crate::report::LayerRow;
 
 /// Rows made per frame: a table of hundreds must not hold up the page.
 const CHUNK: usize = 10;
@@ -51,7 +51,7 @@ impl Column {
             Column::Name => a.name.cmp(&b.name),
             Column::Shape => a.shape.cmp(&b.shape),
             Column::Weights => a.weights.cmp(&b.weights),
-            Column::Transform => a.transform.cmp(&b.transform),
+            Column::Transform => (a.transform, a.feedback).cmp(&(b.transform, b.feedback)),
             Column::Bits => a.bits.total_cmp(&b.bits),
             Column::Bytes => a.bytes.cmp(&b.bytes),
             Column::Error => a.error.total_cmp(&b.error),
@@ -74,7 +74,7 @@ fn order(rows: &[LayerRow], (column, descending): (Column, bool)) -> Vec<usize> 
 /// What of a row changes with the budget.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct Changing {
-    transform: Option<TransformKind>,
+    coded_by: &'static str,
     bits: f64,
     bytes: u64,
     error: f64,
@@ -182,7 +182,7 @@ fn Row(app: App, index: usize) -> impl IntoView {
     let now = Memo::new(move |_| {
         app.allocation.with(|a| {
             let row = a.as_ref().and_then(|a| a.layers.get(index));
-            row.map(|r| Changing { transform: r.transform, bits: r.bits, bytes: r.bytes, error: r.error, excluded: r.excluded })
+            row.map(|r| Changing { coded_by: format::coded_by(r), bits: r.bits, bytes: r.bytes, error: r.error, excluded: r.excluded })
                 .unwrap_or_default()
         })
     });
@@ -204,7 +204,7 @@ fn Row(app: App, index: usize) -> impl IntoView {
             <th scope="row" role="rowheader" title=first.name.clone()>{first.name.clone()}</th>
             <td role="cell">{format::shape(&first.shape)}</td>
             <td role="cell" class="number">{format::grouped(first.weights)}</td>
-            <td role="cell"><span class="transform" data-kind=move || format::transform(now.get().transform)>{move || format::transform(now.get().transform)}</span></td>
+            <td role="cell"><span class="transform" data-kind=move || now.get().coded_by>{move || now.get().coded_by}</span></td>
             <td role="cell" class="number">{move || format!("{:.2}", now.get().bits)}</td>
             <td role="cell" class="number">{move || format::grouped(now.get().bytes)}</td>
             <td role="cell" class="number">{move || if now.get().excluded { "exact".into() } else { format::error_db(now.get().error) }}</td>

@@ -28,7 +28,7 @@ use crate::{
         evaluate::{self, Evaluator, Options, Reference},
         job::{Job, Progress, Run, Runner, Span},
         settle::{self, Settled},
-        sweep::{self, Sweep},
+        sweep::{self, On, Sweep},
     },
     report::{
         AllocationSettings, CalibrationSettings, CurveSettings, Distortion, Evaluation, EvaluationReport, MeasuredCurves, ModelSummary,
@@ -626,13 +626,18 @@ fn post_settled(job: u32, made: &Made) {
     post(&FromEngine::Settled { job, allocation, check, tried: made.settled.alternatives.len() as u32 });
 }
 
-/// The open network on the images of its calibration, and where in the progress that ends.
-async fn on_calibration(job: u32, session: &Session, part: Part) -> Result<(Rc<OnImages>, f64)> {
+/// The open network with the images of its calibration, and how they become inputs.
+fn with_calibration(session: &Session) -> Result<(Evaluator, Preprocessing)> {
     let no_images = || Error::Setting("The network is not calibrated on images that are open; calibrate it first.".into());
     let images = images(DataUse::Calibration).ok_or_else(no_images)?;
     let found = session.statistics().ok_or_else(no_images)?.summary.clone();
     let p = found.preprocessing;
-    let evaluator = Evaluator::of_calibration(&*session.runnable()?, &images, p.clone(), found.settings, Options::default())?;
+    Ok((Evaluator::of_calibration(&*session.runnable()?, &images, p.clone(), found.settings, Options::default())?, p))
+}
+
+/// The open network on the images of its calibration, and where in the progress that ends.
+async fn on_calibration(job: u32, session: &Session, part: Part) -> Result<(Rc<OnImages>, f64)> {
+    let (evaluator, p) = with_calibration(session)?;
     let known = known_on_images(&evaluator, &p, CHECK).is_some();
     let to = part.part(Span { from: 0.0, to: if known { 0.0 } else { 0.1 } }).to;
     Ok((on_images(job, Part { to, ..part }, evaluator, p, CHECK).await?, to))
@@ -690,8 +695,10 @@ async fn sweep_points(job: u32, session: &Session, sweep: &mut Sweep, evaluator:
     let there = sweep.points().len() as f64 / sweep.wanted() as f64;
     let part = Part { from: reference, begun: there * (1.0 - reference) + reference, start: now(), ..whole };
     let mut jobs = Jobs { job, part };
+    let calibration = if session.curve_settings().matching { Some(with_calibration(session)?.0) } else { None };
     loop {
-        let point = sweep.step(session, (&on.evaluator, &on.reference), &mut jobs).await?;
+        let on = On { evaluator: &on.evaluator, reference: &on.reference, calibration: calibration.as_ref() };
+        let point = sweep.step(session, on, &mut jobs).await?;
         let ended = point.is_none();
         measured.points.extend(point);
         let complete = measured.is_complete();
@@ -732,6 +739,7 @@ async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) 
     };
     let made = settled(job, &session).await?;
     let mut jobs = Jobs { job, part: Part::whole() };
+    let session = session.with_small(&made.settled.small)?;
     let decoded = sweep::decode(&session, &made.settled.layers, Span::WHOLE, &mut jobs).await?;
 
     // One bar for all runs of networks: each counts as many as it runs images, which cost the same.

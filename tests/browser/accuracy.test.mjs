@@ -264,7 +264,7 @@ for (const [engine, url, options] of engines) {
     check("the ELT has a line", (await drawn()).includes("ELT") && (await drawn()).includes("output distortion (dB)"));
     check("which is told", /one with the ELT/.test(await hook(page, "rd-curve").locator(".drawing").getAttribute("aria-label")));
     check("the rate is kept", Math.abs((await rate(page)) - kept) < 0.05, { kept, now: await rate(page) });
-    check("the command calibrates", (await command()).endsWith("--bits 4 --calibration digits-test.npz"), await command());
+    check("the command calibrates", (await command()).endsWith("--bits 4 --method transform --calibration digits-test.npz"), await command());
     await hook(page, "transform").selectOption("elt-row");
     await changed(page, command, await command());
     const kinds = await hook(page, "layer-table").locator("tbody tr > :nth-child(5)").allTextContents();
@@ -284,7 +284,7 @@ for (const [engine, url, options] of engines) {
     await hook(page, "blocks").selectOption("4");
     await page.locator(".said", { hasText: "again." }).waitFor();
     await ready(page);
-    check("other curves stay calibrated", (await calibration()) === "done" && /--blocks 4 --calibration digits/.test(await command()), await command());
+    check("other curves stay calibrated", (await calibration()) === "done" && /--blocks 4 --method transform --calibration digits/.test(await command()), await command());
     await hook(page, "blocks").selectOption("8");
     await changed(page, command, await command());
 

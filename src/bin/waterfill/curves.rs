@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 use waterfill::{
     error::Result,
-    pipeline::{job::wait, sweep::Sweep, uncalibrated},
+    pipeline::{
+        job::wait,
+        sweep::{On, Sweep},
+        uncalibrated,
+    },
     report::{
         AllocationSettings, CurveSettings, MeasuredCurves, Quantity, SweepSettings,
         plot::{Palette, png, sweep::measured_svg},
@@ -82,6 +86,7 @@ pub fn curves(args: &Curves) -> Result<()> {
         &mut session,
         CurveSettings { blocks: args.blocks.into(), distortion: distortion(args.calibration.distortion), ..CurveSettings::default() },
     )?;
+    let checker = calibration.evaluator(&session)?;
     let mut sweep = Sweep::new(&session, settings, AllocationSettings::default())?;
     let (reference, full) = run_reference(&evaluator)?;
     let report = evaluator.report(Some(full.clone()), None, Vec::new());
@@ -100,7 +105,8 @@ pub fn curves(args: &Curves) -> Result<()> {
 
     let bar = progress_bar("curves");
     let mut runner = runner(&bar);
-    while let Some(point) = wait(sweep.step(&session, (&evaluator, &reference), &mut runner))? {
+    let on = On { evaluator: &evaluator, reference: &reference, calibration: checker.as_ref() };
+    while let Some(point) = wait(sweep.step(&session, on, &mut runner))? {
         measured.points.push(point);
         bar.suspend(|| print!("{}", table::measured_row(&measured, &point)));
         write(args, &measured)?;

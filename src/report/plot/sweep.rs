@@ -55,7 +55,7 @@ impl Panel {
 
 /// Colour of a line. Dashes and markers tell lines apart as well.
 fn colour(transform: TransformChoice, palette: &Palette) -> RGBColor {
-    transform.kind().map_or(palette.text, |kind| palette.bar(Some(kind)))
+    transform.kind().map_or(palette.text, |kind| palette.bar((Some(kind), false)))
 }
 
 impl<B: DrawingBackend> Pen<B> {

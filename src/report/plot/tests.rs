@@ -21,6 +21,7 @@ pub(crate) fn report(n: usize) -> AllocationReport {
         shape: vec![16, 16, 3, 3],
         weights: 2304,
         transform: if i % 4 == 3 { None } else { Some(TransformKind::ALL[i % 4 % 3]) },
+        feedback: false,
         bits: if i % 4 == 3 { 32.0 } else { 2.0 + (i % 7) as f64 * 0.7 },
         bytes: 1000,
         basis_bytes: 10,
@@ -177,4 +178,19 @@ fn the_legend_fits() {
     let (narrow, wide) = (names(340), names(1200));
     assert!((2..=4).contains(&narrow.len()) && narrow.contains(&TransformKind::TwoSided), "{narrow:?}");
     assert_eq!(wide, TransformKind::ALL);
+}
+
+/// A layer whose errors are fed back has no transform, and is not shown as one without.
+#[test]
+fn error_feedback_has_a_bar_and_a_name_of_its_own() {
+    let mut report = report(3);
+    let svg = |report: &AllocationReport| allocation_svg(report, (800, 300), &Palette::LIGHT);
+    let named = |svg: &str, name: &str| svg.lines().any(|line| line.trim() == name);
+    let before = svg(&report);
+    assert!(named(&before, "none") && !named(&before, "feedback"));
+    report.layers.iter_mut().filter(|l| l.transform == Some(TransformKind::None)).for_each(|l| l.feedback = true);
+    let after = svg(&report);
+    assert_well_formed(&after);
+    assert!(named(&after, "feedback") && !named(&after, "none"));
+    assert!(after.contains("#AA321E") && !before.contains("#AA321E"));
 }
