@@ -95,7 +95,8 @@ impl TqFile {
         for Entry { info, place, .. } in &meta.tensors {
             let elements = info.elements() as u64;
             let range = match place {
-                Place::Section => rest.next().flatten(),
+                // The pool is one section: others of its kind are out of place.
+                Place::Section => rest.next().flatten().filter(|section| section.0 != Kind::Pool),
                 Place::Half => Some((Kind::Pool, pooled, 2 * elements)),
                 Place::Pool => Some((Kind::Pool, pooled, info.bytes() as u64)),
             };
