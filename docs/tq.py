@@ -23,7 +23,7 @@ DTYPES = {"f16": np.float16, "f32": np.float32, "f64": np.float64}
 
 
 def power(e):
-    return np.float32(2.0) ** np.float32(e)
+    return np.float32(2.0) ** np.float32(min(max(e, -126), 127))
 
 
 def step_size(c):
@@ -32,6 +32,13 @@ def step_size(c):
 
 def scale_size(s):
     return power(-(s // 4)) if s % 4 == 0 else E[8 - 2 * (s % 4)] * power(-(s // 4) - 1)
+
+
+def gain_sizes(coarseness, codes):
+    parts = [code << coarseness for code in codes]
+    assert coarseness <= 7 and all(-2048 <= p <= 2048 for p in parts), "a gain is out of range"
+    nearest = lambda i, n: np.float32(2.0 ** (i / n))
+    return np.array([nearest(p % 256 // 8, 32) * nearest(p % 8, 256) * power(p // 256) for p in parts], np.float32)
 
 
 def dct(kind, n):
@@ -173,6 +180,16 @@ class Numbers:
         return -magnitude if negative else magnitude
 
 
+def read_scales(r, are_coded):
+    """Scale codes, each told from the one before; 0 where none is coded."""
+    numbers, last, scales = Numbers(), 0, []
+    for is_coded in are_coded:
+        last += numbers.read(r) if is_coded else 0
+        assert 0 <= last < 64, "a scale is out of range"
+        scales.append(last)
+    return scales
+
+
 class Symbols:
     def __init__(self, bits):
         self.bits, self.tree = bits, [new_bit() for _ in range(1 << bits)]
@@ -192,8 +209,8 @@ TRELLIS = [
 ]
 
 
-def plane(r, rows, width, period, used, trellis=0):
-    """A matrix of indices; with a trellis, of levels."""
+def plane(r, rows, width, period, used, trellis=0, restarts=False):
+    """A matrix of indices; with a trellis, which may begin anew with each row, of levels."""
     (following, second_quantizer), state = TRELLIS[trellis], 0
     with_signs, shift, shifts = r.raw(1), 0, Numbers()
     period = period if 1 <= period <= 1024 else 1
@@ -212,6 +229,7 @@ def plane(r, rows, width, period, used, trellis=0):
         if not used[row]:
             continue
         now, signs, place = [0] * (margin + width), 0, 0
+        state = 0 if restarts else state
         shift += shifts.read(r)
         assert 0 <= shift <= 15, "a row has too many low bits"
         for j in range(width):
@@ -269,6 +287,8 @@ def fixed_indices(body, head):
     rows = head["rows"]
     block_of = [r * blocks // rows for r in range(rows)] if head["sorted"] else b.take(rows, (blocks - 1).bit_length())
     scales = [int(s) for s in b.take(rows, 6)] if head["scaled"] else None
+    coarseness = b.one(8) if head["gains"] else 0
+    gains = gain_sizes(coarseness, [c - 65536 if c >= 32768 else c for c in b.take(head["gains"], 16).tolist()])
     v = b.take(head["second"] * head["m"], v_depth) - (1 << v_depth >> 1)
     s, t = np.zeros((rows, head["dim"]), np.int64), np.zeros((rows, head["width"]), np.int64)
     for r in range(rows):
@@ -278,7 +298,7 @@ def fixed_indices(body, head):
         if depth:
             t[r] = b.take(head["width"], depth) - (1 << (depth - 1))
     assert len(b.bits) - b.at < 8 and not b.bits[b.at :].any()
-    return e, [(row[0] > 0, row[1], row[3]) for row in table], block_of, scales, v_step, v, s, t
+    return e, [(row[0] > 0, row[1], row[3]) for row in table], block_of, scales, None, gains, v_step, v, s, t
 
 
 def adaptive_indices(body, head):
@@ -302,24 +322,23 @@ def adaptive_indices(body, head):
     numbers = Symbols((blocks - 1).bit_length())
     block_of = [k * blocks // rows for k in range(rows)] if head["sorted"] else [numbers.read(r) for _ in range(rows)]
     stored = [table[b][0] for b in block_of]
-    scales, numbers, last = None, Numbers(), 0
-    if head["scaled"]:
-        scales = []
-        for k in range(rows):
-            last += numbers.read(r) if stored[k] else 0
-            scales.append(last)
+    scales = read_scales(r, stored) if head["scaled"] else None
+    columns = [read_scales(r, [True] * n) for n in head["columns"]] if head["columns"] else None
+    coarseness = r.raw(3) if head["gains"] else 0
+    mean, numbers = Numbers().read(r) if head["gains"] else 0, Numbers()
+    gains = gain_sizes(coarseness, [mean + numbers.read(r) for _ in range(head["gains"])])
     v = np.zeros(head["second"] * head["m"], np.int64)
     if second:
         v = plane(r, head["second"], head["m"], 1, [True] * head["second"]).reshape(-1)
     s = plane(r, rows, head["dim"], 1, stored) if head["stored"] else np.zeros((rows, head["dim"]), np.int64)
-    t = plane(r, rows, head["width"], head["period"], stored, trellis)
+    t = plane(r, rows, head["width"], head["period"], stored, trellis, columns is not None)
     assert r.at_end(), "the section does not end with its indices"
-    return e, table, block_of, scales, v_step, v, s, t
+    return e, table, block_of, scales, columns, gains, v_step, v, s, t
 
 
 def layer(body, g, n, m, k, kernel):
     first, coding = body[0], body[1]
-    assert coding in (0, 1) and first & 0xC0 == 0
+    assert coding in (0, 1), "its index coding is unknown"
     # KLT, then ELT, across channels; then within kernels type 1 and 2, KLT and ELT; then both sides.
     transform = ["none", "row", "col", "row", "col", "dct1", "dct2", "intra", "intra", "both"][first & 15]
     groups, known = g, transform in ("dct1", "dct2")
@@ -337,7 +356,10 @@ def layer(body, g, n, m, k, kernel):
     rows = groups * rank
     head = {"rows": rows, "dim": dim, "width": width, "m": m, "second": second, "period": period, "stored": stored}
     head |= {"sorted": stored and groups == 1, "scaled": first & 16 != 0}
-    e, table, block_of, scales, v_step, v, s_indices, t_indices = (adaptive_indices if coding else fixed_indices)(body, head)
+    # Numbers of channels and taps that have scales, and of output channels that have gains.
+    head |= {"columns": (g * m, k) if first & 64 else None, "gains": g * n if first & 128 else 0}
+    assert not head["columns"] or (transform == "none" and coding == 1), "it has scales of columns where there can be none"
+    e, table, block_of, scales, columns, gains, v_step, v, s_indices, t_indices = (adaptive_indices if coding else fixed_indices)(body, head)
     e -= 65536 if e >= 32768 else 0
     if second:
         v = v.astype(np.float32).reshape(second, m) * step_size(v_step)
@@ -356,6 +378,9 @@ def layer(body, g, n, m, k, kernel):
         if stored:
             s[at] = s_indices[r].astype(np.float32) * step_size(basis_step)
         t[at] = t_indices[r].astype(np.float32) * (step_size(step) * (scale_size(scales[r]) if scales else np.float32(1)))
+    if columns:
+        channels, taps = ([scale_size(s) for s in codes] for codes in columns)
+        t = t * np.outer(np.array(channels, np.float32), np.array(taps, np.float32)).reshape(groups, 1, width)
     if transform == "none":
         x = t
     else:
@@ -373,7 +398,8 @@ def layer(body, g, n, m, k, kernel):
         x = x.reshape(g, m, n, k).transpose(0, 2, 1, 3)
     elif known or transform == "intra":
         x = x.reshape(k, g, n, m).transpose(1, 2, 3, 0)
-    return x.reshape(g, n, m, k), first & 32 != 0
+    x = x.reshape(g, n, m, k)
+    return x * gains.reshape(g, n, 1, 1) if first & 128 else x, first & 32 != 0
 
 
 def unfold(x, gamma, variance, epsilon):

@@ -17,6 +17,8 @@
 //! coefficients ─ quantize::trellis ─→ indices ─ entropy ─→ bytes of a layer's section ─→ container
 //!                                                            └─ pipeline::settle ─→ what was coded ─→ rate, until the budget is met
 //!
+//! gradients ─ rate::feedback ─→ factors and scales of columns ─ quantize::feedback ─→ indices ─→ a layer ─ pipeline::matching ─→ its gains, biases of the file
+//!
 //! Allocation ─ rate::joint ─→ steps of all blocks ─ container ─→ layers ─ evaluate ─→ what they do ─ pipeline::settle ─→ the best
 //! ```
 //!
@@ -29,7 +31,7 @@
 //! | [`io`] | formats, recognised by content; tensors read one at a time; files rebuilt | `core` |
 //! | [`statistics`] | second moments of gradients and activations | `core` |
 //! | [`transform`] | KLT and ELT across rows, columns or kernels, cosine transforms, both sides; coding gains; linear algebra | `core` |
-//! | [`quantize`] | the quantizer of eq. 5, unclipped and trellis-coded ones, steps, step search | `core` |
+//! | [`quantize`] | the quantizer of eq. 5, unclipped and trellis-coded ones, error feedback, steps, step search | `core` |
 //! | [`rate`] | what errors cost, curves of a layer, convex hulls, Lagrangian allocation, steps chosen together | `core` |
 //! | [`entropy`] | indices to bytes: contexts, adaptive probabilities, range coder | `core` |
 //! | [`container`] | the `.tq` file; what is whole of a damaged one | `core` |
@@ -47,7 +49,7 @@
 //!
 //! | Young et al. 2021 | here |
 //! | --- | --- |
-//! | eq. 5, the quantizer | [`quantize::index`]; not in the paper: [`quantize::trellis`] |
+//! | eq. 5, the quantizer | [`quantize::index`]; not in the paper: [`quantize::trellis`], [`quantize::feedback`] |
 //! | Section 4.2, KLT | [`transform::klt`] |
 //! | Theorem 3, ELT | [`transform::elt`] |
 //! | eq. 11, Fig. 3, coding gains; Fig. 5, overheads | [`transform::gain`] |

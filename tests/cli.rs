@@ -44,6 +44,9 @@ fn compress_inspect_decompress() {
     let inspected: serde_json::Value = serde_json::from_slice(&waterfill(&[&"inspect", &tq, &"--json"]).stdout).unwrap();
     assert_eq!(inspected["allocation"]["bytes"], bytes);
     assert_eq!(inspected["model"]["layers"], report["model"]["layers"]);
+    let other = inspected["allocation"]["other_bytes"].as_u64().unwrap();
+    let said = stdout(&waterfill(&[&"inspect", &tq]));
+    assert!(said.contains(&format!("{} bytes in layers", bytes - other)) && said.contains(&format!("{other} in the graph")), "{said}");
 
     let out = waterfill(&[&"decompress", &tq, &"-o", &back]);
     assert!(out.status.success(), "{}", stderr(&out));

@@ -5,9 +5,19 @@
 use std::{fs, path::Path, process::Command, rc::Rc};
 
 use waterfill::{
-    container::TqFile,
-    io::{self, TensorReader, source::BytesSource, source::PathSource},
+    container::{
+        TqFile,
+        layer::{self, ColumnScales},
+    },
+    error::Result,
+    io::{
+        self, Dtype, Format, LayerShape, Model, Order, Role, TensorInfo, TensorReader,
+        skeleton::{Piece, Skeleton},
+        source::BytesSource,
+        source::PathSource,
+    },
     pipeline::{Session, job::run},
+    quantize::{Gains, Scale, trellis::Trellis},
     report::{AllocationSettings, Budget, Coding, CurveSettings, TransformChoice},
 };
 
@@ -27,6 +37,94 @@ fn checksum(tq: &TqFile) -> String {
     let mut crc = crc32fast::Hasher::new();
     (0..tq.tensors.len()).for_each(|index| crc.update(&tq.read(index).unwrap()));
     format!("{:#010x}", crc.finalize())
+}
+
+/// Tensors that are computed.
+struct Tensors(Vec<Vec<u8>>);
+
+impl TensorReader for Tensors {
+    fn read(&self, index: usize) -> Result<Vec<u8>> {
+        Ok(self.0[index].clone())
+    }
+}
+
+/// Layers of these shapes, with weights that are no noise and no constant.
+fn model(shapes: &[LayerShape]) -> Model {
+    let tensors: Vec<TensorInfo> = shapes
+        .iter()
+        .enumerate()
+        .map(|(i, layer)| {
+            let [outer, inner] = match layer.order {
+                Order::OutIn => [layer.outputs, layer.inputs],
+                Order::InOut => [layer.inputs, layer.outputs],
+            };
+            let shape = vec![layer.groups * outer, inner, layer.taps];
+            TensorInfo { name: format!("layer{i}"), dtype: Dtype::F32, shape, role: Role::Layer(*layer) }
+        })
+        .collect();
+    let weight = |i: usize| ((i * i % 97) as f32 - 48.0) * 0.01 * (1.0 + (i % 7) as f32);
+    let data: Vec<Vec<u8>> = shapes.iter().map(|s| (0..s.weights()).flat_map(|i| weight(i).to_le_bytes()).collect()).collect();
+    Model {
+        name: "made-up.safetensors".into(),
+        format: Format::Safetensors,
+        file_bytes: data.iter().map(|d| d.len() as u64).sum(),
+        skeleton: Skeleton::Flat((0..tensors.len()).map(Piece::Tensor).collect()),
+        tensors,
+        reader: Rc::new(Tensors(data)),
+        notes: Vec::new(),
+        graph: None,
+    }
+}
+
+/// Files whose layers have gains, and where they can be scales of columns: grouped, depthwise and dense layers, a single weight, of all codings and trellises. The
+/// indices are those of the weights without; what they mean is only the decoders' business.
+fn with_columns_and_gains() -> Vec<Vec<u8>> {
+    let shape = |groups, outputs, inputs, taps, order| LayerShape { groups, outputs, inputs, taps, columns: taps, order };
+    let shapes = [
+        shape(1, 8, 5, 9, Order::OutIn),
+        shape(2, 6, 4, 3, Order::OutIn),
+        shape(2, 3, 4, 9, Order::InOut),
+        shape(16, 1, 1, 9, Order::OutIn),
+        shape(1, 10, 40, 1, Order::InOut),
+        shape(1, 1, 1, 1, Order::OutIn),
+        shape(1, 1, 30, 1, Order::OutIn),
+    ];
+    let mut session = Session::new(model(&shapes)).unwrap();
+    let mut files = Vec::new();
+    let cases = [
+        (Coding::Fixed, TransformChoice::None, Trellis::None),
+        (Coding::Fixed, TransformChoice::KltRow, Trellis::None),
+        (Coding::Depths, TransformChoice::IntraKlt, Trellis::None),
+        (Coding::Depths, TransformChoice::None, Trellis::None),
+        (Coding::Entropy, TransformChoice::None, Trellis::Four),
+        (Coding::Entropy, TransformChoice::None, Trellis::Eight),
+    ];
+    for (case, (coding, transform, trellis)) in cases.into_iter().enumerate() {
+        let curves = CurveSettings { coding, blocks: 3, ..Default::default() };
+        let found = run(session.curves_job(curves), &mut |_| Ok(())).unwrap();
+        session.set_curves(curves, found);
+        let settings = AllocationSettings { budget: Budget::Bits(3.0), transform, ..Default::default() };
+        let (allocation, _) = session.allocate(&settings).unwrap();
+        let mut layers = run(session.encode_job(&allocation), &mut |_| Ok(())).unwrap();
+        for (at, (layer, shape)) in layers.iter_mut().zip(&shapes).enumerate() {
+            let body = layer.body.as_mut().unwrap();
+            let layer::Read { mut code, coding, indices, .. } = layer::read(body, shape).unwrap();
+            let coarseness = ((case + at) % 8) as u8;
+            let most = 2048 >> coarseness;
+            let codes = (0..shape.groups * shape.outputs).map(|c| ((c * c * 37 + at) as i32 % (2 * most + 1) - most) as i16).collect();
+            code.gains = Some(Gains { coarseness, codes });
+            if coding == layer::Coding::Adaptive && transform == TransformChoice::None {
+                let scales = |n: usize, by: usize| (0..n).map(|i| Scale(((i * i + at) * by % 64) as u8)).collect();
+                code.columns = Some(ColumnScales { channels: scales(shape.groups * shape.inputs, 5), taps: scales(shape.taps, 3) });
+                code.trellis = trellis;
+            }
+            *body = layer::encode(&code, coding, &indices);
+        }
+        let mut file = Vec::new();
+        session.write(&layers, &mut file).unwrap();
+        files.push(file);
+    }
+    files
 }
 
 #[test]
@@ -59,7 +157,13 @@ fn numpy_gives_the_same_bits() {
         expected.push(checksum(&TqFile::open(Rc::new(BytesSource::new("written.tq", file))).unwrap()));
         paths.push(path);
     }
-    // Files of version 0.
+    for file in with_columns_and_gains() {
+        let path = folder.path().join(format!("{}.tq", paths.len()));
+        fs::write(&path, &file).unwrap();
+        expected.push(checksum(&TqFile::open(Rc::new(BytesSource::new("made-up.tq", file))).unwrap()));
+        paths.push(path);
+    }
+    // Files of earlier builds.
     for entry in fs::read_dir("tests/golden_file").unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "tq") {

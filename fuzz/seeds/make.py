@@ -1,16 +1,18 @@
 """Writes the seeds that are not files of tests/: python fuzz/seeds/make.py, with `waterfill` built (cargo build --release)."""
 
+import json
 import os
-import shutil
 import struct
 import subprocess
 import tempfile
+import zlib
 
 import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.join(HERE, "../../tests")
 TOOL = os.path.join(HERE, "../../target/release/waterfill")
+GOLDEN = "resnet-digits-feedback.tq"
 
 
 def put(target, name, data):
@@ -22,6 +24,32 @@ def put(target, name, data):
 def read(*path):
     with open(os.path.join(TESTS, *path), "rb") as f:
         return f.read()
+
+
+def sections(data):
+    """Kinds and bodies of the sections of a .tq."""
+    at = 8
+    while at < len(data):
+        length = struct.unpack_from("<I", data, at + 1)[0]
+        yield chr(data[at]), data[at + 5 : at + 5 + length]
+        at += 9 + length
+
+
+def file(parts):
+    """A .tq of sections."""
+    framed = (kind.encode() + struct.pack("<I", len(body)) + body for kind, body in parts)
+    return b"\x89TQ\r\n\x1a\n\x01" + b"".join(part + struct.pack("<I", zlib.crc32(part)) for part in framed)
+
+
+def with_gains(body, outputs):
+    """A body in fixed lengths without a transform, with gains."""
+    bits = np.unpackbits(np.frombuffer(body, np.uint8), bitorder="little")
+    blocks = body[4] + 1
+    at = 40 + 16 * blocks + outputs * ((blocks - 1).bit_length() + (6 if body[0] & 16 else 0))
+    gains = struct.pack(f"<B{outputs}h", 3, *(37 * c % 400 - 200 for c in range(outputs)))
+    gains = np.unpackbits(np.frombuffer(gains, np.uint8), bitorder="little")
+    bits = np.packbits(np.concatenate([bits[:at], gains, bits[at:]]), bitorder="little").tobytes()
+    return bytes([bits[0] | 0x80]) + bits[1:]
 
 
 for target, names in {
@@ -65,14 +93,38 @@ with tempfile.TemporaryDirectory() as folder:
                 data = f.read()
             if transform in ("auto", "klt-col"):
                 put("tq", f"{transform}-{coding}.tq", data)
-            at, layers = 8, []
-            while data[at] != ord("E"):
-                length = struct.unpack_from("<I", data, at + 1)[0]
-                if data[at] == ord("L"):
-                    layers.append(data[at + 5 : at + 5 + length])
-                at += 9 + length
+            layers = [body for kind, body in sections(data) if kind == "L"]
+            if (transform, coding) == ("none", "fixed"):
+                outputs = iter(s[0] for s in shapes.values())
+                parts = [(kind, with_gains(body, next(outputs)) if kind == "L" else body) for kind, body in sections(data)]
+                put("tq", "gains-fixed.tq", file(parts))
+                for (name, (n, m, rows, columns)), (_, body) in zip(shapes.items(), (part for part in parts if part[0] == "L")):
+                    put("layer", f"gains-fixed-{name}", bytes([0, n - 1, m - 1, rows - 1, columns - 1, 0]) + body)
             for (name, (n, m, rows, columns)), body in zip(shapes.items(), layers):
                 put("layer", f"{transform}-{coding}-{name}", bytes([0, n - 1, m - 1, rows - 1, columns - 1, 0]) + body)
-for name in sorted(os.listdir(os.path.join(HERE, "layer")))[::4]:
+
+# Scales of columns and gains, adaptively coded: the smallest layers of a golden file, and a file of some of them alone.
+parts = list(sections(read("golden_file", GOLDEN)))
+meta = json.loads(zlib.decompress(parts[0][1][8:], -15))
+coded = [t for t in meta["tensors"] if t["place"] == "section"]
+layers = [(t, body) for t, (kind, body) in zip(coded, parts[3:]) if kind == "L" and body[0] & 0xC0 == 0xC0]
+layers.sort(key=lambda layer: len(layer[1]))
+# Of two groups: the body of `golden_bodies` in src/container/layer/tests.rs.
+small = "d00163b343c920cded35b4ea4dc5e61dc5f831b8d6a79506805d9b0c79e177c795637da1020000"
+put("layer", "columns-gains-small", bytes([1, 1, 1, 0, 2, 0]) + bytes.fromhex(small))
+for at, (t, body) in enumerate(layers[:3]):
+    q, (rows, columns) = t["role"]["layer"], ([1, 1] + t["shape"][2:])[-2:]
+    sides = [q["groups"] - 1, q["outputs"] - 1, q["inputs"] - 1, rows - 1, columns - 1, int(q["order"] == "inout")]
+    if sides[0] < 4 and max(sides[1:3]) < 40 and max(sides[3:5]) < 12:
+        put("layer", f"columns-gains-{at}", bytes(sides) + body)
+# Not folded: their batch norms stay behind.
+tensors = [{k: v for k, v in t.items() if k != "fold"} for t, _ in layers[:4]]
+meta |= {"tensors": tensors, "skeleton": {"flat": [{"tensor": i} for i in range(len(tensors))]}}
+deflated = lambda data: struct.pack("<Q", len(data)) + zlib.compress(data, wbits=-15)
+bodies = [("L", bytes([body[0] & ~0x20]) + body[1:]) for _, body in layers[:4]]
+parts = [("M", deflated(json.dumps(meta).encode())), ("S", deflated(b"")), ("P", b""), *bodies]
+put("tq", "columns-gains.tq", file([*parts, ("E", struct.pack("<I", len(parts)))]))
+
+for name in sorted(name for name in os.listdir(os.path.join(HERE, "layer")) if name.endswith("-a")):
     with open(os.path.join(HERE, "layer", name), "rb") as f:
         put("entropy", name, bytes([8, 40, 9, 0]) + f.read()[8:])

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::{Error, FETCH_AGAIN, Result, bad},
     io::{
-        Format, Role, Source, TensorInfo, TensorReader,
+        Format, LayerShape, Role, Source, TensorInfo, TensorReader,
         skeleton::{Member, Piece, Skeleton},
         tensor,
     },
@@ -292,13 +292,17 @@ fn check_table(source: &dyn Source, meta: &Meta) -> Result<()> {
     for entry @ Entry { info, place, fold } in &meta.tensors {
         let name = &info.name;
         let elements = limits::element_count(&info.shape).ok_or_else(|| wrong("its shape is too large", name))?;
-        total += elements as u64;
-        if let Role::Layer(shape) = info.role {
-            let factors = [shape.groups, shape.outputs, shape.inputs, shape.taps];
-            if limits::element_count(&factors) != Some(elements) || *place != Place::Section {
+        let mut size = elements;
+        if let Role::Layer(LayerShape { groups, outputs, inputs, taps, .. }) = info.role {
+            if limits::element_count(&[groups, outputs, inputs, taps]) != Some(elements) || *place != Place::Section {
                 return Err(wrong("its layer does not fit its shape", name));
             }
+            // Side information is of channels and taps, whether they have weights or not.
+            for side in [&[groups, outputs][..], &[groups, inputs], &[taps]] {
+                size = size.max(limits::element_count(side).ok_or_else(|| wrong("its shape is too large", name))?);
+            }
         }
+        total += size as u64;
         if fold.as_ref().is_some_and(|fold| !entry.fold_fits(fold, &meta.tensors)) {
             return Err(wrong("its batch norm does not fit it", name));
         }

@@ -337,6 +337,47 @@ fn a_tensor_stands_once_in_the_skeleton() {
     assert!(open(&file).err().is_some_and(|e| e.to_string().contains("its skeleton does not fit its layout")));
 }
 
+/// Side information is of channels and taps: a file may not claim more of those than of weights, though a layer without weights has room for any number.
+#[test]
+fn channels_without_weights_are_limited() {
+    use std::io::Write;
+    let claim = |[outputs, inputs, taps]: [usize; 3], body: &[u8]| {
+        let shape = LayerShape { groups: 1, outputs, inputs, taps, columns: 0, order: Order::OutIn };
+        let info = crate::io::TensorInfo { name: "w".into(), dtype: Dtype::F32, shape: vec![0], role: Role::Layer(shape) };
+        let tensors = vec![Entry { info, place: Place::Section, fold: None }];
+        let (name, format) = ("a.npz".into(), Format::Npz);
+        let meta = Meta { name, format, original_bytes: 0, tensors, skeleton: Layout::Flat(vec![Part::Tensor(0)]) };
+        let deflated = |bytes: &[u8]| {
+            let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(bytes).unwrap();
+            [&(bytes.len() as u64).to_le_bytes()[..], &encoder.finish().unwrap()].concat()
+        };
+        let sections = [
+            (Kind::Meta, deflated(&serde_json::to_vec(&meta).unwrap())),
+            (Kind::Skeleton, deflated(&[])),
+            (Kind::Pool, vec![]),
+            (Kind::Layer, body.to_vec()),
+            (Kind::End, 4u32.to_le_bytes().to_vec()),
+        ];
+        let mut file = [&MAGIC[..], &[VERSION]].concat();
+        for (kind, body) in sections {
+            let (start, crc) = frame(kind, &body);
+            file.extend([&start[..], &body, &crc].concat());
+        }
+        open(&file).and_then(|tq| tq.read(0))
+    };
+    // Adaptively coded, scales of columns and gains: all zeros.
+    let body = [0xc0, 1, 0];
+    for sides in [[0, 3, 2], [3, 0, 2], [3, 2, 0]] {
+        // The first number of those that are read may be none of a scale; how many there are is believed.
+        assert!(claim(sides, &body).is_ok_and(|w| w.is_empty()) || claim(sides, &body).unwrap_err().to_string().contains("out of range"));
+    }
+    for sides in [[1 << 40, 0, 1], [0, 1 << 40, 1], [0, 1, 1 << 40], [1 << 40, 1, 0], [0, 1 << 27, 1]] {
+        let error = claim(sides, &body).unwrap_err().to_string();
+        assert!(error.contains("too large") || error.contains("it claims"), "{error}");
+    }
+}
+
 /// With a right checksum but a wrong body the errors come from the layer decoder.
 #[test]
 fn forged_layer_bodies_are_refused() {
@@ -408,7 +449,7 @@ fn forged_bodies_of_all_transforms_are_refused() {
             forged[at] = value;
             assert!(layer::decode(&forged, shape).is_ok_and(|w| w.len() == shape.weights()) || layer::decode(&forged, shape).is_err());
         }
-        for first in 0..=0x1fu8 {
+        for first in 0..=0xffu8 {
             let mut forged = body.clone();
             forged[0] = first;
             let decoded = layer::decode(&forged, shape);

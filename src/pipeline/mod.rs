@@ -85,7 +85,7 @@ pub struct EncodedLayer {
     /// The body; none for a layer that is kept bit for bit.
     pub body: Option<Vec<u8>>,
     /// `‖dΘ‖²/‖Θ‖²`, of a layer with a batch norm after it on the folded weights; with calibration the error that it causes in the output,
-    /// over the output's power, in the form that [`CurveSettings::distortion`] says.
+    /// over the output's power, in the form that [`CurveSettings::distortion`] says, before gains and biases are matched.
     pub error: f64,
 }
 
@@ -290,23 +290,23 @@ impl Session {
         Matcher::new(self, &quantized, data, preprocessing, options)
     }
 
-    /// The job that gives encoded layers gains.
+    /// The job that gives encoded layers gains. Their errors stay what they were before: a model of single layers knows nothing of offsets, which go with gains.
     pub fn matched_job<'a>(&'a self, layers: &'a [EncodedLayer], gains: &'a [Option<Gains>]) -> Job<'a, EncodedLayer> {
         let items = self.layers.iter().map(|&(t, shape)| Item { name: self.model.tensors[t].name.clone(), cost: code_cost(&shape) });
         Job {
             stage: "encoding",
             items: items.collect(),
             prepare: Box::new(move |i| {
-                let layer = layers[i].clone();
-                let (Some(body), Some(gains)) = (layer.body.clone(), gains[i].clone()) else { return Ok(Box::new(move || Ok(layer))) };
-                let (tensor, shape) = self.layers[i];
-                let (weights, cost, file) = (self.read(tensor)?, self.cost(i, self.curve_settings), self.model.name.clone());
+                let EncodedLayer { body, error } = layers[i].clone();
+                let (shape, gains, file) = (self.layers[i].1, gains[i].clone(), self.model.name.clone());
                 Ok(Box::new(move || {
-                    let coded = layer::with_gains(&body, &shape, gains).and_then(|body| {
-                        let error = decoded_error(&shape, &weights, &body, &cost)?;
-                        Ok(EncodedLayer { body: Some(body), error })
-                    });
-                    coded.map_err(|reason| bad(file, reason, "report this as a bug"))
+                    let body = match (body, gains) {
+                        (Some(body), Some(gains)) => {
+                            Some(layer::with_gains(&body, &shape, gains).map_err(|reason| bad(file, reason, "report this as a bug"))?)
+                        }
+                        (body, _) => body,
+                    };
+                    Ok(EncodedLayer { body, error })
                 }))
             }),
         }
@@ -475,20 +475,15 @@ fn encode_layer(
         },
     };
     drop(coefficients);
-    let error = decoded_error(shape, &weights, &body, cost)?;
-    Ok(EncodedLayer { error, body: Some(body) })
-}
-
-/// The error of what a decoder makes of a body.
-fn decoded_error(shape: &LayerShape, weights: &[f32], body: &[u8], cost: &Cost) -> std::result::Result<f64, String> {
-    let decoded = layer::decode(body, shape)?;
-    Ok(match cost {
-        Cost::Weights => relative_error(weights, &decoded),
+    let decoded = layer::decode(&body, shape)?;
+    let error = match cost {
+        Cost::Weights => relative_error(&weights, &decoded),
         Cost::Output { statistics, unit, full } => {
-            let error: Vec<f32> = decoded.iter().zip(weights).map(|(d, w)| d - w).collect();
+            let error: Vec<f32> = decoded.iter().zip(&weights).map(|(d, w)| d - w).collect();
             unit * if *full { statistics.distortion(&error) } else { statistics.diagonal_distortion(&error) }
         }
-    })
+    };
+    Ok(EncodedLayer { error, body: Some(body) })
 }
 
 /// The side information of a layer under a candidate, with the depths of a plan.

@@ -280,7 +280,7 @@ mod tests {
         let mut h = vec![0f32; n * n];
         for i in 0..n {
             for j in 0..n {
-                let dot: f32 = (0..n + 3).map(|k| (x[i * (n + 3) + k] + 0.5 * x[k]) * (x[j * (n + 3) + k] + 0.5 * x[k])).sum();
+                let dot: f32 = (0..n + 3).map(|k| (x[i * (n + 3) + k] + 2.0 * x[k]) * (x[j * (n + 3) + k] + 2.0 * x[k])).sum();
                 h[i * n + j] = dot / n as f32 + if i == j { 0.05 } else { 0.0 };
             }
         }
@@ -344,8 +344,12 @@ mod tests {
         // Steps follow from D: with the same indices' range a fair comparison takes the volume of a cell as it is.
         let expected = (log(&factor.diagonal) - log(&alone.diagonal)).exp2();
         let volume = |f: &Factor| (-log(&f.diagonal)).exp2();
-        let gain = run(factor.clone()) / volume(&factor) / (run(alone.clone()) / volume(&alone));
-        assert!((gain / expected - 1.0).abs() < 0.1, "{gain} for {expected}");
-        assert!(gain < 0.7);
+        let fed_back = run(factor.clone());
+        let gain = fed_back / volume(&factor) / (run(alone.clone()) / volume(&alone));
+        // Errors that are not fed back also follow each other a little, which this matrix makes much of.
+        assert!(gain < 1.1 * expected && expected < 0.5, "{gain} for {expected}");
+        // A cell of the trellis is 1.1 dB better than one of twice the grid.
+        let cell = 0.09 * 4.0 / 12.0 / 1.29 * (count * n) as f64;
+        assert!((0.95..1.1).contains(&(fed_back / cell)), "{}", fed_back / cell);
     }
 }

@@ -73,7 +73,7 @@ pub fn candidate(shape: &LayerShape, feedback: Arc<Feedback>, scales: Vec<Scale>
     let geometry = Geometry::new(shape, kind)?;
     let (rows, width) = (geometry.rows(), geometry.width);
     let every = (weights.len() / MEASURED).max(1);
-    let seen = |row: usize| row % every == 0;
+    let seen = |row: usize| row.is_multiple_of(every);
     let share = (0..rows).filter(|&row| seen(row)).count() as f64 / rows as f64;
     let cost = |errors: &[f32]| -> f64 {
         let mut sum = 0.0;
@@ -90,22 +90,26 @@ pub fn candidate(shape: &LayerShape, feedback: Arc<Feedback>, scales: Vec<Scale>
         }
         sum / share
     };
-    let code = |step: Step| LayerCode {
+    let code = |step: Step, used: &dyn Fn(usize) -> bool| LayerCode {
         kind,
         geometry,
         period: layer::period(shape, kind),
         exponent: 0,
-        block_of_row: (0..rows).map(|row| u16::from(!seen(row))).collect(),
+        block_of_row: (0..rows).map(|row| u16::from(!used(row))).collect(),
         scales: Some(scales.clone()),
         columns: Some(feedback.columns.clone()),
         gains: None,
-        blocks: [UNCLIPPED, 0].map(|depth| BlockCode { depth, step, basis_depth: 0, basis_step: Step(0) }).to_vec(),
+        blocks: [UNCLIPPED, 0][..if (0..rows).all(used) { 1 } else { 2 }]
+            .iter()
+            .map(|&depth| BlockCode { depth, step, basis_depth: 0, basis_step: Step(0) })
+            .collect(),
         second: None,
         folded: false,
         trellis: Trellis::None,
     };
-    let side_bits =
-        layer::adaptive_side_bits(kind, geometry, 1, true) + 2 * rows as u64 + 3 * (shape.groups * shape.inputs + shape.taps) as u64;
+    // What zeros take is what does not depend on steps.
+    let side = |code: &LayerCode| layer::count(code, &code.no_indices());
+    let side_bits = side(&code(Step(u8::MAX), &|_| true)) as u64;
     let energy = cost(weights);
     let mut choices = vec![Choice { depth: 0, step: Step(0), bits: 0, distortion: energy }];
     // From steps that leave next to nothing: scales of rows and columns are one at most.
@@ -123,10 +127,10 @@ pub fn candidate(shape: &LayerShape, feedback: Arc<Feedback>, scales: Vec<Scale>
     let (mut last_bits, mut last) = (0f64, energy);
     loop {
         let (bits, distortion) = if last_bits < FINE * count && greatest > 0.0 && energy > 0.0 {
-            let code = code(step);
+            let code = code(step, &seen);
             let (coded, indices) = layer::fed_back(&code, weights, &feedback.factors, 1);
             let errors: Vec<f32> = layer::reconstruct(&coded, &indices, shape).iter().zip(weights).map(|(d, w)| d - w).collect();
-            ((layer::count(&coded, &indices) / share - side_bits as f64).max(0.0), cost(&errors))
+            (((layer::count(&coded, &indices) - side(&coded)) / share).max(0.0), cost(&errors))
         } else {
             (last_bits + count * f64::from(APART) / 8.0, last * 4f64.powf(-f64::from(APART) / 8.0))
         };
@@ -198,4 +202,115 @@ fn scales(diagonals: &[Vec<f32>], inputs: usize, taps: usize) -> ColumnScales {
         logs.iter().map(|l| Scale::nearest((l - greatest).exp2())).collect()
     };
     ColumnScales { channels: coded(&channels), taps: coded(&of_taps) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        io::Order,
+        rate::curve::layer_curves,
+        report::{Coding, CurveSettings, Method},
+        statistics::{Accumulator, LayerStatistics, Moments, Sample},
+        testing::noise,
+    };
+
+    fn shape(groups: usize, outputs: usize, inputs: usize, taps: usize) -> LayerShape {
+        LayerShape { groups, outputs, inputs, taps, columns: taps, order: Order::OutIn }
+    }
+
+    /// Gradients that have much in common across columns.
+    fn statistics(shape: LayerShape, samples: usize, seed: u64) -> Arc<LayerStatistics> {
+        let width = shape.inputs * shape.taps;
+        let mut sum = Accumulator::new(shape, true);
+        for sample in 0..samples {
+            let own = noise(shape.weights(), seed.wrapping_add(sample as u64));
+            let common = noise(shape.weights() / width.max(1), seed ^ (99 + sample as u64));
+            let gradient = own.iter().enumerate().map(|(i, v)| 0.3 * v + common[i / width]).collect();
+            sum.add(Moments::new(&shape, Sample { gradient, input: None, output: None }));
+        }
+        Arc::new(sum.finish())
+    }
+
+    fn cost(statistics: &Arc<LayerStatistics>) -> Cost {
+        Cost::Output { statistics: statistics.clone(), unit: 1.0, full: true }
+    }
+
+    const SETTINGS: fn() -> CurveSettings =
+        || CurveSettings { coding: Coding::Entropy, method: Method::Feedback, ..CurveSettings::default() };
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        /// Over shapes: bits rise and distortions fall along the curve, from what losing the layer costs to next to nothing; and what is coded at a
+        /// step errs as the curve says.
+        #[test]
+        fn curves_are_what_coding_gives(
+            (groups, outputs, inputs, taps) in prop_oneof![
+                Just((1, 1, 1, 1)), Just((1, 40, 1, 1)), Just((1, 1, 50, 1)), Just((6, 1, 1, 9)), Just((2, 8, 5, 9)), Just((1, 20, 12, 9)),
+            ],
+            seed in any::<u64>(),
+        ) {
+            let shape = shape(groups, outputs, inputs, taps);
+            let statistics = statistics(shape, 12, seed);
+            let weights = noise(shape.weights(), seed ^ 5);
+            let curves = layer_curves(&shape, weights.clone(), SETTINGS(), &cost(&statistics));
+            let fed_back: Vec<&Candidate> = curves.candidates.iter().filter(|c| c.feedback.is_some()).collect();
+            prop_assert_eq!(fed_back.len(), 1);
+            let hull = &fed_back[0].blocks[0].hull;
+            prop_assert!(hull.windows(2).all(|w| w[0].bits < w[1].bits && w[0].distortion > w[1].distortion));
+            let (first, last) = (hull[0], hull[hull.len() - 1]);
+            prop_assert!(first.bits == 0 && last.distortion < 1e-3 * first.distortion, "{:?} {:?}", first, last);
+            let mut normalized = weights.clone();
+            let exponent = crate::quantize::normalize(&mut normalized);
+            let vertex = *hull.iter().filter(|v| v.taken.coefficient > 0).min_by_key(|v| v.bits.abs_diff(3 * weights.len() as u64)).unwrap();
+            let code = crate::pipeline::layer_code(fed_back[0], &shape, &[vertex], exponent, false);
+            let body = layer::encode_feedback(&code, &normalized, &fed_back[0].feedback.as_ref().unwrap().factors);
+            let decoded = layer::decode(&body, &shape).unwrap();
+            let error: Vec<f32> = decoded.iter().zip(&weights).map(|(a, b)| a - b).collect();
+            // The model of the curve takes all rows' gradients to be alike but for their size; of few weights either number says little.
+            let ratio = statistics.distortion(&error) / vertex.distortion;
+            let within = if weights.len() < 500 { 30.0 } else { 8.0 };
+            prop_assert!((1.0 / within..within).contains(&ratio), "{ratio} of {}", vertex.distortion);
+        }
+    }
+
+    /// Where gradients agree across columns, a layer errs less for its bits than without feedback: both coded, at about two bits.
+    #[test]
+    fn errors_fed_back_cost_less() {
+        let shape = shape(1, 30, 20, 9);
+        let statistics = statistics(shape, 40, 3);
+        let weights = noise(shape.weights(), 8);
+        let curves = layer_curves(&shape, weights.clone(), SETTINGS(), &cost(&statistics));
+        let mut normalized = weights.clone();
+        let exponent = crate::quantize::normalize(&mut normalized);
+        let coded = |fed_back: bool, step_of: &dyn Fn(u64) -> u64| -> (f64, f64) {
+            let candidate = curves.candidates.iter().find(|c| c.kind == TransformKind::None && c.feedback.is_some() == fed_back).unwrap();
+            let want = 2 * weights.len() as u64;
+            let near = |b: &Block| *b.hull.iter().min_by_key(|v| step_of(v.bits).abs_diff(want * b.count / weights.len() as u64)).unwrap();
+            let vertices: Vec<_> = candidate.blocks.iter().map(near).collect();
+            let code = crate::pipeline::layer_code(candidate, &shape, &vertices, exponent, false);
+            let body = match &candidate.feedback {
+                Some(feedback) => layer::encode_feedback(&code, &normalized, &feedback.factors),
+                None => layer::encode_trellis(&code, &normalized, &[], &[]),
+            };
+            let decoded = layer::decode(&body, &shape).unwrap();
+            let error: Vec<f32> = decoded.iter().zip(&weights).map(|(a, b)| a - b).collect();
+            (8.0 * body.len() as f64 / weights.len() as f64, statistics.distortion(&error))
+        };
+        let (with, without) = (coded(true, &|bits| bits), coded(false, &|bits| bits));
+        // As many bits would make either err 4 times less each.
+        let at_two = |(bits, distortion): (f64, f64)| distortion * 4f64.powf(bits - 2.0);
+        assert!(at_two(with) < 0.5 * at_two(without), "{with:?} {without:?}");
+    }
+
+    #[test]
+    fn nothing_without_gradients() {
+        let shape = shape(1, 4, 4, 1);
+        assert!(Feedback::new(&shape, &Cost::Weights).is_none());
+        let mut sum = Accumulator::new(shape, true);
+        sum.add(Moments::new(&shape, Sample { gradient: vec![0.0; 16], input: None, output: None }));
+        assert!(Feedback::new(&shape, &cost(&Arc::new(sum.finish()))).is_none());
+    }
 }

@@ -158,3 +158,31 @@ fn wide_layers_keep_a_diagonal() {
     assert!(found.outputs[0].full().is_none() && (found.outputs[0].at(2), found.outputs[0].len()) == (4.0, n));
     assert_eq!(found.inputs[0].trace(), found.outputs[0].trace());
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// The second moment across columns is that of the definition, for any range of them.
+    #[test]
+    fn moments_of_columns_are_the_definition(
+        g in 1usize..4, n in 1usize..6, m in 1usize..8, k in 1usize..5, count in 1usize..5, cut in 0.0f64..1.0, seed in any::<u64>(),
+    ) {
+        let s = shape(g, n, m, k);
+        let gradients: Vec<Vec<f32>> = (0..count).map(|i| noise(s.weights(), seed.wrapping_add(i as u64))).collect();
+        let found = taken(s, &gradients, true);
+        let width = m * k;
+        let first = (cut * width as f64) as usize;
+        for group in 0..g {
+            let moment = found.columns(group, first..width).unwrap();
+            let columns = width - first;
+            for (i, j) in (0..columns).flat_map(|i| (0..columns).map(move |j| (i, j))) {
+                let product = |sample: usize, row: usize| {
+                    let (kept, at) = (found.gradient(sample), (group * n + row) * width + first);
+                    f64::from(kept[at + i]) * f64::from(kept[at + j])
+                };
+                let exact = (0..count).flat_map(|sample| (0..n).map(move |row| (sample, row))).map(|(s, r)| product(s, r)).sum::<f64>() / count as f64;
+                prop_assert!((f64::from(moment[i * columns + j]) - exact).abs() < 1e-4 * (1.0 + exact.abs()));
+            }
+        }
+        prop_assert!(taken(s, &gradients, false).columns(0, 0..width).is_none());
+    }
+}

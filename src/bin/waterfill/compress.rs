@@ -8,7 +8,7 @@ use std::{
 use clap::{ArgGroup, Args};
 use waterfill::{
     container::TqFile,
-    error::Result,
+    error::{Error, Result},
     io::source::PathSource,
     pipeline::{
         self, evaluate,
@@ -16,7 +16,7 @@ use waterfill::{
         settle::{Settled, settle},
     },
     report::{
-        AllocationSettings, Budget, Report, TransformChoice,
+        AllocationSettings, Budget, Coding, CurveSettings, Distortion, Method, Report, TransformChoice,
         plot::{self, Palette},
         table,
     },
@@ -27,7 +27,9 @@ use crate::{
     eval::{evaluator, print_evaluation, run_reference},
     files::{PLOT, json, open_model, output, write_each, write_file},
     images::{Calibration, dataset},
-    options::{CalibrationOptions, CodingOption, CurveOptions, DataOptions, REPORTS, Transform, lock, positive, report},
+    options::{
+        CalibrationOptions, CodingOption, CurveOptions, DataOptions, MethodOption, REPORTS, Transform, distortion, lock, positive, report,
+    },
     progress::{progress_bar, run, runner, timed},
 };
 
@@ -56,10 +58,19 @@ pub struct Compress {
     /// Transform; auto chooses per layer.
     #[arg(long, value_enum, default_value = "auto")]
     pub transform: Transform,
+    /// What layers are compressed by: a transform or none; or also error feedback, entropy-coded, which needs calibration [default: feedback with
+    /// --calibration, unless a transform, a coding or measured distortion is asked for; else transform].
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub method: Option<MethodOption>,
+    /// Match gain and bias of every output channel to the full-precision network on the calibration images [default: with feedback].
+    #[arg(
+        long, value_name = "BOOL", requires = "calibration", num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    pub matching: Option<bool>,
     /// How indices are coded: in fixed lengths; those of the same depths by an adaptive range coder, which makes the file smaller than the
-    /// budget; or by that coder without clipping, bits allocated by what it needs.
-    #[arg(long, value_enum, default_value = "fixed")]
-    pub coding: CodingOption,
+    /// budget; or by that coder without clipping, bits allocated by what it needs [default: entropy with feedback, else fixed].
+    #[arg(long, value_enum)]
+    pub coding: Option<CodingOption>,
     #[command(flatten)]
     pub curve: CurveOptions,
     #[command(flatten)]
@@ -84,6 +95,28 @@ pub struct Compress {
     pub data: DataOptions,
 }
 
+/// How layers are compressed: what was asked for, else what does best with it.
+fn curve_settings(args: &Compress) -> Result<CurveSettings> {
+    let (distortion, coding) = (distortion(args.calibration.distortion), args.coding.map(Coding::from));
+    let calibrated = !args.calibration.sampling.calibration.is_empty();
+    let open = matches!(args.transform, Transform::Auto) && matches!(coding, None | Some(Coding::Entropy));
+    let best = if calibrated && open && distortion != Distortion::Measured { Method::Feedback } else { Method::Transform };
+    let method = args.method.map_or(best, Method::from);
+    let coding = coding.unwrap_or(if method == Method::Feedback { Coding::Entropy } else { Coding::Fixed });
+    if method == Method::Feedback {
+        let without =
+            |what: &str, instead: &str| Err(Error::Setting(format!("Error feedback {what}: {instead}, or choose --method transform.")));
+        if !calibrated {
+            return without("follows what errors do to the output", "give images with --calibration");
+        }
+        if coding != Coding::Entropy {
+            return without("is for entropy-coded indices", "leave out --coding");
+        }
+    }
+    let matching = args.matching.unwrap_or(method == Method::Feedback);
+    Ok(CurveSettings { blocks: args.curve.blocks.into(), distortion, coding, method, matching })
+}
+
 pub fn compress(args: &Compress, model: &Path) -> Result<()> {
     let mut session = open_model(model, &args.curve.data)?;
     // What cannot be run says so before the work is done.
@@ -97,7 +130,7 @@ pub fn compress(args: &Compress, model: &Path) -> Result<()> {
     }
     let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
     let checker = calibration.evaluator(&session)?;
-    calibration.curves(&mut session, args.curve.blocks, args.coding.into(), args.calibration.distortion)?;
+    calibration.curves(&mut session, curve_settings(args)?)?;
     let budget = match (args.size, args.ratio) {
         (Some(size), _) => Budget::Size(size),
         (_, Some(ratio)) => Budget::Ratio(ratio),

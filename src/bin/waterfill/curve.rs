@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args};
 use waterfill::{
     error::Result,
     report::{
-        AllocationSettings, Coding,
+        AllocationSettings, CurveSettings,
         plot::{self, Palette},
         table,
     },
@@ -15,7 +15,7 @@ use waterfill::{
 use crate::{
     files::{PLOT, json, open_model, write_each},
     images::Calibration,
-    options::{CalibrationOptions, CurveOptions, DRAWINGS, DataOptions, drawing},
+    options::{CalibrationOptions, CurveOptions, DRAWINGS, DataOptions, distortion, drawing},
 };
 
 #[derive(Args)]
@@ -41,7 +41,10 @@ pub struct Curve {
 pub fn curve(args: &Curve, model: &Path) -> Result<()> {
     let mut session = open_model(model, &args.curve.data)?;
     let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
-    calibration.curves(&mut session, args.curve.blocks, Coding::default(), args.calibration.distortion)?;
+    calibration.curves(
+        &mut session,
+        CurveSettings { blocks: args.curve.blocks.into(), distortion: distortion(args.calibration.distortion), ..CurveSettings::default() },
+    )?;
     let curves = session.rd_curves(&AllocationSettings::default())?;
     write_each(&args.plot, args.models.len() > 1, &session.model.name, &DRAWINGS, |extension| match extension {
         "png" => plot::png::curve_png(&curves, None, PLOT, &Palette::LIGHT),

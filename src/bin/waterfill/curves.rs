@@ -11,7 +11,7 @@ use waterfill::{
         uncalibrated,
     },
     report::{
-        AllocationSettings, Coding, MeasuredCurves, Quantity, SweepSettings,
+        AllocationSettings, CurveSettings, MeasuredCurves, Quantity, SweepSettings,
         plot::{Palette, png, sweep::measured_svg},
         table,
     },
@@ -21,7 +21,7 @@ use crate::{
     eval::{evaluator, run_reference},
     files::{PLOT, json, open_model, unwritable, write_each, write_file},
     images::{Calibration, dataset},
-    options::{CalibrationOptions, DRAWINGS, DataOptions, Transform, drawing, positive},
+    options::{CalibrationOptions, DRAWINGS, DataOptions, Transform, distortion, drawing, positive},
     progress::{progress_bar, runner},
 };
 
@@ -82,7 +82,10 @@ pub fn curves(args: &Curves) -> Result<()> {
     {
         return Err(uncalibrated(transform));
     }
-    calibration.curves(&mut session, args.blocks, Coding::default(), args.calibration.distortion)?;
+    calibration.curves(
+        &mut session,
+        CurveSettings { blocks: args.blocks.into(), distortion: distortion(args.calibration.distortion), ..CurveSettings::default() },
+    )?;
     let checker = calibration.evaluator(&session)?;
     let mut sweep = Sweep::new(&session, settings, AllocationSettings::default())?;
     let (reference, full) = run_reference(&evaluator)?;

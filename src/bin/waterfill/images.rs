@@ -22,7 +22,7 @@ use waterfill::{
 
 use crate::{
     eval::EVALUATION,
-    options::{ChannelOrder, DataOptions, DistortionModel, Sampling},
+    options::{ChannelOrder, DataOptions, Sampling},
     progress::run,
 };
 
@@ -56,24 +56,13 @@ impl<'a> Calibration<'a> {
     }
 
     /// Takes statistics, if there is something to calibrate on, and computes the curves.
-    pub fn curves(&self, session: &mut Session, blocks: u16, coding: Coding, distortion: Option<DistortionModel>) -> Result<()> {
+    pub fn curves(&self, session: &mut Session, settings: CurveSettings) -> Result<()> {
         self.statistics(session, 1 << 30)?;
-        let distortion = match distortion {
-            Some(DistortionModel::Diagonal) => Distortion::Diagonal,
-            Some(DistortionModel::Measured) => Distortion::Measured,
-            Some(DistortionModel::Model) | None => Distortion::Model,
-        };
-        if distortion == Distortion::Measured && coding == Coding::Entropy {
+        let distortion = settings.distortion;
+        if distortion == Distortion::Measured && settings.coding == Coding::Entropy {
             let reason = "is measured for quantizers of fixed depths: leave out --distortion measured, or choose --coding fixed or depths";
             return Err(Error::Setting(format!("Distortion {reason}.")));
         }
-        let settings = CurveSettings {
-            blocks: blocks.into(),
-            distortion,
-            coding,
-            method: if std::env::var("WF_FB").is_ok() { waterfill::report::Method::Feedback } else { waterfill::report::Method::Transform },
-            matching: std::env::var("WF_MATCH").is_ok(),
-        };
         let curves = run(session.curves_job(settings))?;
         session.set_curves(settings, curves);
         if let (Distortion::Measured, Some((images, preprocessing))) = (distortion, &self.images) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use waterfill::report::{CalibrationSettings, Coding, TransformChoice};
+use waterfill::report::{CalibrationSettings, Coding, Distortion, Method, TransformChoice};
 
 #[derive(Args)]
 pub struct CurveOptions {
@@ -60,9 +60,32 @@ pub enum DistortionModel {
     Measured,
 }
 
-#[derive(Clone, Copy, Default, ValueEnum)]
+/// How an error's cost is found; by the model unless something else is said.
+pub fn distortion(option: Option<DistortionModel>) -> Distortion {
+    match option {
+        Some(DistortionModel::Diagonal) => Distortion::Diagonal,
+        Some(DistortionModel::Measured) => Distortion::Measured,
+        Some(DistortionModel::Model) | None => Distortion::Model,
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum MethodOption {
+    Transform,
+    Feedback,
+}
+
+impl From<MethodOption> for Method {
+    fn from(option: MethodOption) -> Method {
+        match option {
+            MethodOption::Transform => Method::Transform,
+            MethodOption::Feedback => Method::Feedback,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 pub enum CodingOption {
-    #[default]
     Fixed,
     Depths,
     Entropy,

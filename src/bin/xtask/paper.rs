@@ -73,7 +73,8 @@ fn measure(folder: &Path, work: &Path, transform: &'static str, rate: f64) -> Re
     let text = |path: &PathBuf| path.to_string_lossy().into_owned();
     let (bits, model, calibration, test) = (rate.to_string(), text(&model), text(&calibration), text(&test));
     let (tq, report_text, layers_text) = (text(&tq), text(&report), text(&layers));
-    let compress = ["compress", &model, "-o", &tq, "--bits", &bits, "--transform", transform, "--report", &report_text];
+    let compress =
+        ["compress", &model, "-o", &tq, "--bits", &bits, "--method", "transform", "--transform", transform, "--report", &report_text];
     tool(&[&compress[..], &["--calibration", &calibration, "--test", &test]].concat())?;
     let eval = ["eval", &tq, "--reference", &model, "--data", &calibration, "--limit", "300", "--layers", "--report", &layers_text];
     tool(&eval)?;

@@ -139,9 +139,9 @@ fn scales<'a, C: Coder>(coder: &mut C, scales: impl Iterator<Item = &'a mut Scal
 /// Codes gains: their unit, their mean, and how each differs from it.
 fn gains<C: Coder>(coder: &mut C, gains: &mut Gains) -> Result<(), String> {
     gains.coarseness = coder.raw(gains.coarseness.into(), GAIN_UNIT_BITS) as u8;
-    let sum: i32 = gains.codes.iter().map(|&c| i32::from(c)).sum();
-    let mean = if C::READS { 0 } else { sum / gains.codes.len().max(1) as i32 };
-    let mean = Numbers::default().code(coder, mean);
+    let sum: i64 = gains.codes.iter().map(|&c| i64::from(c)).sum();
+    let mean = if C::READS { 0 } else { sum / gains.codes.len().max(1) as i64 };
+    let mean = Numbers::default().code(coder, mean as i32);
     let mut numbers = Numbers::default();
     for code in &mut gains.codes {
         let found = mean + numbers.code(coder, i32::from(*code) - mean);

@@ -6,6 +6,8 @@
 
 mod adaptive;
 mod fixed;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 
@@ -331,7 +333,7 @@ impl LayerCode {
     }
 
     /// Indices that are all zero.
-    fn no_indices(&self) -> Indices {
+    pub fn no_indices(&self) -> Indices {
         let Geometry { dim, width, .. } = self.geometry;
         let rows = self.geometry.rows();
         Indices {
@@ -402,9 +404,12 @@ fn decoded(values: &[f32], step: Step, depth: u8) -> Vec<f32> {
 /// A body with other gains, or with gains at all.
 ///
 /// # Errors
-/// Those of [`read`].
+/// Those of [`read`]; gains that are out of range, or not one for each output channel.
 pub fn with_gains(body: &[u8], shape: &LayerShape, gains: Gains) -> Result<Vec<u8>, String> {
     let Read { mut code, coding, indices, .. } = read(body, shape)?;
+    if gains.codes.len() != shape.groups * shape.outputs || !gains.are_in_range() {
+        return Err("its gains do not fit it".into());
+    }
     code.gains = Some(gains);
     Ok(encode(&code, coding, &indices))
 }
