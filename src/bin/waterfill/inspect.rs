@@ -44,7 +44,10 @@ pub fn inspect(args: &Inspect, file: &Path) -> Result<()> {
         Some(a) => {
             println!("  compressed to {} bytes, {:.2} times smaller; {:.4} bits per weight", a.bytes, a.ratio, a.rate);
             let layers = a.bytes - a.other_bytes;
-            println!("  {layers} bytes in layers (indices, steps, scales, bases, gains); {} in the graph, biases, norms and tables", a.other_bytes);
+            println!(
+                "  {layers} bytes in layers (indices, steps, scales, bases, gains); {} in the graph, biases, norms and tables",
+                a.other_bytes
+            );
             print!("{}", table::allocation_text(&a));
         }
         None => summary.layers.iter().for_each(|l| println!("  {}  {:?}  {} weights", l.name, l.shape, l.weights)),
