@@ -128,16 +128,23 @@ fn admitted(candidates: &[Candidate], choice: Admit) -> impl Iterator<Item = (us
     let wanted = move |kind: TransformKind| match choice {
         Admit::Any => true,
         Admit::One(one) => kind == one,
+        Admit::Plain => false,
         Admit::Klt => matches!(kind, TransformKind::KltRow | TransformKind::KltCol),
         Admit::Elt => matches!(kind, TransformKind::EltRow | TransformKind::EltCol),
     };
-    candidates.iter().enumerate().filter(move |(_, c)| c.kind == TransformKind::None || wanted(c.kind))
+    // Whatever transform is asked for, errors may be fed back; lines of transforms are of those.
+    let fed_back = matches!(choice, Admit::Any | Admit::One(_));
+    candidates.iter().enumerate().filter(move |(_, c)| match c.feedback {
+        Some(_) => fed_back,
+        None => c.kind == TransformKind::None || wanted(c.kind),
+    })
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Admit {
     Any,
     One(TransformKind),
+    Plain,
     Klt,
     Elt,
 }
@@ -371,7 +378,7 @@ impl Problem<'_> {
     }
 
     /// The lines of the rate–distortion plot: `none`, `KLT` (the better of row and column, everywhere), with calibration `ELT` likewise, and
-    /// `auto`.
+    /// `auto`, which alone has error feedback, if there is.
     pub fn curves(&self, settings: &AllocationSettings) -> Result<RdCurves> {
         const POINTS: i32 = 72;
         let freedom = self.freedom(settings)?;
@@ -393,7 +400,7 @@ impl Problem<'_> {
             }
             RdLine { label: label.into(), points }
         };
-        let mut lines = vec![line("none", Admit::One(TransformKind::None)), line("KLT", Admit::Klt)];
+        let mut lines = vec![line("none", Admit::Plain), line("KLT", Admit::Klt)];
         if self.measure == Measure::Output {
             lines.push(line("ELT", Admit::Elt));
         }
