@@ -5,7 +5,7 @@
 //! less `u_j`, and what is left costs `D_j`. No basis is stored, and at high rate the gain is that of the best transform of gradients,
 //! `Π H_jj / Π D_j` (GPTQ, Frantar et al. 2022, does this with the second moment of inputs).
 //!
-//! Combined with a trellis every state keeps the errors of its own path ("per-survivor processing"), within stretches of [`STRETCH`] columns: at their
+//! Combined with a trellis every state keeps the errors of its own path ("per-survivor processing"), within stretches of 64 columns: at their
 //! ends the best path is taken, and its errors go to all later columns at once, which is a matrix product over all rows.
 
 use half::bf16;
