@@ -150,7 +150,7 @@ for (const [engine, url, options] of engines) {
     check("encoding changes nothing", (await data(page, "check-readout", "state")) === "done");
     if (hasTool) {
       const file = `${engine}-check.json`;
-      waterfill("compress", path.join(samples, "alexnet-digits.onnx"), "-o", `${engine}-check.tq`, "--bits", "2.5", "--calibration", digits, "--calibration-images", "60", "--report", file);
+      waterfill("compress", path.join(samples, "alexnet-digits.onnx"), "-o", `${engine}-check.tq`, "--bits", "2.5", "--method", "transform", "--calibration", digits, "--calibration-images", "60", "--report", file);
       const native = json(file);
       const tried = (report) => report.alternatives.map((a) => `${a.transform} ${a.steps_together}`).sort().join();
       check("the command line runs as many allocations, or one more or less", report.alternatives.length > 2 && Math.abs(native.alternatives.length - report.alternatives.length) <= 1, [tried(native), tried(report)]);
