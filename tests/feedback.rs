@@ -52,7 +52,7 @@ fn reference_rows_are_beaten_on_the_real_network() {
     }
 }
 
-/// On a small network, on images that it was not calibrated on: less error than by transforms, at no more bytes.
+/// On a small network, on 600 images of which it was calibrated on every third: less error than by transforms, within the budget.
 #[test]
 fn feedback_errs_less_than_transforms() {
     let (model, data) = (sample("resnet-digits.onnx"), sample("digits-test.npz"));

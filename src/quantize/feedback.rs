@@ -8,6 +8,8 @@
 //! Combined with a trellis every state keeps the errors of its own path ("per-survivor processing"), within stretches of 64 columns: at their
 //! ends the best path is taken, and its errors go to all later columns at once, which is a matrix product over all rows.
 
+use std::ops::Range;
+
 use half::bf16;
 
 use super::trellis::{Bits, STATES, Trellis};
@@ -84,10 +86,7 @@ impl Factor {
         let mut seen = errors.to_vec();
         for start in (0..n).step_by(PANEL) {
             let end = (start + PANEL).min(n);
-            let mut panel = vec![0f32; (end - start) * (n - start)];
-            for (k, row) in panel.chunks_mut(n - start).enumerate() {
-                row[k + 1..].iter_mut().zip(self.row(start + k)).for_each(|(r, v)| *r = v.to_f32());
-            }
+            let panel = self.panel(start..end);
             kernel::product(
                 count,
                 end - start,
@@ -101,6 +100,16 @@ impl Factor {
         }
         let row = |row: &[f32]| row.iter().zip(&self.diagonal).map(|(v, d)| f64::from(d * v * v)).sum();
         seen.chunks(n.max(1)).map(row).collect()
+    }
+
+    /// Some rows of `R` from their first column on, without the ones of the diagonal.
+    fn panel(&self, rows: Range<usize>) -> Vec<f32> {
+        let width = self.diagonal.len() - rows.start;
+        let mut panel = vec![0f32; rows.len() * width];
+        for (k, row) in panel.chunks_mut(width).enumerate() {
+            row[k + 1..].iter_mut().zip(self.row(rows.start + k)).for_each(|(r, v)| *r = v.to_f32());
+        }
+        panel
     }
 
     /// `R_kj` of a row right of the diagonal.
@@ -168,10 +177,7 @@ fn search(rows: Rows<'_>, factors: &[Factor], costs: &[f32], classes: &[u8], bit
         let mut owed = vec![0f32; count * width];
         for start in (0..width).step_by(STRETCH) {
             let end = (start + STRETCH).min(width);
-            let mut panel = vec![0f32; (end - start) * (width - start)];
-            for (k, row) in panel.chunks_mut(width - start).enumerate() {
-                row[k + 1..].iter_mut().zip(factor.row(start + k)).for_each(|(r, v)| *r = v.to_f32());
-            }
+            let panel = factor.panel(start..end);
             let stretch = first + start..first + end;
             let mut errors = vec![0f32; count * (end - start)];
             for (row, state) in states.iter_mut().enumerate() {

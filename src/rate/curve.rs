@@ -172,26 +172,11 @@ fn reordered(rows: &[f32], width: usize, order: &[usize]) -> Vec<f32> {
 }
 
 impl Rows {
-    fn new(kind: TransformKind, basis: Option<Basis>, coefficients: Coefficients, settings: CurveSettings, cost: &Cost) -> Rows {
-        let geometry = coefficients.geometry;
-        let energy = energies(&coefficients).iter().sum();
-        let costs = cost.rows(kind, basis.as_ref().map_or(geometry, Basis::analysed), basis.as_ref(), energy);
-        let mut out = Rows::with_costs(kind, basis, coefficients, settings, costs);
-        let samples = cost.enough(geometry);
-        out.projections = cost.projections(kind, geometry, out.basis.as_deref(), &out.coefficients.rows, samples, |_| {});
-        out
-    }
-
-    fn with_costs(
-        kind: TransformKind,
-        mut basis: Option<Basis>,
-        mut coefficients: Coefficients,
-        settings: CurveSettings,
-        mut costs: RowCosts,
-    ) -> Rows {
+    fn new(kind: TransformKind, mut basis: Option<Basis>, mut coefficients: Coefficients, settings: CurveSettings, cost: &Cost) -> Rows {
         let geometry = coefficients.geometry;
         let rows = geometry.rows();
         let mut energy = energies(&coefficients);
+        let mut costs = cost.rows(kind, basis.as_ref().map_or(geometry, Basis::analysed), basis.as_ref(), energy.iter().sum());
         let blocks = settings.blocks.clamp(1, layer::MAX_BLOCKS).min(rows.max(1));
         let importance: Vec<f64> = energy.iter().zip(&costs.rows).map(|(e, c)| e * c).collect();
         let mut order: Vec<usize> = (0..rows).collect();
@@ -208,9 +193,10 @@ impl Rows {
         for (rank, &row) in order.iter().enumerate() {
             block_of_row[row] = layer::block_of_rank(rank, rows, blocks);
         }
+        let projections = cost.projections(kind, geometry, basis.as_ref(), &coefficients.rows, cost.enough(geometry), |_| {});
         let basis = basis.map(Arc::new);
         let coding = settings.coding;
-        let mut out = Rows { kind, basis, coefficients, costs, projections: None, coding, blocks, block_of_row, basis_steps: Vec::new() };
+        let mut out = Rows { kind, basis, coefficients, costs, projections, coding, blocks, block_of_row, basis_steps: Vec::new() };
         if let Some(basis) = out.basis.as_ref().filter(|_| kind.stores_basis()) {
             let dim = geometry.dim;
             let steps = |rows: &Vec<usize>| {
