@@ -288,7 +288,7 @@ def fixed_indices(body, head):
     block_of = [r * blocks // rows for r in range(rows)] if head["sorted"] else b.take(rows, (blocks - 1).bit_length())
     scales = [int(s) for s in b.take(rows, 6)] if head["scaled"] else None
     coarseness = b.one(8) if head["gains"] else 0
-    gains = gain_sizes(coarseness, [c - 65536 if c >= 32768 else c for c in b.take(head["gains"], 16).tolist()])
+    gains = gain_sizes(coarseness, [c - 256 if c >= 128 else c for c in b.take(head["gains"], 8).tolist()])
     v = b.take(head["second"] * head["m"], v_depth) - (1 << v_depth >> 1)
     s, t = np.zeros((rows, head["dim"]), np.int64), np.zeros((rows, head["width"]), np.int64)
     for r in range(rows):

@@ -110,7 +110,8 @@ fn with_columns_and_gains() -> Vec<Vec<u8>> {
             let body = layer.body.as_mut().unwrap();
             let layer::Read { mut code, coding, indices, .. } = layer::read(body, shape).unwrap();
             let coarseness = ((case + at) % 8) as u8;
-            let most = 2048 >> coarseness;
+            // In fixed lengths eight bits each.
+            let most = if coding == layer::Coding::Fixed { (2048 >> coarseness).min(127) } else { 2048 >> coarseness };
             let codes = (0..shape.groups * shape.outputs).map(|c| ((c * c * 37 + at) as i32 % (2 * most + 1) - most) as i16).collect();
             code.gains = Some(Gains { coarseness, codes });
             if coding == layer::Coding::Adaptive && transform == TransformChoice::None {

@@ -95,7 +95,7 @@ fn points_are_those_of_files_compressed_one_by_one() {
     }
     // One of them by hand.
     let point = points.iter().find(|p| p.transform == TransformChoice::EltRow && p.rate_asked == 2.0).unwrap();
-    let settings = AllocationSettings { budget: Budget::Bits(2.0), transform: TransformChoice::EltRow, ..base };
+    let settings = AllocationSettings { budget: Budget::Bits(2.0), transform: TransformChoice::EltRow, feedback: false, ..base };
     let (allocation, _) = session.allocate(&settings).unwrap();
     let (_, layers) = wait(settle::encode(&session, &allocation, &settings, Span::WHOLE, &mut Waiting::new(quietly))).unwrap();
     let report = session.report(&allocation, &settings, &layers).unwrap().allocation;

@@ -39,6 +39,7 @@ fn settings() -> AllocationSettings {
     AllocationSettings {
         budget: Budget::Size(3_000_000_000_000),
         transform: TransformChoice::KltRow,
+        feedback: false,
         locks: vec![(2, 8)],
         excludes: vec![0, 7],
     }
@@ -126,6 +127,7 @@ fn allocation() -> AllocationReport {
         bytes: 18,
         basis_bytes: 3,
         error: f64::MIN_POSITIVE,
+        gap: None,
         locked: Some(0),
         excluded: transform.is_none(),
         depths: vec![8, 3, 0],
@@ -136,6 +138,7 @@ fn allocation() -> AllocationReport {
         bytes: 1 << 40,
         ratio: 7.5,
         db: -31.4,
+        gap: None,
         lambda: 1e-300,
         measured: true,
         other_bytes: 100,

@@ -46,7 +46,7 @@ def with_gains(body, outputs):
     bits = np.unpackbits(np.frombuffer(body, np.uint8), bitorder="little")
     blocks = body[4] + 1
     at = 40 + 16 * blocks + outputs * ((blocks - 1).bit_length() + (6 if body[0] & 16 else 0))
-    gains = struct.pack(f"<B{outputs}h", 3, *(37 * c % 400 - 200 for c in range(outputs)))
+    gains = struct.pack(f"<B{outputs}b", 3, *(37 * c % 250 - 125 for c in range(outputs)))
     gains = np.unpackbits(np.frombuffer(gains, np.uint8), bitorder="little")
     bits = np.packbits(np.concatenate([bits[:at], gains, bits[at:]]), bitorder="little").tobytes()
     return bytes([bits[0] | 0x80]) + bits[1:]

@@ -51,6 +51,9 @@ impl Compress<'_> {
         }
         if let Some(calibration) = self.calibration {
             words.extend(calibrated(calibration));
+            if self.curves.method == Method::Feedback && self.curves.second_moment != default.second_moment {
+                words.push(format!("--second-moment {}", self.curves.second_moment.name()));
+            }
             if self.curves.distortion != default.distortion {
                 words.push(format!("--distortion {}", self.curves.distortion.name()));
             }
@@ -129,8 +132,13 @@ mod tests {
     fn only_what_differs_from_the_defaults_is_said() {
         let (settings, curves) = (AllocationSettings::default(), CurveSettings::default());
         assert_eq!(line(&settings, curves, None), "waterfill compress 'my net.onnx' -o 'my net.tq' --bits 4");
-        let settings =
-            AllocationSettings { budget: Budget::Ratio(7.5), transform: TransformChoice::KltRow, locks: vec![(0, 8)], excludes: vec![1] };
+        let settings = AllocationSettings {
+            budget: Budget::Ratio(7.5),
+            transform: TransformChoice::KltRow,
+            locks: vec![(0, 8)],
+            excludes: vec![1],
+            ..Default::default()
+        };
         // Without calibration an error costs the same in either form.
         let curves = CurveSettings { blocks: 4, distortion: Distortion::Diagonal, coding: Coding::Depths, ..Default::default() };
         assert_eq!(

@@ -265,10 +265,12 @@ impl Evaluator {
     }
 
     /// The network with one layer decoded at a time, on all images: an item per layer and micro-batch, layer after layer. Layers kept
-    /// bit for bit do no damage and are not run.
-    pub fn damage_job<'a>(&'a self, decoded: &'a Decoded, reference: &'a Reference) -> Job<'a, Batch> {
+    /// bit for bit do no damage and are not run. With `most` multiplications as a limit, on some images, evenly spaced, but on one micro-batch in any case.
+    pub fn damage_job<'a>(&'a self, decoded: &'a Decoded, reference: &'a Reference, most: Option<f64>) -> Job<'a, Batch> {
         let layers: Vec<&DecodedLayer> = decoded.layers.iter().filter(|l| l.at.is_some()).collect();
-        let batches = self.count();
+        let all = self.count();
+        let fit = |most: f64| (most / (self.cost * layers.len() as f64).max(1.0)) as usize;
+        let batches = most.map_or(all, |most| fit(most).clamp(1, all.max(1)));
         // All of one cost: a job hands out its dearest items first, and a layer's should follow each other, as they share a network.
         let item = |layer: &&DecodedLayer| vec![Item { name: layer.name.clone(), cost: self.cost }; batches];
         let items = layers.iter().flat_map(item).collect();
@@ -291,7 +293,7 @@ impl Evaluator {
             stage: "damage",
             items,
             prepare: Box::new(move |item| {
-                let (work, network) = (self.work(item % batches, Some(reference))?, network(item / batches)?);
+                let (work, network) = (self.work(item % batches * all / batches, Some(reference))?, network(item / batches)?);
                 Ok(Box::new(move || work.run(&network, false)))
             }),
         }
@@ -310,7 +312,8 @@ impl Evaluator {
 
     /// Takes the results of [`Evaluator::damage_job`]: every layer, in the order of the model.
     pub fn damage(&self, decoded: &Decoded, results: &[Batch]) -> Vec<LayerDamage> {
-        let mut runs = results.chunks(self.count().max(1));
+        let run = decoded.layers.iter().filter(|l| l.at.is_some()).count();
+        let mut runs = results.chunks((results.len() / run.max(1)).max(1));
         let mut damage: Vec<LayerDamage> = Vec::with_capacity(decoded.layers.len());
         for (index, layer) in decoded.layers.iter().enumerate() {
             let e = layer.at.and_then(|_| runs.next()).map(|results| self.finish("", 0.0, results));

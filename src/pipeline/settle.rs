@@ -29,7 +29,7 @@ use crate::{
         Allocation, Plan, curve,
         joint::{self, LayerErrors},
     },
-    report::{AllocationReport, AllocationSettings, AlternativeRow, Coding, Evaluation, TransformChoice},
+    report::{AllocationReport, AllocationSettings, AlternativeRow, Coding, Evaluation, Method, TransformChoice},
     transform::{self, Basis},
 };
 
@@ -39,8 +39,15 @@ const HOPELESS: f64 = 2.0;
 const SMALL: f64 = 0.001;
 /// Most allocations that are run.
 const MOST: usize = 6;
+/// The same where errors are fed back in nearly all layers, whatever transform the others may have.
+const MOST_FED_BACK: usize = 2;
 /// Most multiplications of all their runs, some ten seconds in a browser with two threads; two runs there may be in any case.
 const MOST_RUN: f64 = 2e11;
+
+/// Most multiplications of running all layers alone, some ten seconds in a browser with two threads; one batch of images there may be in any case.
+const MOST_ALONE: f64 = 2e11;
+/// How many times more or less than the model says a layer may weigh.
+const WEIGHED: f64 = 8.0;
 
 /// An allocation, and the choice of transforms that it came from.
 #[derive(Debug)]
@@ -96,9 +103,8 @@ async fn encode_by_rate(
 ) -> Result<(Allocation, Vec<EncodedLayer>)> {
     let limit = session.problem().layer_limit(settings)?;
     // Gains come later.
-    let gains =
-        allocation.plans.iter().zip(session.layers.iter()).filter(|(plan, _)| **plan != Plan::Exact && session.curve_settings().matching);
-    let reserved = gains.map(|(_, (_, shape))| layer::gain_bits(shape).div_ceil(8)).sum::<u64>();
+    let quantized = (0..session.layers.len()).filter(|&layer| allocation.plans[layer] != Plan::Exact);
+    let reserved = quantized.map(|layer| session.gain_bits(layer).div_ceil(8)).sum::<u64>();
     let (mut session, mut allocation, mut part) = (session.clone(), allocation.clone(), 1.0);
     let mut best: Option<(u64, Allocation, Vec<EncodedLayer>)> = None;
     // Parts that were tried, and their bytes.
@@ -247,24 +253,56 @@ pub async fn settle(
         tries.insert(1, (alone, false));
     }
     tries.truncate((MOST_RUN / on.0.cost().max(1.0)).clamp(2.0, 100.0) as usize);
-    let count = tries.len() as f64;
+    let on = On { evaluator: on.0, reference: on.1, calibration: Some(on.0) };
+    // With errors fed back layers are weighed once more by what running them shows, which takes about as long as three other tries.
+    let weighs = session.curve_settings().method == Method::Feedback;
+    let (count, first) = (tries.len() as f64, if weighs { 4.0 } else { 0.0 });
+    let part = |from: f64, to: f64| span.part(from / (count + first), to / (count + first));
     let mut found: Vec<Settled> = Vec::new();
+    let mut weighted = None;
     for (i, (Alternative { transform, allocation }, together)) in tries.into_iter().enumerate() {
-        let part = span.part(i as f64 / count, (i + 1) as f64 / count);
         let settings = AllocationSettings { transform, ..settings.clone() };
-        let on = On { evaluator: on.0, reference: on.1, calibration: Some(on.0) };
-        let (compressed, evaluation) = sweep::measure(session, &allocation, &settings, together, on, part, runner).await?;
-        let Compressed { allocation, layers, report, small, .. } = compressed;
-        // Without an error there is no ratio in decibels: the least there is.
-        let measured_db = evaluation.sqnr_db.map_or(-200.0, |sqnr| -sqnr);
-        let row = AlternativeRow { transform, steps_together: together, bytes: report.bytes, predicted_db: report.db, measured_db };
-        found.push(Settled { allocation, layers, report, evaluation: Some(evaluation), alternatives: vec![row], small });
+        let (compressed, evaluation) = if weighs && i == 0 {
+            let coded = sweep::coding_share(session, &allocation, on);
+            let compressed = sweep::compressed(session, &allocation, &settings, together, part(0.0, coded), runner).await?;
+            weighted = Some(session.weighed(&compressed, on, part(coded, coded + first - 1.0), runner).await?);
+            sweep::finish(session, compressed, &settings, on, part(coded + first - 1.0, first), runner).await?
+        } else {
+            let at = i as f64 + (first - 1.0).max(0.0);
+            sweep::measure(session, &allocation, &settings, together, on, part(at, at + 1.0), runner).await?
+        };
+        found.push(Settled::new(transform, [together, false], compressed, evaluation));
+    }
+    if let Some(session) = weighted {
+        let (allocation, _) = session.allocate(settings)?;
+        if found.iter().all(|f| f.allocation.plans != allocation.plans) {
+            let last = part(count + first - 1.0, count + first);
+            let (compressed, evaluation) = sweep::measure(&session, &allocation, settings, true, on, last, runner).await?;
+            found.push(Settled::new(settings.transform, [true, true], compressed, evaluation));
+        }
     }
     // The first of equals: that of the settings.
     found.sort_by(|a, b| a.alternatives[0].measured_db.total_cmp(&b.alternatives[0].measured_db));
     let rows = found.iter().map(|f| f.alternatives[0]).collect();
     let best = found.into_iter().next().ok_or_else(|| Error::Setting("There is nothing to run.".into()))?;
     Ok(Settled { alternatives: rows, ..best })
+}
+
+impl Settled {
+    /// What one of the tries came to.
+    fn new(
+        transform: TransformChoice,
+        [steps_together, layers_measured]: [bool; 2],
+        compressed: Compressed,
+        evaluation: Evaluation,
+    ) -> Settled {
+        let Compressed { allocation, layers, report, small, .. } = compressed;
+        // Without an error there is no ratio in decibels: the least there is.
+        let measured_db = evaluation.sqnr_db.map_or(-200.0, |sqnr| -sqnr);
+        let (bytes, predicted_db) = (report.bytes, report.db);
+        let row = AlternativeRow { transform, steps_together, layers_measured, bytes, predicted_db, measured_db };
+        Settled { allocation, layers, report, evaluation: Some(evaluation), alternatives: vec![row], small }
+    }
 }
 
 /// What an allocation does to the output by the model.
@@ -294,7 +332,7 @@ impl Session {
             }
         }
         found[1..].sort_by(|a, b| distortion(&a.allocation).total_cmp(&distortion(&b.allocation)));
-        found.truncate(MOST);
+        found.truncate(if self.curve_settings().method == Method::Feedback { MOST_FED_BACK } else { MOST });
         Ok(found)
     }
 
@@ -340,14 +378,41 @@ impl Session {
         }
     }
 
-    /// Keeps what the coder needed for each layer of an allocation.
-    fn learn(&mut self, allocation: &Allocation, layers: &[EncodedLayer]) {
-        for ((plan, curves), layer) in allocation.plans.iter().zip(&mut self.curves).zip(layers) {
-            if let (Plan::Quantized { candidate, .. }, Some(body)) = (plan, &layer.body) {
-                let predicted = plan.predicted_bits(curves);
-                Arc::make_mut(curves).learn(*candidate, predicted, 8 * body.len() as u64);
+    /// The session with the distortions of every layer's curves times what running the layer alone, compressed, has shown over what the model says of it.
+    ///
+    /// # Errors
+    /// Those of running the network.
+    pub async fn weighed(&self, compressed: &Compressed, on: On<'_>, span: Span, runner: &mut impl Runner) -> Result<Session> {
+        let results = runner.run(span, on.evaluator.damage_job(&compressed.decoded, on.reference, Some(MOST_ALONE))).await?;
+        let power = self.statistics.as_ref().map_or(0.0, |s| s.output_energy);
+        let mut session = self.clone();
+        for ((alone, layer), curves) in
+            on.evaluator.damage(&compressed.decoded, &results).iter().zip(&compressed.layers).zip(&mut session.curves)
+        {
+            let (measured, predicted) = (alone.distortion, layer.error * power);
+            if measured > 0.0 && predicted > 0.0 {
+                *curves = Arc::new(curves.weighted((measured / predicted).clamp(1.0 / WEIGHED, WEIGHED)));
             }
         }
+        Ok(session)
+    }
+
+    /// Keeps what the coder needed for each layer of an allocation.
+    fn learn(&mut self, allocation: &Allocation, layers: &[EncodedLayer]) {
+        for (layer, (plan, encoded)) in allocation.plans.iter().zip(layers).enumerate() {
+            if let (Plan::Quantized { candidate, .. }, Some(body)) = (plan, &encoded.body) {
+                let bits = 8 * body.len() as u64 + self.gain_bits(layer);
+                let curves = &mut self.curves[layer];
+                let predicted = plan.predicted_bits(curves);
+                Arc::make_mut(curves).learn(*candidate, predicted, bits);
+            }
+        }
+    }
+
+    /// Bits that are kept free for gains of a layer.
+    fn gain_bits(&self, layer: usize) -> u64 {
+        let matched = self.curve_settings.matching && self.statistics.is_some();
+        if matched { layer::gain_bits(&self.layers[layer].1, self.curve_settings.coding.into()) } else { 0 }
     }
 
     /// The session with the steps of an allocation's blocks chosen together, to encode it with. `found` is what [`Session::steps_job`] gave.

@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     graph::Runnable,
     rate::{Allocation, Plan},
-    report::{AllocationReport, AllocationSettings, Budget, Coding, Evaluation, Measure, MeasuredPoint, SweepSettings},
+    report::{AllocationReport, AllocationSettings, Budget, Coding, Evaluation, Measure, MeasuredPoint, SweepSettings, TransformChoice},
 };
 
 /// An allocation as a file, and that file decoded.
@@ -95,10 +95,10 @@ pub async fn compare(
     Ok(evaluator.finish(what, runner.now() - start, &results))
 }
 
-/// Compresses a network by an allocation, matches it where that is asked for and there are images to do so, and runs it.
+/// Compresses a network by an allocation, and finishes it.
 ///
 /// # Errors
-/// Those of [`compressed`] and [`compare`].
+/// Those of [`compressed`] and [`finish`].
 pub async fn measure(
     session: &Session,
     allocation: &Allocation,
@@ -108,23 +108,40 @@ pub async fn measure(
     span: Span,
     runner: &mut impl Runner,
 ) -> Result<(Compressed, Evaluation)> {
+    let coded = coding_share(session, allocation, on);
+    let compressed = compressed(session, allocation, settings, together, span.part(0.0, coded), runner).await?;
+    finish(session, compressed, settings, on, span.part(coded, 1.0), runner).await
+}
+
+/// Which part of the work of [`measure`] is encoding and decoding, which cost about the same.
+pub fn coding_share(session: &Session, allocation: &Allocation, on: On<'_>) -> f64 {
+    let (coding, running) = (2.0 * session.encode_job(allocation).cost(), on.evaluator.cost());
+    let matching = if session.curve_settings().matching { 0.4 * coding } else { 0.0 };
+    (coding - matching) / (coding + running).max(f64::MIN_POSITIVE)
+}
+
+/// Matches a compressed network, where that is asked for and there are images to do so, and runs it.
+///
+/// # Errors
+/// Those of [`settle::matched`] and [`compare`].
+pub async fn finish(
+    session: &Session,
+    mut compressed: Compressed,
+    settings: &AllocationSettings,
+    on: On<'_>,
+    span: Span,
+    runner: &mut impl Runner,
+) -> Result<(Compressed, Evaluation)> {
     let On { evaluator, reference, calibration } = on;
-    let matched_on = calibration.filter(|_| session.curve_settings().matching);
-    // Encoding and decoding cost about the same.
-    let (coding, running) = (2.0 * session.encode_job(allocation).cost(), evaluator.cost());
-    let between = coding / (coding + running).max(f64::MIN_POSITIVE);
-    let (encoding, matching) = if matched_on.is_some() {
-        (span.part(0.0, 0.6 * between), span.part(0.6 * between, between))
-    } else {
-        (span.part(0.0, between), span)
-    };
-    let mut compressed = compressed(session, allocation, settings, together, encoding, runner).await?;
-    if let Some(images) = matched_on {
-        compressed = settle::matched(session, compressed, settings, images, matching, runner).await?;
+    let mut matched = 0.0;
+    if let Some(images) = calibration.filter(|_| session.curve_settings().matching) {
+        let matching = 0.8 * session.encode_job(&compressed.allocation).cost();
+        matched = matching / (matching + evaluator.cost()).max(f64::MIN_POSITIVE);
+        compressed = settle::matched(session, compressed, settings, images, span.part(0.0, matched), runner).await?;
     }
     let network = session.runnable()?.with_tensors(&compressed.decoded.tensors)?;
     let what = evaluate::what(&compressed.report);
-    let evaluation = compare(&network, what, evaluator, reference, span.part(between, 1.0), runner).await?;
+    let evaluation = compare(&network, what, evaluator, reference, span.part(matched, 1.0), runner).await?;
     Ok((compressed, evaluation))
 }
 
@@ -186,7 +203,9 @@ impl Sweep {
     pub async fn step(&mut self, session: &Session, on: On<'_>, runner: &mut impl Runner) -> Result<Option<MeasuredPoint>> {
         let Some(&(transform, rate)) = self.order.get(self.points.len()) else { return Ok(None) };
         let (transform, rate_asked) = (self.settings.transforms[transform], self.settings.rates[rate]);
-        let settings = AllocationSettings { budget: Budget::Bits(rate_asked), transform, ..self.base.clone() };
+        // Lines of transforms are of those.
+        let feedback = transform == TransformChoice::Auto;
+        let settings = AllocationSettings { budget: Budget::Bits(rate_asked), transform, feedback, ..self.base.clone() };
         let (allocation, _) = session.allocate(&settings)?;
         let point = match self.plans.iter().position(|plans| *plans == allocation.plans) {
             Some(same) => MeasuredPoint { transform, rate_asked, ..self.points[same] },

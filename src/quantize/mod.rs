@@ -127,7 +127,11 @@ impl Gains {
         let deviation = (logs.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / logs.len().max(1) as f64).sqrt();
         // A unit of 0.35 deviations: its square over 12 is a hundredth.
         let unit = (256.0 * 0.35 * deviation).max(1.0).log2().floor() as u8;
-        let coarseness = (unit + coarser).min(Self::COARSEST);
+        // Codes have eight bits at most.
+        let greatest = logs.iter().fold(0f64, |m, l| m.max(l.abs()));
+        let fits = |coarseness: &u8| (256.0 * greatest / f64::from(1u32 << coarseness)).round() <= f64::from(i8::MAX);
+        let finest = (0..Self::COARSEST).find(fits).unwrap_or(Self::COARSEST);
+        let coarseness = (unit + coarser).clamp(finest, Self::COARSEST);
         let unit = f64::from(1u32 << coarseness) / 256.0;
         Gains { coarseness, codes: logs.iter().map(|l| (l / unit).round() as i16).collect() }
     }
@@ -249,6 +253,13 @@ mod tests {
         let left = power(&mut coded.sizes().zip(&gains).map(|(a, b)| a / b)) / power(&mut gains.iter().copied());
         assert!((0.001..0.012).contains(&left), "{left}");
         assert_eq!(Gains::nearest(&gains, 2).coarseness, coded.coarseness + 2);
+        // In eight bits each, however large beside their differences.
+        let large = Gains::nearest(&[3.9, 3.901], 0);
+        assert!(
+            large.codes.iter().all(|c| i8::try_from(*c).is_ok())
+                && large.sizes().zip([3.9, 3.901]).all(|(a, b)| (a / b).log2().abs() < 0.01)
+        );
+        assert!(Gains::nearest(&[4.0, 4.0001], 0).codes.iter().all(|c| i8::try_from(*c).is_ok()));
         let alike = Gains::nearest(&[1.1; 5], 0);
         assert_eq!((alike.coarseness, alike.codes[0]), (0, 35));
         assert!(Gains::nearest(&[f32::MIN_POSITIVE, f32::MAX], 0).are_in_range());

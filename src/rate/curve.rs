@@ -7,6 +7,7 @@ use super::{
     cost::{Cost, Projections, Quantized, RowCosts},
     feedback::{self, Feedback},
     hull::Block,
+    limit::Limit,
     second,
 };
 use crate::{
@@ -46,7 +47,7 @@ pub struct Candidate {
     pub block_of_row: Vec<u16>,
     /// The blocks, strongest first.
     pub blocks: Vec<Block>,
-    /// Bits of its section of the file that do not depend on what is taken for the blocks; of entropy-coded ones about.
+    /// Bits of its section of the file that do not depend on what is taken for the blocks, gains to come among them; of entropy-coded ones about.
     pub side_bits: u64,
     /// How many times the predicted bits a coder needed, once it has coded the layer this way ([`LayerCurves::learn`]).
     pub coded: Option<f64>,
@@ -61,6 +62,8 @@ pub struct LayerCurves {
     pub weights: u64,
     /// The candidates; never empty.
     pub candidates: Vec<Candidate>,
+    /// What no coder can beat, where errors may be fed back.
+    pub limit: Option<Limit>,
 }
 
 impl LayerCurves {
@@ -72,6 +75,15 @@ impl LayerCurves {
                 self.candidates.iter().filter_map(|c| c.coded).fold((0.0, 0.0), |(sum, count), coded| (sum + coded, count + 1.0));
             if count > 0.0 { sum / count } else { 1.0 }
         })
+    }
+
+    /// The same with all distortions times a factor.
+    #[must_use]
+    pub fn weighted(&self, factor: f64) -> LayerCurves {
+        let weigh = |choices: &[Choice]| choices.iter().map(|c| Choice { distortion: factor * c.distortion, ..*c }).collect();
+        let block = |b: &Block| Block::new(weigh(&b.coefficients), weigh(&b.basis), b.count);
+        let candidates = self.candidates.iter().map(|c| Candidate { blocks: c.blocks.iter().map(block).collect(), ..c.clone() });
+        LayerCurves { candidates: candidates.collect(), limit: self.limit.clone(), ..*self }
     }
 
     /// Keeps what a coder needed for a candidate of which so many bits were predicted.
@@ -97,12 +109,12 @@ pub fn layer_curves(shape: &LayerShape, mut weights: Vec<f32>, settings: CurveSe
     let (elt_row, elt_col) = (elt(TransformKind::EltRow), elt(TransformKind::EltCol));
     let within = [TransformKind::IntraDct1, TransformKind::IntraDct2, TransformKind::IntraKlt, TransformKind::IntraElt]
         .map(|kind| (kind, intra(shape, kind, &weights, cost.moments(kind)).map(|(s, t)| (Some(s), t))));
-    let mut candidates = Vec::new();
+    let (mut candidates, mut limit) = (Vec::new(), None);
     if settings.method == Method::Feedback {
-        let geometry = Geometry::new(shape, TransformKind::None);
-        let fed_back = Feedback::new(shape, &cost).zip(geometry).and_then(|(feedback, geometry)| {
-            let costs = cost.rows(TransformKind::None, geometry, None, 0.0).rows;
-            feedback::candidate(shape, feedback, cost_scales(&costs), &costs, &weights)
+        let fed_back = Feedback::new(shape, &cost, settings.second_moment).and_then(|feedback| {
+            limit = Limit::new(shape, &feedback, &weights);
+            let scales = cost_scales(&feedback.rows);
+            feedback::candidate(shape, feedback, scales, &weights)
         });
         candidates.extend(fed_back);
     }
@@ -127,7 +139,10 @@ pub fn layer_curves(shape: &LayerShape, mut weights: Vec<f32>, settings: CurveSe
             candidates.extend(second::candidates(rows.candidate(scales), &rows.coefficients, &cost));
         }
     }
-    LayerCurves { shape: *shape, weights: count, candidates }
+    if settings.matching && matches!(cost, Cost::Output { .. }) {
+        candidates.iter_mut().for_each(|c| c.side_bits += layer::gain_bits(shape, settings.coding.into()));
+    }
+    LayerCurves { shape: *shape, weights: count, candidates, limit }
 }
 
 /// Rows of coefficients under a transform, by falling cost of losing them, cut into blocks.

@@ -13,6 +13,7 @@ pub mod curve;
 pub mod feedback;
 pub mod hull;
 pub mod joint;
+pub mod limit;
 mod second;
 
 use std::collections::BinaryHeap;
@@ -21,10 +22,11 @@ use crate::{
     container::{self, layer},
     error::{Error, Result},
     quantize::{MAX_DEPTH, UNCLIPPED},
-    report::{AllocationReport, AllocationSettings, Budget, LayerRow, Measure, RdCurves, RdLine, RdPoint, TransformChoice, TransformKind},
+    report::{AllocationReport, AllocationSettings, Budget, LayerRow, Measure, RdCurves, RdLine, RdPoint, TransformKind},
 };
 use curve::{Candidate, LayerCurves};
 use hull::{Block, Vertex};
+use limit::Limit;
 
 /// A layer as the allocator sees it.
 #[derive(Debug)]
@@ -125,33 +127,36 @@ fn coded_bits(predicted: u64, coded: f64) -> u64 {
 fn admitted(candidates: &[Candidate], choice: Admit) -> impl Iterator<Item = (usize, &Candidate)> {
     // None is always a candidate: a layer may have no such transform (a depthwise one), and on narrow layers the basis can cost more than
     // it gains (method.md, section 3).
-    let wanted = move |kind: TransformKind| match choice {
-        Admit::Any => true,
-        Admit::One(one) => kind == one,
-        Admit::Plain => false,
-        Admit::Klt => matches!(kind, TransformKind::KltRow | TransformKind::KltCol),
-        Admit::Elt => matches!(kind, TransformKind::EltRow | TransformKind::EltCol),
+    let wanted = move |kind: TransformKind| match choice.kinds {
+        Kinds::Any => true,
+        Kinds::One(one) => kind == one,
+        Kinds::Klt => matches!(kind, TransformKind::KltRow | TransformKind::KltCol),
+        Kinds::Elt => matches!(kind, TransformKind::EltRow | TransformKind::EltCol),
     };
-    // Whatever transform is asked for, errors may be fed back; lines of transforms are of those.
-    let fed_back = matches!(choice, Admit::Any | Admit::One(_));
     candidates.iter().enumerate().filter(move |(_, c)| match c.feedback {
-        Some(_) => fed_back,
+        Some(_) => choice.feedback,
         None => c.kind == TransformKind::None || wanted(c.kind),
     })
 }
 
+/// Transforms besides none, and whether errors may be fed back.
 #[derive(Debug, Clone, Copy)]
-enum Admit {
+struct Admit {
+    kinds: Kinds,
+    feedback: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kinds {
     Any,
     One(TransformKind),
-    Plain,
     Klt,
     Elt,
 }
 
-impl From<TransformChoice> for Admit {
-    fn from(choice: TransformChoice) -> Admit {
-        choice.kind().map_or(Admit::Any, Admit::One)
+impl From<&AllocationSettings> for Admit {
+    fn from(settings: &AllocationSettings) -> Admit {
+        Admit { kinds: settings.transform.kind().map_or(Kinds::Any, Kinds::One), feedback: settings.feedback }
     }
 }
 
@@ -323,7 +328,7 @@ impl Problem<'_> {
     /// # Errors
     /// As [`Problem::allocate`].
     pub fn layer_limit(&self, settings: &AllocationSettings) -> Result<Option<u64>> {
-        let solver = Solver { problem: self, freedom: self.freedom(settings)?, admit: settings.transform.into() };
+        let solver = Solver { problem: self, freedom: self.freedom(settings)?, admit: settings.into() };
         self.limit(settings, self.other_bytes + solver.excluded_bytes(), solver.weights())
     }
 
@@ -340,7 +345,7 @@ impl Problem<'_> {
     /// # Errors
     /// As [`Problem::allocate`].
     pub fn allocate_within(&self, settings: &AllocationSettings, part: f64) -> Result<Allocation> {
-        let solver = Solver { problem: self, freedom: self.freedom(settings)?, admit: settings.transform.into() };
+        let solver = Solver { problem: self, freedom: self.freedom(settings)?, admit: settings.into() };
         let excluded = solver.excluded_bytes();
         let fixed = self.other_bytes + excluded;
         let weights = solver.weights();
@@ -377,12 +382,13 @@ impl Problem<'_> {
         Ok(Allocation { plans, lambda, layer_bytes, file_bytes, not_reachable, rate_range })
     }
 
-    /// The lines of the rate–distortion plot: `none`, `KLT` (the better of row and column, everywhere), with calibration `ELT` likewise, and
-    /// `auto`, which alone has error feedback, if there is.
+    /// The lines of the rate–distortion plot: `none`, `KLT` (the better of row and column, everywhere), with calibration `ELT` likewise,
+    /// the limit of all coders ([`limit`]) where errors may be fed back, and `auto`, which alone has error feedback, if there is.
     pub fn curves(&self, settings: &AllocationSettings) -> Result<RdCurves> {
         const POINTS: i32 = 72;
         let freedom = self.freedom(settings)?;
-        let line = |label: &str, admit: Admit| {
+        let line = |label: &str, kinds: Kinds| {
+            let admit = Admit { kinds, feedback: matches!(kinds, Kinds::Any) && settings.feedback };
             let solver = Solver { problem: self, freedom: freedom.clone(), admit };
             let fixed = self.other_bytes + solver.excluded_bytes();
             // From far below the flattest slope to far above the steepest, evenly in the logarithm; then ends that are exact.
@@ -400,12 +406,41 @@ impl Problem<'_> {
             }
             RdLine { label: label.into(), points }
         };
-        let mut lines = vec![line("none", Admit::Plain), line("KLT", Admit::Klt)];
+        let mut lines = vec![line("none", Kinds::One(TransformKind::None)), line("KLT", Kinds::Klt)];
         if self.measure == Measure::Output {
-            lines.push(line("ELT", Admit::Elt));
+            lines.push(line("ELT", Kinds::Elt));
         }
-        lines.push(line("auto", Admit::Any));
+        lines.extend(self.limit_line(&Solver { problem: self, freedom: freedom.clone(), admit: settings.into() }));
+        lines.push(line("auto", Kinds::Any));
         Ok(RdCurves { measure: self.measure, lines })
+    }
+
+    /// The line that no coder can beat, over the layers that are quantized; nothing where no errors may be fed back.
+    fn limit_line(&self, solver: &Solver) -> Option<RdLine> {
+        const POINTS: i32 = 96;
+        let limits = self.limits(|layer| solver.freedom[layer] != Freedom::Excluded);
+        if limits.is_empty() {
+            return None;
+        }
+        let (fixed, weights, levels) = (self.other_bytes + solver.excluded_bytes(), solver.weights(), limit::levels(&limits));
+        let level = |i: i32| levels.end - (levels.end - levels.start) * f64::from(i) / f64::from(POINTS - 1);
+        let points = (0..POINTS).map(|i| {
+            let (bits, distortion) = limit::at(&limits, level(i));
+            RdPoint { rate: bits / weights.max(1) as f64, bytes: fixed + (bits / 8.0).ceil() as u64, db: decibels(distortion) }
+        });
+        let points = points.filter(|p| p.rate <= f64::from(MAX_DEPTH)).collect();
+        Some(RdLine { label: "limit".into(), points })
+    }
+
+    /// Limits of some layers that have one.
+    fn limits(&self, of: impl Fn(usize) -> bool) -> Vec<&Limit> {
+        self.layers.iter().enumerate().filter(|(layer, _)| of(*layer)).filter_map(|(_, l)| l.curves.limit.as_ref()).collect()
+    }
+
+    /// How many bits per weight more than the limit of some layers, at the same error.
+    fn gap(&self, of: impl Fn(usize) -> bool, error: f64, rate: f64, weights: u64) -> Option<f64> {
+        let limits = self.limits(of);
+        (!limits.is_empty() && error > 0.0).then(|| rate - limit::bits(&limits, error) / weights.max(1) as f64)
     }
 
     fn distortion(&self, plans: &[Plan]) -> f64 {
@@ -436,6 +471,7 @@ impl Problem<'_> {
                 bytes,
                 basis_bytes: 0,
                 error: encoded.map_or_else(|| plan.distortion(), |e| e[index].0),
+                gap: None,
                 locked: settings.locks.iter().rev().find(|l| l.0 == index).map(|l| l.1),
                 excluded: *plan == Plan::Exact,
                 depths: Vec::new(),
@@ -449,6 +485,7 @@ impl Problem<'_> {
                     row.depths.clear();
                 }
                 let basis = blocks.iter().zip(&candidate.blocks).filter_map(|(v, b)| b.basis.get(usize::from(v.taken.basis)));
+                row.gap = self.gap(|layer| layer == index, row.error, row.bits, row.weights);
                 row.basis_bytes = (basis.map(|b| b.bits).sum::<u64>() + candidate.second.map_or(0, |second| second.bits())) / 8;
             }
             rows.push(row);
@@ -460,12 +497,14 @@ impl Problem<'_> {
         // Of this problem, not of the one that was allocated: small tensors may have other values since, and another size.
         let other_bytes = self.other_bytes;
         let bytes = other_bytes + rows.iter().filter(|r| r.excluded).map(|r| r.bytes).sum::<u64>() + layer_bytes;
+        let rate = 8.0 * layer_bytes as f64 / weights.max(1) as f64;
         AllocationReport {
-            rate: 8.0 * layer_bytes as f64 / weights.max(1) as f64,
+            rate,
             bytes,
             ratio: self.original_bytes as f64 / bytes.max(1) as f64,
             measure: self.measure,
             db: decibels(self.measure.total(error, quantized.len())),
+            gap: self.gap(|layer| !rows[layer].excluded, error, rate, weights),
             lambda: allocation.lambda,
             measured: encoded.is_some(),
             other_bytes,

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     io::{LayerShape, Order},
     rate::{cost::Cost, curve::layer_curves},
-    report::CurveSettings,
+    report::{CurveSettings, TransformChoice},
     testing, transform,
 };
 
@@ -91,7 +91,8 @@ fn what_is_out_of_reach_is_said_with_the_nearest() {
 fn slopes_are_equal() {
     let curves = model();
     let problem = problem(&curves);
-    let solver = Solver { problem: &problem, freedom: vec![Freedom::Free; curves.len()], admit: Admit::Any };
+    let solver =
+        Solver { problem: &problem, freedom: vec![Freedom::Free; curves.len()], admit: Admit { kinds: Kinds::Any, feedback: true } };
     let (lambda, plans) = solver.bisect(2000);
     for (plan, layer) in plans.iter().zip(&curves) {
         let Plan::Quantized { candidate, blocks } = plan else { panic!("a free layer is quantized") };

@@ -256,6 +256,30 @@ impl Method {
     }
 }
 
+/// What says how much errors of columns cost together, where they are fed back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecondMoment {
+    /// Sampled gradients; inputs where too few of these fit into memory.
+    #[default]
+    Gradients,
+    /// The layer's inputs across channels, `E[xxᵗ]`, and gradients across taps: less work, and a coarser model.
+    Inputs,
+}
+
+impl SecondMoment {
+    /// All of them.
+    pub const ALL: [SecondMoment; 2] = [SecondMoment::Gradients, SecondMoment::Inputs];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            SecondMoment::Gradients => "gradients",
+            SecondMoment::Inputs => "inputs",
+        }
+    }
+}
+
 /// Settings that the curves depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CurveSettings {
@@ -270,6 +294,9 @@ pub struct CurveSettings {
     /// What a layer may be compressed by.
     #[serde(default)]
     pub method: Method,
+    /// What errors that are fed back are weighed by.
+    #[serde(default)]
+    pub second_moment: SecondMoment,
     /// Whether gains and biases of output channels are matched to the full-precision network, with calibration.
     #[serde(default)]
     pub matching: bool,
@@ -277,7 +304,14 @@ pub struct CurveSettings {
 
 impl Default for CurveSettings {
     fn default() -> Self {
-        CurveSettings { blocks: 8, distortion: Distortion::Model, coding: Coding::Fixed, method: Method::Transform, matching: false }
+        CurveSettings {
+            blocks: 8,
+            distortion: Distortion::Model,
+            coding: Coding::Fixed,
+            method: Method::Transform,
+            second_moment: SecondMoment::Gradients,
+            matching: false,
+        }
     }
 }
 
@@ -288,6 +322,9 @@ pub struct AllocationSettings {
     pub budget: Budget,
     /// Allowed transforms.
     pub transform: TransformChoice,
+    /// Whether errors may be fed back, where the curves have that.
+    #[serde(default = "yes")]
+    pub feedback: bool,
     /// Layers locked to a depth, by [`LayerRow::index`].
     pub locks: Vec<(usize, u8)>,
     /// Layers kept as they are, by [`LayerRow::index`].
@@ -296,8 +333,13 @@ pub struct AllocationSettings {
 
 impl Default for AllocationSettings {
     fn default() -> Self {
-        AllocationSettings { budget: Budget::Bits(4.0), transform: TransformChoice::Auto, locks: Vec::new(), excludes: Vec::new() }
+        let (budget, transform) = (Budget::Bits(4.0), TransformChoice::Auto);
+        AllocationSettings { budget, transform, feedback: true, locks: Vec::new(), excludes: Vec::new() }
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A model as it was opened: the table before anything is computed.
@@ -353,7 +395,7 @@ pub struct RdPoint {
 /// One line of the rate–distortion plot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RdLine {
-    /// `none`, `KLT`, `ELT` or `auto`.
+    /// `none`, `KLT`, `ELT`, `limit` or `auto`.
     pub label: String,
     /// Points, by rising rate.
     pub points: Vec<RdPoint>,
@@ -383,6 +425,10 @@ pub struct AllocationReport {
     pub measure: Measure,
     /// Distortion of the quantized layers in dB, as in [`RdPoint::db`]; NaN (null in JSON) where it is not known, as for an opened `.tq`.
     pub db: f64,
+    /// How many bits per weight the rate is above the limit of all coders at this distortion, by the model ([`crate::rate::limit`]); nothing where the limit is
+    /// not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<f64>,
     /// The Lagrange multiplier: relative error that one more bit would buy; NaN where it is not known.
     pub lambda: f64,
     /// Whether errors were measured on decoded weights (after encoding) or on the curves (before).
@@ -422,6 +468,10 @@ pub struct LayerRow {
     /// Without calibration the relative weight error `‖dΘ‖²/‖Θ‖²`, of the weights with the batch norm after the layer folded in, where there
     /// is one; with it the error that this layer causes in the output, over the output's power, by the model; NaN where it is not known.
     pub error: f64,
+    /// How many bits per weight more it takes than no coder could do without, by the model ([`crate::rate::limit`]), at its error; nothing where the limit is
+    /// not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<f64>,
     /// The depth it is locked to.
     pub locked: Option<u8>,
     /// Whether it is kept as it is.
@@ -444,6 +494,9 @@ pub struct AlternativeRow {
     pub transform: TransformChoice,
     /// Whether the steps of all blocks were chosen together, or each block by itself.
     pub steps_together: bool,
+    /// Whether layers count as much as running each of them alone has shown, or as the model says.
+    #[serde(default)]
+    pub layers_measured: bool,
     /// Bytes of the file.
     pub bytes: u64,
     /// Its distortion by the model, in dB.

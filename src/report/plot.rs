@@ -89,6 +89,8 @@ pub struct Palette {
     pub two_sided: RGBColor,
     /// Bars of layers whose errors are fed back.
     pub feedback: RGBColor,
+    /// The line of the limit.
+    pub limit: RGBColor,
     /// The `auto` line.
     pub auto: RGBColor,
     /// The operating point.
@@ -114,6 +116,7 @@ impl Palette {
         intra_elt: RGBColor(194, 24, 91),
         two_sided: RGBColor(70, 80, 190),
         feedback: RGBColor(170, 50, 30),
+        limit: RGBColor(84, 99, 119),
         auto: RGBColor(8, 105, 202),
         marker: RGBColor(8, 105, 202),
     };
@@ -135,6 +138,7 @@ impl Palette {
         intra_elt: RGBColor(255, 120, 150),
         two_sided: RGBColor(150, 160, 255),
         feedback: RGBColor(255, 128, 108),
+        limit: RGBColor(158, 173, 191),
         auto: RGBColor(86, 172, 255),
         marker: RGBColor(86, 172, 255),
     };
@@ -350,6 +354,7 @@ impl<B: DrawingBackend> Pen<B> {
             "none" => self.dashed(points, 1.75, 4.25, palette.text, 1.75),
             "KLT" => self.dashed(points, 7.0, 4.0, palette.klt, 1.75),
             "ELT" => self.dashed(points, 13.0, 3.0, palette.elt_row, 1.75),
+            "limit" => self.path(points.iter().copied(), palette.limit, 1.0),
             _ => self.path(points.iter().copied(), palette.auto, 3.0),
         }
     }

@@ -20,8 +20,20 @@ fn transform(row: &LayerRow) -> &'static str {
 /// The allocation as CSV, a line a layer.
 pub fn allocation_csv(allocation: &AllocationReport) -> String {
     let mut out = csv::Writer::from_writer(Vec::new());
-    let header =
-        ["layer", "shape", "weights", "transform", "bits_per_weight", "bytes", "basis_bytes", "error_db", "locked", "excluded", "depths"];
+    let header = [
+        "layer",
+        "shape",
+        "weights",
+        "transform",
+        "bits_per_weight",
+        "bytes",
+        "basis_bytes",
+        "error_db",
+        "gap_bits",
+        "locked",
+        "excluded",
+        "depths",
+    ];
     let mut write = |record: &[String]| out.write_record(record).expect("writing to memory does not fail");
     write(&header.map(String::from));
     for row in &allocation.layers {
@@ -35,6 +47,7 @@ pub fn allocation_csv(allocation: &AllocationReport) -> String {
             row.bytes.to_string(),
             row.basis_bytes.to_string(),
             decibels(row.error),
+            row.gap.map(|gap| format!("{gap:.4}")).unwrap_or_default(),
             row.locked.map(|l| l.to_string()).unwrap_or_default(),
             row.excluded.to_string(),
             depths,
@@ -63,20 +76,30 @@ pub fn report_csv(report: &Report) -> String {
 pub fn allocation_text(allocation: &AllocationReport) -> String {
     let name_width = allocation.layers.iter().map(|l| l.name.chars().count()).max().unwrap_or(0).clamp(5, 60);
     let shape_width = allocation.layers.iter().map(|l| shape(l).chars().count()).max().unwrap_or(0).max(5);
+    let gaps = allocation.gap.is_some();
+    let gap = |cell: String| if gaps { format!("  {cell:>8}") } else { String::new() };
     let mut out = format!(
-        "{:<name_width$}  {:<shape_width$}  {:>10}  {:<10}  {:>6}  {:>10}  {:>8}\n",
-        "layer", "shape", "weights", "transform", "bits", "bytes", "error dB"
+        "{:<name_width$}  {:<shape_width$}  {:>10}  {:<10}  {:>6}  {:>10}  {:>8}{}\n",
+        "layer",
+        "shape",
+        "weights",
+        "transform",
+        "bits",
+        "bytes",
+        "error dB",
+        gap("gap bits".into())
     );
     for row in &allocation.layers {
         out += &format!(
-            "{:<name_width$}  {:<shape_width$}  {:>10}  {:<10}  {:>6.3}  {:>10}  {:>8}\n",
+            "{:<name_width$}  {:<shape_width$}  {:>10}  {:<10}  {:>6.3}  {:>10}  {:>8}{}\n",
             row.name,
             shape(row),
             row.weights,
             transform(row),
             row.bits,
             row.bytes,
-            if row.excluded { "exact".into() } else { decibels(row.error) }
+            if row.excluded { "exact".into() } else { decibels(row.error) },
+            gap(row.gap.map(|gap| format!("{gap:.3}")).unwrap_or_default())
         );
     }
     out

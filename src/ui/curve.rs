@@ -39,6 +39,7 @@ fn words(curves: &RdCurves) -> String {
     let line = |l: &RdLine| match l.label.as_str() {
         "none" => "one line without transform".to_string(),
         "auto" => "one with the best per layer".into(),
+        "limit" => "one that no coder can come below".into(),
         transform => format!("one with the {transform}"),
     };
     let lines: Vec<_> = curves.lines.iter().map(line).collect();

@@ -115,6 +115,11 @@ pub fn errors_are(measure: Measure) -> &'static str {
     }
 }
 
+/// Bits per weight above what no coder can do without; a dash where that is not known.
+pub fn gap(gap: Option<f64>) -> String {
+    gap.map_or("–".into(), |gap| format!("{}{:.2}", if gap < -0.005 { "\u{2212}" } else { "" }, gap.abs()))
+}
+
 /// A row in one sentence, for the bars.
 pub fn layer(row: &LayerRow, measure: Measure) -> String {
     if row.excluded {

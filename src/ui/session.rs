@@ -182,7 +182,7 @@ impl App {
         let excludes = self.excludes.with_untracked(|e| e.iter().copied().collect());
         let lost = settings.transform.needs_calibration() && !self.session.with_value(|s| s.holds_calibration);
         let transform = if lost { TransformChoice::Auto } else { settings.transform };
-        (AllocationSettings { budget: settings.budget, transform, locks, excludes }, settings.curves)
+        (AllocationSettings { budget: settings.budget, transform, feedback: true, locks, excludes }, settings.curves)
     }
 
     /// Posts the next job, when none runs.

@@ -131,7 +131,7 @@ impl CurveChoice {
         let distortion = calibrated.unwrap_or_default();
         match method {
             Method::Feedback if calibrated.is_some() => {
-                CurveSettings { blocks, distortion, coding: Coding::Entropy, method, matching: true }
+                CurveSettings { blocks, distortion, coding: Coding::Entropy, method, matching: true, ..CurveSettings::default() }
             }
             _ => CurveSettings { blocks, distortion, coding, ..CurveSettings::default() },
         }

@@ -35,6 +35,10 @@ pub fn Summary(app: App) -> impl IntoView {
                 <div><dt>{move || with(|a| format::title(format::distortion(a.measure)))}</dt>
                     <dd data-testid="distortion-readout" data-db=move || with(|a| a.db.to_string())
                         data-measure=move || with(|a| format::distortion(a.measure).into())>{move || with(|a| format::db(a.db))}</dd></div>
+                {move || app.allocation.with(|a| a.as_ref().and_then(|a| a.gap)).map(|gap| view! {
+                    <div><dt>"Above the limit"</dt>
+                        <dd data-testid="gap-readout" data-gap=gap.to_string()>{format!("{} bits per weight", format::gap(Some(gap)))}</dd></div>
+                })}
                 <div><dt>"Besides layers"</dt><dd>{move || with(|a| format::bytes(a.other_bytes))}</dd></div>
             </dl>
             <CheckReadout app/>
@@ -42,7 +46,8 @@ pub fn Summary(app: App) -> impl IntoView {
                 {move || predicted(app.predicted_for())}
                 {move || with(|a| {
                     let measured = if a.measured { "Errors are measured on decoded weights. " } else { "" };
-                    format!("{measured}Distortion is {}.", format::distortion_is(a.measure))
+                    let limit = if a.gap.is_some() { " The limit is what no coder comes below at this distortion, were weights Gaussian noise." } else { "" };
+                    format!("{measured}Distortion is {}.{limit}", format::distortion_is(a.measure))
                 })}
             </p>
             <ul class="notes">{move || notes().into_iter().map(|n| view! { <li>{n}</li> }).collect_view()}</ul>

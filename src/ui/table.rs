@@ -25,12 +25,13 @@ enum Column {
     Bits,
     Bytes,
     Error,
+    Gap,
     Lock,
     Exclude,
 }
 
 impl Column {
-    const ALL: [(Column, &'static str); 10] = [
+    const ALL: [(Column, &'static str); 11] = [
         (Column::Number, "#"),
         (Column::Name, "Layer"),
         (Column::Shape, "Shape"),
@@ -39,11 +40,12 @@ impl Column {
         (Column::Bits, "Bits"),
         (Column::Bytes, "Bytes"),
         (Column::Error, "Error"),
+        (Column::Gap, "Gap"),
         (Column::Lock, "Lock"),
         (Column::Exclude, "Exclude"),
     ];
     fn is_number(self) -> bool {
-        matches!(self, Column::Number | Column::Weights | Column::Bits | Column::Bytes | Column::Error)
+        matches!(self, Column::Number | Column::Weights | Column::Bits | Column::Bytes | Column::Error | Column::Gap)
     }
     fn compare(self, a: &LayerRow, b: &LayerRow) -> Ordering {
         match self {
@@ -55,6 +57,7 @@ impl Column {
             Column::Bits => a.bits.total_cmp(&b.bits),
             Column::Bytes => a.bytes.cmp(&b.bytes),
             Column::Error => a.error.total_cmp(&b.error),
+            Column::Gap => a.gap.partial_cmp(&b.gap).unwrap_or(Ordering::Equal),
             Column::Lock => a.locked.cmp(&b.locked),
             Column::Exclude => a.excluded.cmp(&b.excluded),
         }
@@ -78,6 +81,7 @@ struct Changing {
     bits: f64,
     bytes: u64,
     error: f64,
+    gap: Option<f64>,
     excluded: bool,
 }
 
@@ -182,8 +186,15 @@ fn Row(app: App, index: usize) -> impl IntoView {
     let now = Memo::new(move |_| {
         app.allocation.with(|a| {
             let row = a.as_ref().and_then(|a| a.layers.get(index));
-            row.map(|r| Changing { coded_by: format::coded_by(r), bits: r.bits, bytes: r.bytes, error: r.error, excluded: r.excluded })
-                .unwrap_or_default()
+            row.map(|r| Changing {
+                coded_by: format::coded_by(r),
+                bits: r.bits,
+                bytes: r.bytes,
+                error: r.error,
+                gap: r.gap,
+                excluded: r.excluded,
+            })
+            .unwrap_or_default()
         })
     });
     let fixed = app.is_tq();
@@ -208,6 +219,7 @@ fn Row(app: App, index: usize) -> impl IntoView {
             <td role="cell" class="number">{move || format!("{:.2}", now.get().bits)}</td>
             <td role="cell" class="number">{move || format::grouped(now.get().bytes)}</td>
             <td role="cell" class="number">{move || if now.get().excluded { "exact".into() } else { format::error_db(now.get().error) }}</td>
+            <td role="cell" class="number">{move || format::gap(now.get().gap)}</td>
             <td role="cell">
                 <select aria-label=lock_name disabled=fixed on:change:target=move |e| app.lock(index, e.target().value().parse().ok())>
                     <option value="" selected=chosen.is_none()>"–"</option>

@@ -771,7 +771,7 @@ async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) 
             Some((evaluator, p)) => on_images(job, part(2), evaluator, p, DataUse::Calibration as usize).await?,
             None => tested.clone(),
         };
-        let results = run_part(job, part(3), on.evaluator.damage_job(&decoded, &on.reference)).await?;
+        let results = run_part(job, part(3), on.evaluator.damage_job(&decoded, &on.reference, None)).await?;
         on.evaluator.damage(&decoded, &results)
     } else {
         Vec::new()

@@ -8,7 +8,7 @@ use std::{
 use clap::{ArgGroup, Args};
 use waterfill::{
     container::TqFile,
-    error::{Error, Result},
+    error::Result,
     io::source::PathSource,
     pipeline::{
         self, evaluate,
@@ -16,7 +16,7 @@ use waterfill::{
         settle::{Settled, settle},
     },
     report::{
-        AllocationSettings, Budget, Coding, CurveSettings, Distortion, Method, Report, TransformChoice,
+        AllocationSettings, Budget, Report, TransformChoice,
         plot::{self, Palette},
         table,
     },
@@ -27,9 +27,7 @@ use crate::{
     eval::{evaluator, print_evaluation, run_reference},
     files::{PLOT, json, open_model, output, write_each, write_file},
     images::{Calibration, dataset},
-    options::{
-        CalibrationOptions, CodingOption, CurveOptions, DataOptions, MethodOption, REPORTS, Transform, distortion, lock, positive, report,
-    },
+    options::{CalibrationOptions, CodingOptions, CurveOptions, DataOptions, REPORTS, Transform, lock, positive, report},
     progress::{progress_bar, run, runner, timed},
 };
 
@@ -58,19 +56,8 @@ pub struct Compress {
     /// Transform; auto chooses per layer.
     #[arg(long, value_enum, default_value = "auto")]
     pub transform: Transform,
-    /// What layers are compressed by: a transform or none; or also error feedback, entropy-coded, which needs calibration [default: feedback with
-    /// --calibration, unless a transform, a coding or measured distortion is asked for; else transform].
-    #[arg(long, value_enum, value_name = "METHOD")]
-    pub method: Option<MethodOption>,
-    /// Match gain and bias of every output channel to the full-precision network on the calibration images [default: with feedback].
-    #[arg(
-        long, value_name = "BOOL", requires = "calibration", num_args = 0..=1, require_equals = true, default_missing_value = "true"
-    )]
-    pub matching: Option<bool>,
-    /// How indices are coded: in fixed lengths; those of the same depths by an adaptive range coder, which makes the file smaller than the
-    /// budget; or by that coder without clipping, bits allocated by what it needs [default: entropy with feedback, else fixed].
-    #[arg(long, value_enum)]
-    pub coding: Option<CodingOption>,
+    #[command(flatten)]
+    pub coding: CodingOptions,
     #[command(flatten)]
     pub curve: CurveOptions,
     #[command(flatten)]
@@ -95,28 +82,6 @@ pub struct Compress {
     pub data: DataOptions,
 }
 
-/// How layers are compressed: what was asked for, else what does best with it.
-fn curve_settings(args: &Compress) -> Result<CurveSettings> {
-    let (distortion, coding) = (distortion(args.calibration.distortion), args.coding.map(Coding::from));
-    let calibrated = !args.calibration.sampling.calibration.is_empty();
-    let open = matches!(args.transform, Transform::Auto) && matches!(coding, None | Some(Coding::Entropy));
-    let best = if calibrated && open && distortion != Distortion::Measured { Method::Feedback } else { Method::Transform };
-    let method = args.method.map_or(best, Method::from);
-    let coding = coding.unwrap_or(if method == Method::Feedback { Coding::Entropy } else { Coding::Fixed });
-    if method == Method::Feedback {
-        let without =
-            |what: &str, instead: &str| Err(Error::Setting(format!("Error feedback {what}: {instead}, or choose --method transform.")));
-        if !calibrated {
-            return without("follows what errors do to the output", "give images with --calibration");
-        }
-        if coding != Coding::Entropy {
-            return without("is for entropy-coded indices", "leave out --coding");
-        }
-    }
-    let matching = args.matching.unwrap_or(method == Method::Feedback);
-    Ok(CurveSettings { blocks: args.curve.blocks.into(), distortion, coding, method, matching })
-}
-
 pub fn compress(args: &Compress, model: &Path) -> Result<()> {
     let mut session = open_model(model, &args.curve.data)?;
     // What cannot be run says so before the work is done.
@@ -130,7 +95,8 @@ pub fn compress(args: &Compress, model: &Path) -> Result<()> {
     }
     let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
     let checker = calibration.evaluator(&session)?;
-    calibration.curves(&mut session, curve_settings(args)?)?;
+    let (calibrated, open) = (calibration.images.is_some(), transform == TransformChoice::Auto);
+    calibration.curves(&mut session, args.coding.settings(args.curve.blocks, args.calibration.distortion, calibrated, open)?)?;
     let budget = match (args.size, args.ratio) {
         (Some(size), _) => Budget::Size(size),
         (_, Some(ratio)) => Budget::Ratio(ratio),
@@ -138,7 +104,7 @@ pub fn compress(args: &Compress, model: &Path) -> Result<()> {
     };
     let locks = args.lock.iter().map(|(name, depth)| Ok((session.layer_index(name)?, *depth))).collect::<Result<_>>()?;
     let excludes = args.exclude.iter().map(|name| session.layer_index(name)).collect::<Result<_>>()?;
-    let settings = AllocationSettings { budget, transform, locks, excludes };
+    let settings = AllocationSettings { budget, transform, feedback: true, locks, excludes };
     if let Some(error) = session.allocate(&settings)?.0.not_reachable {
         return Err(error);
     }

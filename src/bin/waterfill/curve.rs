@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args};
 use waterfill::{
     error::Result,
     report::{
-        AllocationSettings, CurveSettings,
+        AllocationSettings,
         plot::{self, Palette},
         table,
     },
@@ -15,7 +15,7 @@ use waterfill::{
 use crate::{
     files::{PLOT, json, open_model, write_each},
     images::Calibration,
-    options::{CalibrationOptions, CurveOptions, DRAWINGS, DataOptions, distortion, drawing},
+    options::{CalibrationOptions, CodingOptions, CurveOptions, DRAWINGS, DataOptions, drawing},
 };
 
 #[derive(Args)]
@@ -31,6 +31,8 @@ pub struct Curve {
     #[arg(long, value_name = "FILE", value_parser = drawing)]
     pub plot: Vec<PathBuf>,
     #[command(flatten)]
+    pub coding: CodingOptions,
+    #[command(flatten)]
     pub curve: CurveOptions,
     #[command(flatten)]
     pub calibration: CalibrationOptions,
@@ -41,10 +43,8 @@ pub struct Curve {
 pub fn curve(args: &Curve, model: &Path) -> Result<()> {
     let mut session = open_model(model, &args.curve.data)?;
     let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
-    calibration.curves(
-        &mut session,
-        CurveSettings { blocks: args.curve.blocks.into(), distortion: distortion(args.calibration.distortion), ..CurveSettings::default() },
-    )?;
+    let calibrated = calibration.images.is_some();
+    calibration.curves(&mut session, args.coding.settings(args.curve.blocks, args.calibration.distortion, calibrated, true)?)?;
     let curves = session.rd_curves(&AllocationSettings::default())?;
     write_each(&args.plot, args.models.len() > 1, &session.model.name, &DRAWINGS, |extension| match extension {
         "png" => plot::png::curve_png(&curves, None, PLOT, &Palette::LIGHT),

@@ -11,7 +11,7 @@ use waterfill::{
         uncalibrated,
     },
     report::{
-        AllocationSettings, CurveSettings, MeasuredCurves, Quantity, SweepSettings,
+        AllocationSettings, MeasuredCurves, Quantity, SweepSettings,
         plot::{Palette, png, sweep::measured_svg},
         table,
     },
@@ -21,7 +21,7 @@ use crate::{
     eval::{evaluator, run_reference},
     files::{PLOT, json, open_model, unwritable, write_each, write_file},
     images::{Calibration, dataset},
-    options::{CalibrationOptions, DRAWINGS, DataOptions, Transform, distortion, drawing, positive},
+    options::{CalibrationOptions, CodingOptions, DRAWINGS, DataOptions, Transform, drawing, positive},
     progress::{progress_bar, runner},
 };
 
@@ -47,9 +47,12 @@ pub struct Curves {
     data: DataOptions,
     #[command(flatten)]
     calibration: CalibrationOptions,
-    /// Transforms, a line for each [default: all that there are; elt-row and elt-col need --calibration].
+    /// Transforms, a line for each [default: all that there are; elt-row and elt-col need --calibration]. Errors are fed back on the line of auto
+    /// alone, if they are.
     #[arg(long, value_enum, value_name = "T,…", value_delimiter = ',')]
     transforms: Vec<Transform>,
+    #[command(flatten)]
+    coding: CodingOptions,
     /// Rates in bits per weight [default: 1,1.5,2,2.5,3,4,5,6].
     #[arg(long, value_name = "B,…", value_delimiter = ',', value_parser = positive)]
     rates: Vec<f64>,
@@ -82,10 +85,8 @@ pub fn curves(args: &Curves) -> Result<()> {
     {
         return Err(uncalibrated(transform));
     }
-    calibration.curves(
-        &mut session,
-        CurveSettings { blocks: args.blocks.into(), distortion: distortion(args.calibration.distortion), ..CurveSettings::default() },
-    )?;
+    let (calibrated, open) = (calibration.images.is_some(), args.transforms.is_empty());
+    calibration.curves(&mut session, args.coding.settings(args.blocks, args.calibration.distortion, calibrated, open)?)?;
     let checker = calibration.evaluator(&session)?;
     let mut sweep = Sweep::new(&session, settings, AllocationSettings::default())?;
     let (reference, full) = run_reference(&evaluator)?;

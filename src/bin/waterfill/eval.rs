@@ -117,7 +117,7 @@ pub fn eval(args: &Eval, path: &Path) -> Result<()> {
             let (results, seconds) = timed(|| run(evaluator.compressed_job(&compressed, &reference)?))?;
             let compressed = evaluator.finish(what, seconds, &results);
             let damage = match args.layers {
-                true => evaluator.damage(&decoded, &run(evaluator.damage_job(&decoded, &reference))?),
+                true => evaluator.damage(&decoded, &run(evaluator.damage_job(&decoded, &reference, None))?),
                 false => Vec::new(),
             };
             evaluator.report(Some(full), Some(compressed), damage)

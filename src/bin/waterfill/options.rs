@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use waterfill::report::{CalibrationSettings, Coding, Distortion, Method, TransformChoice};
+use waterfill::{
+    error::{Error, Result},
+    report::{CalibrationSettings, Coding, CurveSettings, Distortion, Method, SecondMoment, TransformChoice},
+};
 
 #[derive(Args)]
 pub struct CurveOptions {
@@ -60,8 +63,53 @@ pub enum DistortionModel {
     Measured,
 }
 
+/// How layers are compressed.
+#[derive(Args)]
+pub struct CodingOptions {
+    /// What layers are compressed by: a transform or none; or also error feedback, entropy-coded, which needs calibration [default: feedback with
+    /// --calibration, unless transforms, a coding or measured distortion are asked for; else transform].
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub method: Option<MethodOption>,
+    /// What errors that are fed back are weighed by: sampled gradients, or the layers' inputs, which is less work and a coarser model
+    /// [default: gradients].
+    #[arg(long, value_enum, value_name = "MOMENT", requires = "calibration")]
+    pub second_moment: Option<SecondMomentOption>,
+    /// Match gain and bias of every output channel to the full-precision network on the calibration images [default: with feedback].
+    #[arg(
+        long, value_name = "BOOL", requires = "calibration", num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    pub matching: Option<bool>,
+    /// How indices are coded: in fixed lengths; those of the same depths by an adaptive range coder, which makes the file smaller than the
+    /// budget; or by that coder without clipping, bits allocated by what it needs [default: entropy with feedback, else fixed].
+    #[arg(long, value_enum)]
+    pub coding: Option<CodingOption>,
+}
+
+impl CodingOptions {
+    /// What was asked for, else what does best with it. `calibrated`: there are images; `open`: no transforms are asked for.
+    pub fn settings(&self, blocks: u16, distortion: Option<DistortionModel>, calibrated: bool, open: bool) -> Result<CurveSettings> {
+        let (distortion, coding) = (self::distortion(distortion), self.coding.map(Coding::from));
+        let open = open && matches!(coding, None | Some(Coding::Entropy)) && distortion != Distortion::Measured;
+        let method = self.method.map_or(if calibrated && open { Method::Feedback } else { Method::Transform }, Method::from);
+        let coding = coding.unwrap_or(if method == Method::Feedback { Coding::Entropy } else { Coding::Fixed });
+        if method == Method::Feedback {
+            let without =
+                |what: &str, instead: &str| Err(Error::Setting(format!("Error feedback {what}: {instead}, or choose --method transform.")));
+            if !calibrated {
+                return without("follows what errors do to the output", "give images with --calibration");
+            }
+            if coding != Coding::Entropy {
+                return without("is for entropy-coded indices", "leave out --coding");
+            }
+        }
+        let second_moment = self.second_moment.map(SecondMoment::from).unwrap_or_default();
+        let matching = self.matching.unwrap_or(method == Method::Feedback);
+        Ok(CurveSettings { blocks: blocks.into(), distortion, coding, method, second_moment, matching })
+    }
+}
+
 /// How an error's cost is found; by the model unless something else is said.
-pub fn distortion(option: Option<DistortionModel>) -> Distortion {
+fn distortion(option: Option<DistortionModel>) -> Distortion {
     match option {
         Some(DistortionModel::Diagonal) => Distortion::Diagonal,
         Some(DistortionModel::Measured) => Distortion::Measured,
@@ -80,6 +128,21 @@ impl From<MethodOption> for Method {
         match option {
             MethodOption::Transform => Method::Transform,
             MethodOption::Feedback => Method::Feedback,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum SecondMomentOption {
+    Gradients,
+    Inputs,
+}
+
+impl From<SecondMomentOption> for SecondMoment {
+    fn from(option: SecondMomentOption) -> SecondMoment {
+        match option {
+            SecondMomentOption::Gradients => SecondMoment::Gradients,
+            SecondMomentOption::Inputs => SecondMoment::Inputs,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Bits of the code of a gain.
-const GAIN_BITS: u32 = 16;
+pub const GAIN_BITS: u32 = 8;
 
 pub fn encode(code: &LayerCode, indices: &Indices) -> Vec<u8> {
     let stored = code.kind.stores_basis();
@@ -40,7 +40,7 @@ pub fn encode(code: &LayerCode, indices: &Indices) -> Vec<u8> {
     }
     if let Some(gains) = &code.gains {
         w.put(gains.coarseness.into(), 8);
-        gains.codes.iter().for_each(|&code| w.put(u32::from(code.cast_unsigned()), GAIN_BITS));
+        gains.codes.iter().for_each(|&code| w.put(u32::from((code as i8).cast_unsigned()), GAIN_BITS));
     }
     let mut put = |indices: &[i32], depth: u8| {
         let least = least_index(depth);
@@ -115,7 +115,7 @@ pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
         None => None,
         Some(channels) => {
             let coarseness = get(8)? as u8;
-            let codes = (0..channels).map(|_| get(GAIN_BITS).map(|c| c as u16 as i16)).collect::<Result<Vec<_>, _>>()?;
+            let codes = (0..channels).map(|_| get(GAIN_BITS).map(|c| i16::from(c as u8 as i8))).collect::<Result<Vec<_>, _>>()?;
             Some(Gains { coarseness, codes }).filter(Gains::are_in_range).ok_or("a gain is out of range").map(Some)?
         }
     };

@@ -18,7 +18,7 @@ use crate::{
         feedback::{self, Factor},
         trellis::{self, Trellis, Walk},
     },
-    report::TransformKind,
+    report::{self, TransformKind},
     transform::{self, Geometry, dct, two_sided},
 };
 
@@ -47,6 +47,15 @@ pub enum Coding {
     Fixed = 0,
     /// By adaptive binary decisions in a range coder ([`crate::entropy`]).
     Adaptive = 1,
+}
+
+impl From<report::Coding> for Coding {
+    fn from(coding: report::Coding) -> Coding {
+        match coding {
+            report::Coding::Fixed => Coding::Fixed,
+            report::Coding::Depths | report::Coding::Entropy => Coding::Adaptive,
+        }
+    }
 }
 
 /// The indices of a layer. Rows that are not stored are zeros.
@@ -407,16 +416,21 @@ fn decoded(values: &[f32], step: Step, depth: u8) -> Vec<f32> {
 /// Those of [`read`]; gains that are out of range, or not one for each output channel.
 pub fn with_gains(body: &[u8], shape: &LayerShape, gains: Gains) -> Result<Vec<u8>, String> {
     let Read { mut code, coding, indices, .. } = read(body, shape)?;
-    if gains.codes.len() != shape.groups * shape.outputs || !gains.are_in_range() {
+    let fits = |code: i16| coding != Coding::Fixed || i8::try_from(code).is_ok();
+    if gains.codes.len() != shape.groups * shape.outputs || !gains.are_in_range() || !gains.codes.iter().all(|&code| fits(code)) {
         return Err("its gains do not fit it".into());
     }
     code.gains = Some(gains);
     Ok(encode(&code, coding, &indices))
 }
 
-/// About how many bits gains take.
-pub fn gain_bits(shape: &LayerShape) -> u64 {
-    24 + 5 * (shape.groups * shape.outputs) as u64
+/// How many bits gains take, about where they are coded adaptively.
+pub fn gain_bits(shape: &LayerShape, coding: Coding) -> u64 {
+    let gains = (shape.groups * shape.outputs) as u64;
+    match coding {
+        Coding::Fixed => 8 + u64::from(fixed::GAIN_BITS) * gains,
+        Coding::Adaptive => 24 + 5 * gains,
+    }
 }
 
 /// Bits of an adaptively coded body: what [`encode`] writes, counted.
