@@ -239,7 +239,8 @@ fn measured_distortions_are_those_of_the_network() {
         for (kept, depth) in [(0, 3), (layers - 1, 2), (1, 0)] {
             let excludes = (0..layers).filter(|&l| l != kept).collect();
             let transform = TransformChoice::None;
-            let settings = AllocationSettings { budget: Budget::Bits(8.0), transform, locks: vec![(kept, depth)], excludes };
+            let settings =
+                AllocationSettings { budget: Budget::Bits(8.0), transform, locks: vec![(kept, depth)], excludes, ..Default::default() };
             let (allocation, report) = session.allocate(&settings).unwrap();
             let tq = session.tq(&run(session.encode_job(&allocation))).unwrap();
             let decoded = evaluate::decoded(&tq, &run(pipeline::decode_job(&tq)));
@@ -268,6 +269,36 @@ fn alternatives_are_different_allocations_within_the_budget() {
     }
     let single = AllocationSettings { transform: TransformChoice::EltRow, ..settings };
     assert_eq!(session.alternatives(&single).unwrap().len(), 1);
+}
+
+/// With errors fed back an allocation is made once more, with layers as much worth as running them alone has shown; the better one is taken.
+#[test]
+fn layers_are_weighed_by_running_them_alone() {
+    let (mut session, data) = (session(sample("resnet-digits.onnx")), images(sample("digits-test.npz")));
+    session.set_statistics(Some(statistics(&session, &data, CalibrationSettings { images: 40, draws: 1, seed: 5 })));
+    let curves = CurveSettings { coding: Coding::Entropy, method: Method::Feedback, matching: true, ..Default::default() };
+    with_curves(&mut session, curves);
+    let evaluator = evaluator(&session, &data, 40);
+    let reference = evaluator.reference(run(evaluator.reference_job()));
+    let settings = AllocationSettings { budget: Budget::Bits(1.0), ..Default::default() };
+    let runner = &mut job::Waiting::new(|_, _: &job::Progress| Ok(()));
+    let settled = job::wait(settle::settle(&session, &settings, Some((&evaluator, &reference)), job::Span::WHOLE, runner)).unwrap();
+    let rows = &settled.alternatives;
+    assert!(rows.iter().any(|r| r.layers_measured) && rows.iter().any(|r| !r.layers_measured), "{rows:?}");
+    assert!(rows.windows(2).all(|w| w[0].measured_db <= w[1].measured_db) && rows.iter().all(|r| r.bytes > 0), "{rows:?}");
+    assert!(settled.report.rate <= 1.0 && settled.report.gap.is_some());
+
+    // What it is weighed by is what running it alone shows: a layer that errs as the model says keeps its curve, one that does not changes it as much.
+    let on = sweep::On { evaluator: &evaluator, reference: &reference, calibration: None };
+    let (allocation, _) = session.allocate(&settings).unwrap();
+    let compressed = job::wait(sweep::compressed(&session, &allocation, &settings, true, job::Span::WHOLE, runner)).unwrap();
+    let weighed = job::wait(session.weighed(&compressed, on, job::Span::WHOLE, runner)).unwrap();
+    let alone = evaluator.damage(&compressed.decoded, &run(evaluator.damage_job(&compressed.decoded, &reference, None)));
+    let (plain, heavy) = (session.allocate(&settings).unwrap().0, weighed.allocate(&settings).unwrap().0);
+    assert_ne!(plain.plans, heavy.plans);
+    let power = session.statistics().unwrap().output_energy;
+    let ratios: Vec<f64> = alone.iter().zip(&compressed.layers).map(|(a, l)| a.distortion / (l.error * power)).collect();
+    assert!(ratios.iter().all(|r| r.is_finite() && (0.05..20.0).contains(r)), "{ratios:?}");
 }
 
 /// What is written is the best of what was run, and fits the budget; a single transform is settled, too.

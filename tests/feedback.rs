@@ -73,6 +73,93 @@ fn feedback_errs_less_than_transforms() {
     assert!(feedback.0 <= 1.5 && feedback.2 < 0.8 * transform.2, "{found:?}");
 }
 
+/// The rows of the paper's method, matched, in fixed lengths: rate, top-1 and squared error of ELT row.
+const ELT_ROWS: [(f64, f64, f64); 2] = [(2.0, 77.7, 51.0), (3.0, 86.7, 11.5)];
+
+#[test]
+fn matched_rows_of_the_paper_are_reached_on_the_real_network() {
+    let Some(folder) = std::env::var_os("WATERFILL_DATA").map(PathBuf::from) else {
+        println!("left out: WATERFILL_DATA is not set");
+        return;
+    };
+    let [model, calibration, test] = ["resnet20.onnx", "cifar10-calib1000.npz", "cifar10-test2000.npz"].map(|name| folder.join(name));
+    let out = tempfile::tempdir().unwrap();
+    for (bits, top1, distortion) in ELT_ROWS {
+        let tq = out.path().join(format!("{bits}.tq"));
+        let bits_word = bits.to_string();
+        let words: [&dyn AsRef<OsStr>; 11] = [
+            &"compress",
+            &model,
+            &"-o",
+            &tq,
+            &"--bits",
+            &bits_word,
+            &"--transform",
+            &"elt-row",
+            &"--matching",
+            &"--calibration",
+            &calibration,
+        ];
+        waterfill(&words).unwrap();
+        let found = measured(&tq, &model, &test);
+        println!("elt-row, matched, {bits} bits: {found:?}");
+        assert!(found.0 <= bits && found.1 > top1 - 0.5 && found.2 < 0.9 * distortion, "{bits} bits: {found:?}");
+    }
+}
+
+/// Gains have a place in the budget in every coding, and do what they are for.
+#[test]
+fn gains_are_within_the_budget() {
+    let (model, data) = (sample("resnet-digits.onnx"), sample("digits-test.npz"));
+    let out = tempfile::tempdir().unwrap();
+    for coding in ["fixed", "depths", "entropy"] {
+        let [plain, matched] = ["false", "true"].map(|matching| {
+            let tq = out.path().join(format!("{coding}-{matching}.tq"));
+            let matching = format!("--matching={matching}");
+            let words: [&dyn AsRef<OsStr>; 12] = [
+                &"compress",
+                &model,
+                &"-o",
+                &tq,
+                &"--bits",
+                &"2",
+                &"--method",
+                &"transform",
+                &"--coding",
+                &coding,
+                &matching,
+                &"--calibration",
+            ];
+            waterfill(&[&words[..], &[&data]].concat()).unwrap();
+            measured(&tq, &model, &data)
+        });
+        println!("{coding}: {plain:?} {matched:?}");
+        assert!(matched.0 <= 2.0 && matched.2 < plain.2, "{coding}: {plain:?} {matched:?}");
+    }
+}
+
+/// Any budget from 0.3 to 8 bits has its point, nearly used up, and more bits err less.
+#[test]
+fn budgets_are_met_from_less_than_half_a_bit_to_eight() {
+    let Some(folder) = std::env::var_os("WATERFILL_DATA").map(PathBuf::from) else {
+        println!("left out: WATERFILL_DATA is not set");
+        return;
+    };
+    let [model, data] = ["resnet20.onnx", "cifar10-calib1000.npz"].map(|name| folder.join(name));
+    let out = tempfile::tempdir().unwrap();
+    let mut last = f64::INFINITY;
+    for bits in [0.3, 0.45, 1.0, 2.7, 5.0, 8.0] {
+        let (tq, bits_word) = (out.path().join(format!("{bits}.tq")), bits.to_string());
+        let words: [&dyn AsRef<OsStr>; 10] =
+            [&"compress", &model, &"-o", &tq, &"--bits", &bits_word, &"--calibration", &data, &"--calibration-images", &"40"];
+        waterfill(&words).unwrap();
+        let (rate, _, distortion) = measured(&tq, &model, &folder.join("cifar10-test2000.npz"));
+        println!("{bits} bits: {rate} {distortion}");
+        assert!(rate <= bits && rate > 0.97 * bits && distortion < last, "{bits} bits: {rate}, {distortion} after {last}");
+        last = distortion;
+    }
+}
+
 #[test]
 fn what_feedback_needs_is_said() {
     let (model, data) = (sample("resnet-digits.onnx"), sample("digits-test.npz"));

@@ -120,8 +120,13 @@ pub struct CurveChoice {
     #[serde(default)]
     pub coding: Coding,
     /// What a layer may be compressed by, once there is a calibration. Settings of earlier visits may be without it.
-    #[serde(default)]
+    #[serde(default = "best")]
     pub method: Method,
+}
+
+/// The method where none was chosen: what does best, once there is a calibration.
+fn best() -> Method {
+    Method::Feedback
 }
 
 impl CurveChoice {
@@ -140,8 +145,8 @@ impl CurveChoice {
 
 impl Default for CurveChoice {
     fn default() -> Self {
-        let CurveSettings { blocks, coding, method, .. } = CurveSettings::default();
-        CurveChoice { blocks, coding, method }
+        let CurveSettings { blocks, coding, .. } = CurveSettings::default();
+        CurveChoice { blocks, coding, method: best() }
     }
 }
 
@@ -368,13 +373,13 @@ mod tests {
 
     #[test]
     fn settings_are_remembered_also_those_of_before_codings_and_methods() {
-        let curves = CurveChoice { blocks: 4, coding: Coding::Entropy, method: Method::Feedback };
+        let curves = CurveChoice { blocks: 4, coding: Coding::Entropy, method: Method::Transform };
         let settings = Settings { curves, ..Settings::default() };
         let text = serde_json::to_string(&settings).unwrap();
         assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings);
-        let before = text.replace(r#","method":"feedback""#, "");
+        let before = text.replace(r#","method":"transform""#, "");
         assert_ne!(before, text);
-        let curves = CurveChoice { method: Method::Transform, ..curves };
+        let curves = CurveChoice { method: Method::Feedback, ..curves };
         assert_eq!(serde_json::from_str::<Settings>(&before).unwrap(), Settings { curves, ..settings });
         let earlier = before.replace(r#","coding":"entropy""#, "");
         assert_ne!(earlier, before);
@@ -384,9 +389,9 @@ mod tests {
 
     #[test]
     fn the_choice_and_the_distortion_are_all_settings_of_the_curves() {
-        for calibrated in [None, Some(Distortion::default())] {
-            assert_eq!(CurveChoice::default().with(calibrated), CurveSettings::default());
-        }
+        assert_eq!(CurveChoice::default().with(None), CurveSettings::default());
+        let transform = CurveChoice { method: Method::Transform, ..CurveChoice::default() };
+        assert_eq!(transform.with(Some(Distortion::default())), CurveSettings::default());
         let choice = CurveChoice { blocks: 2, coding: Coding::Depths, method: Method::Transform };
         let all = CurveSettings { blocks: 2, distortion: Distortion::Diagonal, coding: Coding::Depths, ..CurveSettings::default() };
         assert_eq!(choice.with(Some(Distortion::Diagonal)), all);

@@ -56,7 +56,7 @@ const engines = [
 
 for (const [engine, url, options] of engines) {
   await group(`${engine}: accuracy, end to end`, async () => {
-    const page = await open(browser, url, options);
+    const page = await open(browser, url, { ...options, method: "transform" });
     check("without a model the panel says what it needs", (await state(page)) === "no-model" && /Open a model/.test(await text(page, "accuracy-state")));
     check("and runs nothing", await hook(page, "evaluate").isDisabled());
     await hook(page, "test-input").setInputFiles(digits);
@@ -176,7 +176,7 @@ for (const [engine, url, options] of engines) {
   });
 
   await group(`${engine}: images in folders, networks that do not run, cancelling`, async () => {
-    const page = await open(browser, url, options);
+    const page = await open(browser, url, { ...options, method: "transform" });
     // Two classes in a folder: what is in the digits' own classes does not matter here.
     const folder = path.join(shots, "folder");
     fs.rmSync(folder, { recursive: true, force: true });
@@ -231,7 +231,7 @@ for (const [engine, url, options] of engines) {
   });
 
   await group(`${engine}: calibration, end to end`, async () => {
-    const page = await open(browser, url, options);
+    const page = await open(browser, url, { ...options, method: "transform" });
     const calibration = () => hook(page, "calibration").getAttribute("data-state");
     const calibrates = (wanted) =>
       page.waitForFunction((wanted) => document.querySelector('[data-testid="calibration"]')?.dataset.state === wanted, wanted, { timeout: 120000 });
@@ -330,7 +330,7 @@ for (const [engine, url, options] of engines) {
 }
 
 await group("accuracy by keyboard alone", async () => {
-  const page = await open(browser, `${server.url}?threads=2`);
+  const page = await open(browser, `${server.url}?threads=2`, { method: "transform" });
   const unseen = [];
   const tabTo = async (wanted) => {
     for (let i = 0; i < 120; i++) {
@@ -384,7 +384,7 @@ await group("accuracy by keyboard alone", async () => {
 });
 
 await group("a lost engine is given its calibration again", async () => {
-  const page = await open(browser, `${server.url}?threads=2`);
+  const page = await open(browser, `${server.url}?threads=2`, { method: "transform" });
   const command = () => page.locator(".command code").textContent();
   await sample(page);
   await hook(page, "calibration-input").setInputFiles(digits);
@@ -420,7 +420,7 @@ await group("a lost engine is given its calibration again", async () => {
 });
 
 await group("images dropped on their field", async () => {
-  const page = await open(browser, `${server.url}?threads=2`);
+  const page = await open(browser, `${server.url}?threads=2`, { method: "transform" });
   const content = fs.readFileSync(digits).toString("base64");
   await page.evaluate((content) => {
     const data = new DataTransfer();
@@ -437,7 +437,7 @@ await group("images dropped on their field", async () => {
 if (process.env.WATERFILL_DATA) {
   await group("a network on CIFAR-10", async () => {
     for (const [engine, url, options] of engines) {
-      const page = await open(browser, url, options);
+      const page = await open(browser, url, { ...options, method: "transform" });
       await hook(page, "model-input").setInputFiles(path.join(process.env.WATERFILL_DATA, "resnet20.onnx"));
       await hook(page, "size-readout").waitFor({ timeout: 120000 });
       await ready(page, 120000);

@@ -53,7 +53,7 @@ const engines = [
 
 for (const [engine, url, options] of engines) {
   await group(`${engine}: codings`, async () => {
-    const page = await open(browser, url, options);
+    const page = await open(browser, url, { ...options, method: "transform" });
     await sample(page, "sample-alexnet");
     check("lengths are fixed unless something else is chosen", (await hook(page, "coding").inputValue()) === "fixed" && !(await command(page)).includes("--coding"));
     await hook(page, "budget-number").fill("3");
@@ -117,7 +117,7 @@ for (const [engine, url, options] of engines) {
 }
 
 await group("with calibration", async () => {
-  const page = await open(browser, `${server.url}?threads=2`);
+  const page = await open(browser, `${server.url}?threads=2`, { method: "transform" });
   const entropy = () => hook(page, "coding").locator('option[value="entropy"]');
   await sample(page, "sample-alexnet");
   await hook(page, "calibration-input").setInputFiles(digits);

@@ -49,7 +49,7 @@ const [figure, button, stop] = curves();
 
 for (const [engine, url, options] of engines) {
   await group(`${engine}: measured curves`, async () => {
-    const page = await open(browser, url, options);
+    const page = await open(browser, url, { ...options, method: "transform" });
     check("without a model there are none", (await data(page, figure, "state")) === "no-model" && (await hook(page, button).isDisabled()));
     await sample(page, "sample-alexnet");
     check("nor without images", (await data(page, figure, "state")) === "no-images" && (await hook(page, "measured-json").isDisabled()), await data(page, figure, "state"));
@@ -118,7 +118,7 @@ for (const [engine, url, options] of engines) {
   });
 
   await group(`${engine}: what was predicted, measured`, async () => {
-    const page = await open(browser, url, options);
+    const page = await open(browser, url, { ...options, method: "transform" });
     await sample(page, "sample-alexnet");
     // Test images that do not fit the network.
     await hook(page, "test-input").setInputFiles(path.join(root, "tests/fixtures/data/cifar10.bin"));
@@ -205,7 +205,7 @@ for (const [engine, url, options] of engines) {
 }
 
 await group("a command for images in several files", async () => {
-  const page = await open(browser, `${server.url}?threads=2`);
+  const page = await open(browser, `${server.url}?threads=2`, { method: "transform" });
   await sample(page, "sample-alexnet");
   const folder = path.join(shots, "loose");
   fs.rmSync(folder, { recursive: true, force: true });

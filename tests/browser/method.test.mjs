@@ -57,8 +57,9 @@ for (const [engine, url, options] of engines) {
   await group(`${engine}: error feedback`, async () => {
     const page = await open(browser, url, options);
     await sample(page);
-    check("layers are transformed unless something else is chosen", (await hook(page, "method").inputValue()) === "transform");
-    check("error feedback needs a calibration, and says so", (await feedback(page).isDisabled()) && /needs a calibration/.test(await hint(page, "method")), await hint(page, "method"));
+    check("errors are fed back unless something else is chosen, once there is a calibration", (await hook(page, "method").inputValue()) === "feedback" && /begins with a calibration/.test(await hint(page, "method")), await hint(page, "method"));
+    await hook(page, "method").selectOption("transform");
+    check("until then it cannot be chosen again, and says so", (await feedback(page).isDisabled()) && /needs a calibration/.test(await hint(page, "method")), await hint(page, "method"));
     await calibrated(page, 100);
     check("calibrated, it can be chosen", !(await feedback(page).isDisabled()) && !/needs a calibration/.test(await hint(page, "method")), await hint(page, "method"));
     check("the command asks for transforms", (await command(page)).includes("--method transform"), await command(page));
@@ -157,7 +158,7 @@ await group("what stands against it", async () => {
   const page = await open(browser, `${server.url}?threads=2`);
   await sample(page, "sample-alexnet");
   await calibrated(page, 60);
-  await choose(page, "method", "feedback");
+  check("calibrated, errors are fed back", (await command(page)).includes("--method feedback"), await command(page));
   await hook(page, "distortion-model").selectOption("measured");
   await is(page, "calibration", "not-measured");
   check("error feedback is not calibrated with measured distortions", (await hook(page, "calibrate").isDisabled()) && /no error feedback/.test(await text(page, "calibration-state")), await text(page, "calibration-state"));

@@ -44,9 +44,13 @@ export async function changed(page, read, before) {
 export const size = async (page) => Number(await hook(page, "size-readout").getAttribute("data-bytes"));
 export const rate = async (page) => Number(await hook(page, "rate-readout").getAttribute("data-rate"));
 
-/** Opens the page, and waits until its engine runs. */
-export async function open(browser, url, options) {
+/** Opens the page, and waits until its engine runs; with a method as if it had been chosen at the visit before. */
+export async function open(browser, url, { method, ...options } = {}) {
   const page = await newPage(browser, options);
+  if (method) {
+    const settings = { budget: { bits: 4 }, unit: "Bits", transform: "auto", blocks: 8, coding: "fixed", method };
+    await page.addInitScript(([key, text]) => localStorage.getItem(key) ?? localStorage.setItem(key, text), ["waterfill.settings", JSON.stringify(settings)]);
+  }
   await page.goto(url);
   await hook(page, "status").waitFor();
   await page.waitForFunction(() => /thread/.test(document.querySelector('[data-testid="engine-info"]')?.textContent ?? ""), null, { timeout: 30000 });

@@ -149,6 +149,9 @@ pub fn compress(args: &Compress, model: &Path) -> Result<()> {
         a.rate,
         a.db
     );
+    if let Some(gap) = a.gap {
+        println!("{gap:.3} bits per weight above the limit, at the same error by the model");
+    }
     if let Some(text) = table::check_text(&report) {
         println!("{text}");
     }
