@@ -17,6 +17,7 @@
 //! coefficients ─ quantize::trellis ─→ indices ─ entropy ─→ bytes of a layer's section ─→ container
 //!                                                            └─ pipeline::settle ─→ what was coded ─→ rate, until the budget is met
 //!
+//! gradients ─ rate::limit ─→ the line that no coder comes below, and how far above it every layer is
 //! gradients ─ rate::feedback ─→ factors and scales of columns ─ quantize::feedback ─→ indices ─→ a layer ─ pipeline::matching ─→ its gains, biases of the file
 //!
 //! Allocation ─ rate::joint ─→ steps of all blocks ─ container ─→ layers ─ evaluate ─→ what they do ─ pipeline::settle ─→ the best
@@ -32,7 +33,7 @@
 //! | [`statistics`] | second moments of gradients and activations | `core` |
 //! | [`transform`] | KLT and ELT across rows, columns or kernels, cosine transforms, both sides; coding gains; linear algebra | `core` |
 //! | [`quantize`] | the quantizer of eq. 5, unclipped and trellis-coded ones, error feedback, steps, step search | `core` |
-//! | [`rate`] | what errors cost, curves of a layer, convex hulls, Lagrangian allocation, steps chosen together | `core` |
+//! | [`rate`] | what errors cost, curves of a layer, convex hulls, Lagrangian allocation, steps chosen together, the limit | `core` |
 //! | [`entropy`] | indices to bytes: contexts, adaptive probabilities, range coder | `core` |
 //! | [`container`] | the `.tq` file; what is whole of a damaged one | `core` |
 //! | [`graph`] | the network: from ONNX or a template to operators; batch norms folded | `core` |
@@ -64,6 +65,7 @@
 //! | Section 4.2, gradients of `vᵗy` by weights, `C_γγ` | [`nn::Network::gradient`], [`statistics`] |
 //! | Section 4.2, output distortion to second order | [`rate::cost`] |
 //! | Algorithm 2, distortion measured with one block quantized | [`pipeline::measure`] |
+//! | not in the paper: the limit of all coders, by reverse water-filling | [`rate::limit`] |
 //! | not in the paper: gain and bias of every output channel, matched on calibration images | [`pipeline::matching`] |
 
 #![cfg_attr(not(all(feature = "core", feature = "ui")), allow(rustdoc::broken_intra_doc_links))]

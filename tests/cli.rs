@@ -17,6 +17,21 @@ fn waterfill(args: &[Word]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_waterfill")).args(args.iter().map(|a| a.as_ref())).output().expect("the tool starts")
 }
 
+/// Output that is closed before the end (`| head`) is no failure of the program's.
+#[cfg(unix)]
+#[test]
+fn nobody_has_to_read_all_that_is_printed() {
+    let mut tool = Command::new(env!("CARGO_BIN_EXE_waterfill"))
+        .args([&"inspect" as Word, &sample("alexnet-digits.onnx"), &"--json"].map(|a| a.as_ref().to_os_string()))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the tool starts");
+    drop(tool.stdout.take());
+    let output = tool.wait_with_output().expect("the tool ends");
+    assert_eq!(stderr(&output), "");
+}
+
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -250,11 +250,18 @@ impl Session {
 
     /// The job that encodes an allocation.
     pub fn encode_job<'a>(&'a self, allocation: &'a Allocation) -> Job<'a, EncodedLayer> {
-        let items = self.layers.iter().map(|&(t, shape)| Item { name: self.model.tensors[t].name.clone(), cost: code_cost(&shape) });
+        self.encode_some_job(allocation, (0..self.layers.len()).collect())
+    }
+
+    /// The job that encodes some layers of an allocation.
+    pub fn encode_some_job<'a>(&'a self, allocation: &'a Allocation, some: Vec<usize>) -> Job<'a, EncodedLayer> {
+        let layers = some.iter().map(|&i| self.layers[i]);
+        let items = layers.map(|(t, shape)| Item { name: self.model.tensors[t].name.clone(), cost: code_cost(&shape) });
         Job {
             stage: "encoding",
             items: items.collect(),
-            prepare: Box::new(move |i| {
+            prepare: Box::new(move |item| {
+                let i = some[item];
                 let plan = allocation.plans[i].clone();
                 if plan == Plan::Exact {
                     return Ok(Box::new(|| Ok(EncodedLayer { body: None, error: 0.0 })));

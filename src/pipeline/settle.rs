@@ -107,11 +107,19 @@ async fn encode_by_rate(
     let reserved = quantized.map(|layer| session.gain_bits(layer).div_ceil(8)).sum::<u64>();
     let (mut session, mut allocation, mut part) = (session.clone(), allocation.clone(), 1.0);
     let mut best: Option<(u64, Allocation, Vec<EncodedLayer>)> = None;
+    // What each layer was encoded to last: most plans stay what they were.
+    let mut known: Vec<Option<(Plan, EncodedLayer)>> = vec![None; allocation.plans.len()];
     // Parts that were tried, and their bytes.
     let (mut below, mut above) = (None::<(f64, f64)>, None::<(f64, f64)>);
     for round in 0..ROUNDS {
         let span = span.part(round as f64 / ROUNDS as f64, (round + 1) as f64 / ROUNDS as f64);
-        let layers = runner.run(span, session.encode_job(&allocation)).await?;
+        let is_known = |layer: usize| known[layer].as_ref().is_some_and(|(plan, _)| *plan == allocation.plans[layer]);
+        let changed: Vec<usize> = (0..known.len()).filter(|&layer| !is_known(layer)).collect();
+        let encoded = runner.run(span, session.encode_some_job(&allocation, changed.clone())).await?;
+        for (layer, encoded) in changed.into_iter().zip(encoded) {
+            known[layer] = Some((allocation.plans[layer].clone(), encoded));
+        }
+        let layers: Vec<EncodedLayer> = known.iter().flatten().map(|(_, encoded)| encoded.clone()).collect();
         if round < LEARNING {
             session.learn(&allocation, &layers);
         }

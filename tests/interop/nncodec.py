@@ -59,11 +59,13 @@ def layers(path):
             found = {}
             planes = tq.plane
 
-            def plane(r, rows, width, period, used, trellis=0):
-                before = r.at + np.log2(float(r.range)) / -8 + 8
-                indices = planes(r, rows, width, period, used, trellis)
+            def plane(r, rows, width, period, used, trellis=0, restarts=False):
+                # Of the range coder from the start, and raw bits from the end.
+                read = lambda: 8 * r.at - np.log2(float(r.range)) + r.taken
+                before = read()
+                indices = planes(r, rows, width, period, used, trellis, restarts)
                 found["trellis"] = int(trellis > 0)
-                found["bits"] = 8 * (r.at + np.log2(float(r.range)) / -8 + 8 - before)
+                found["bits"] = read() - before
                 found["last"] = np.ascontiguousarray(indices[np.array(used, bool)], np.int32)
                 found["planes"] = found.get("planes", 0) + found["bits"]
                 return indices

@@ -59,6 +59,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    sigpipe::reset();
     let cli = Cli::parse();
     let failures = match cli.command {
         Command::Compress(c) => each(&c.models, |model| compress::compress(&c, model)),
