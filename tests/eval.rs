@@ -119,7 +119,7 @@ fn damage_of_layers() {
     let runnable = session.runnable().unwrap();
     let e = evaluator(&runnable, &data, Options { limit: Some(40), ..Default::default() });
     let reference = e.reference(run(e.reference_job()));
-    let damage = e.damage(&decoded, &run(e.damage_job(&decoded, &reference)));
+    let damage = e.damage(&decoded, &run(e.damage_job(&decoded, &reference, None)));
     let names: Vec<String> = session.summary().layers.into_iter().map(|l| l.name).collect();
     assert_eq!(damage.iter().map(|d| d.name.clone()).collect::<Vec<_>>(), names);
     assert!((damage.iter().map(|d| d.share).sum::<f64>() - 1.0).abs() < 1e-9);

@@ -36,8 +36,8 @@ pub fn Summary(app: App) -> impl IntoView {
                     <dd data-testid="distortion-readout" data-db=move || with(|a| a.db.to_string())
                         data-measure=move || with(|a| format::distortion(a.measure).into())>{move || with(|a| format::db(a.db))}</dd></div>
                 {move || app.allocation.with(|a| a.as_ref().and_then(|a| a.gap)).map(|gap| view! {
-                    <div><dt>"Above the limit"</dt>
-                        <dd data-testid="gap-readout" data-gap=gap.to_string()>{format!("{} bits per weight", format::gap(Some(gap)))}</dd></div>
+                    <div><dt>{if gap < 0.0 { "Below the limit" } else { "Above the limit" }}</dt>
+                        <dd data-testid="gap-readout" data-gap=gap.to_string()>{format!("{:.2} bits per weight", gap.abs())}</dd></div>
                 })}
                 <div><dt>"Besides layers"</dt><dd>{move || with(|a| format::bytes(a.other_bytes))}</dd></div>
             </dl>
@@ -46,7 +46,7 @@ pub fn Summary(app: App) -> impl IntoView {
                 {move || predicted(app.predicted_for())}
                 {move || with(|a| {
                     let measured = if a.measured { "Errors are measured on decoded weights. " } else { "" };
-                    let limit = if a.gap.is_some() { " The limit is what no coder comes below at this distortion, were weights Gaussian noise." } else { "" };
+                    let limit = if a.gap.is_some() { " The limit is the rate that no coder comes below at this distortion, were weights Gaussian noise." } else { "" };
                     format!("{measured}Distortion is {}.{limit}", format::distortion_is(a.measure))
                 })}
             </p>

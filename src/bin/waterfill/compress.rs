@@ -150,7 +150,8 @@ pub fn compress(args: &Compress, model: &Path) -> Result<()> {
         a.db
     );
     if let Some(gap) = a.gap {
-        println!("{gap:.3} bits per weight above the limit, at the same error by the model");
+        let side = if gap < 0.0 { "below" } else { "above" };
+        println!("{:.3} bits per weight {side} the limit of Gaussian weights, at the same error by the model", gap.abs());
     }
     if let Some(text) = table::check_text(&report) {
         println!("{text}");
