@@ -133,51 +133,67 @@ pub fn spectrum(h: &[f32], n: usize) -> Vec<Eigenvalue> {
     lanczos(h, n)
 }
 
-fn lanczos(h: &[f32], n: usize) -> Vec<Eigenvalue> {
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.chunks(256).zip(b.chunks(256)).map(|(a, b)| f64::from(a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>())).sum()
-    };
-    let unit = 1.0 / (n as f32).sqrt();
-    // Per probe: orthonormal vectors, the diagonal of the tridiagonal matrix, and what is beside it.
-    let mut probes: Vec<(Vec<Vec<f32>>, Vec<f64>, Vec<f64>)> =
-        (0..PROBES).map(|probe| (vec![signs(1, probe as u64, 0, n).map(|s| s * unit).collect()], Vec::new(), Vec::new())).collect();
-    for step in 0..PRODUCTS.min(n) {
-        let last: Vec<f32> = probes.iter().flat_map(|(vectors, ..)| vectors[step.min(vectors.len() - 1)].iter().copied()).collect();
-        let mut products = vec![0f32; PROBES * n];
-        kernel::product(PROBES, n, n, Matrix::rows(&last, n), Matrix::rows(h, n), &mut products, n, false);
-        for ((vectors, diagonal, beside), mut w) in probes.iter_mut().zip(products.chunks(n).map(<[f32]>::to_vec)) {
-            // A probe that has seen all there is stays as it is.
-            if vectors.len() <= step {
-                continue;
-            }
-            diagonal.push(dot(&w, &vectors[step]));
-            // Twice is enough.
-            for _ in 0..2 {
-                for v in vectors.iter() {
-                    let along = dot(&w, v) as f32;
-                    w.iter_mut().zip(v).for_each(|(w, v)| *w -= along * v);
-                }
-            }
-            let norm = dot(&w, &w).sqrt();
-            if norm > 1e-4 * diagonal[0].abs() {
-                beside.push(norm);
-                w.iter_mut().for_each(|w| *w /= norm as f32);
-                vectors.push(w);
+/// What products with a matrix have shown of it, from one vector on.
+struct Probe {
+    /// Orthonormal.
+    vectors: Vec<Vec<f32>>,
+    /// The tridiagonal matrix that the other becomes among these: its diagonal, and what is beside it.
+    diagonal: Vec<f64>,
+    beside: Vec<f64>,
+}
+
+impl Probe {
+    /// Takes the product with the last vector.
+    fn take(&mut self, mut w: Vec<f32>) {
+        self.diagonal.push(self.vectors.last().map_or(0.0, |last| dot(&w, last)));
+        // Twice is enough.
+        for _ in 0..2 {
+            for v in &self.vectors {
+                let along = dot(&w, v) as f32;
+                w.iter_mut().zip(v).for_each(|(w, v)| *w -= along * v);
             }
         }
+        let norm = dot(&w, &w).sqrt();
+        if norm > 1e-4 * self.diagonal[0].abs() {
+            self.beside.push(norm);
+            w.iter_mut().for_each(|w| *w /= norm as f32);
+            self.vectors.push(w);
+        }
     }
-    let nodes = probes.iter().flat_map(|(_, diagonal, beside)| {
-        let m = diagonal.len();
+
+    /// Eigenvalues of the tridiagonal matrix, and which part of all each stands for.
+    fn nodes(&self) -> Vec<(f64, f64)> {
+        let m = self.diagonal.len();
         let matrix = DMatrix::from_fn(m, m, |i, j| match i.abs_diff(j) {
-            0 => diagonal[i],
-            1 => beside[i.min(j)],
+            0 => self.diagonal[i],
+            1 => self.beside[i.min(j)],
             _ => 0.0,
         });
         let found = matrix.symmetric_eigen();
-        let nodes = found.eigenvalues.iter().enumerate().map(|(k, &value)| (value, found.eigenvectors[(0, k)].powi(2)));
-        nodes.map(|(value, part)| (value, part * n as f64 / PROBES as f64)).collect::<Vec<_>>()
-    });
-    nodes.collect()
+        found.eigenvalues.iter().enumerate().map(|(k, &value)| (value, found.eigenvectors[(0, k)].powi(2))).collect()
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.chunks(256).zip(b.chunks(256)).map(|(a, b)| f64::from(a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>())).sum()
+}
+
+fn lanczos(h: &[f32], n: usize) -> Vec<Eigenvalue> {
+    let unit = 1.0 / (n as f32).sqrt();
+    let start = |probe: usize| signs(1, probe as u64, 0, n).map(|s| s * unit).collect();
+    let mut probes: Vec<Probe> =
+        (0..PROBES).map(|probe| Probe { vectors: vec![start(probe)], diagonal: Vec::new(), beside: Vec::new() }).collect();
+    for step in 0..PRODUCTS.min(n) {
+        let last: Vec<f32> = probes.iter().flat_map(|p| p.vectors[step.min(p.vectors.len() - 1)].iter().copied()).collect();
+        let mut products = vec![0f32; PROBES * n];
+        kernel::product(PROBES, n, n, Matrix::rows(&last, n), Matrix::rows(h, n), &mut products, n, false);
+        // A probe that has seen all there is stays as it is.
+        for (probe, product) in probes.iter_mut().zip(products.chunks(n)).filter(|(probe, _)| probe.vectors.len() > step) {
+            probe.take(product.to_vec());
+        }
+    }
+    let count = n as f64 / PROBES as f64;
+    probes.iter().flat_map(Probe::nodes).map(|(value, part)| (value, part * count)).collect()
 }
 
 #[cfg(test)]
