@@ -1,5 +1,5 @@
-//! Probabilities of decisions: counts that adapt at two speeds, and a mix of several contexts' in the logistic domain, whose weights adapt
-//! too. 16-bit probabilities, logits in 1/256.
+//! Probabilities of decisions: estimates that adapt quickly at first and slowly once they have seen much, and a mix of several contexts' in the
+//! logistic domain, whose weights adapt too. 16-bit probabilities, logits in 1/256.
 
 /// `65536 / (1 + e^(−x/2))` for `x` from −16 to 16.
 const LOGISTIC: [i32; 33] = [

@@ -4,7 +4,8 @@
 //! allocate ─→ alternatives ─ steps_job ─→ with_steps ─ encode_job ─→ run on the calibration images ─→ the best
 //! ```
 //!
-//! Entropy-coded, an allocation is encoded, its coded bits are learnt, and it is allocated again ([`encode`]).
+//! Entropy-coded, an allocation is encoded, its coded bits are learnt, and it is allocated again ([`encode`]). With errors fed back each of its layers is run alone, too, and it
+//! is allocated once more with the layers as much worth as that has shown ([`Session::weighed`]).
 //!
 //! The model says what each transform costs, running the network says what it does.
 //!
@@ -235,7 +236,7 @@ pub struct Settled {
 }
 
 /// Allocates and encodes. With images it takes what does least harm when it is run on them: of the [`Session::alternatives`], steps chosen
-/// together, and of the first of them with the steps that the curves have. Second-order models fail where errors are as large as the output is,
+/// together, and of the first of them with the steps that the curves have; with errors fed back also of layers weighed by running them alone. Second-order models fail where errors are as large as the output is,
 /// and there steps that are chosen together by such a model can do more harm than good. A budget out of reach gives the nearest there is.
 ///
 /// # Errors
