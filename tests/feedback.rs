@@ -21,6 +21,15 @@ fn sample(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("www/samples").join(name)
 }
 
+/// The real network, images to calibrate on and to test on; nothing where they are not.
+fn real_network() -> Option<[PathBuf; 3]> {
+    let Some(folder) = std::env::var_os("WATERFILL_DATA").map(PathBuf::from) else {
+        println!("left out: WATERFILL_DATA is not set");
+        return None;
+    };
+    Some(["resnet20.onnx", "cifar10-calib1000.npz", "cifar10-test2000.npz"].map(|name| folder.join(name)))
+}
+
 /// Rate by what `inspect` says of the file, top-1 accuracy and squared error of the output on test images.
 fn measured(tq: &Path, model: &Path, test: &Path) -> (f64, f64, f64) {
     let inspected: Value = serde_json::from_str(&waterfill(&[&"inspect", &tq, &"--json"]).unwrap()).unwrap();
@@ -36,11 +45,7 @@ const ROWS: [(f64, f64, f64); 4] = [(0.52, 59.9, 145.0), (0.96, 81.9, 39.3), (1.
 
 #[test]
 fn reference_rows_are_beaten_on_the_real_network() {
-    let Some(folder) = std::env::var_os("WATERFILL_DATA").map(PathBuf::from) else {
-        println!("left out: WATERFILL_DATA is not set");
-        return;
-    };
-    let [model, calibration, test] = ["resnet20.onnx", "cifar10-calib1000.npz", "cifar10-test2000.npz"].map(|name| folder.join(name));
+    let Some([model, calibration, test]) = real_network() else { return };
     let out = tempfile::tempdir().unwrap();
     for (bits, top1, distortion) in ROWS {
         let tq = out.path().join(format!("{bits}.tq"));
@@ -78,11 +83,7 @@ const ELT_ROWS: [(f64, f64, f64); 2] = [(2.0, 77.7, 51.0), (3.0, 86.7, 11.5)];
 
 #[test]
 fn matched_rows_of_the_paper_are_reached_on_the_real_network() {
-    let Some(folder) = std::env::var_os("WATERFILL_DATA").map(PathBuf::from) else {
-        println!("left out: WATERFILL_DATA is not set");
-        return;
-    };
-    let [model, calibration, test] = ["resnet20.onnx", "cifar10-calib1000.npz", "cifar10-test2000.npz"].map(|name| folder.join(name));
+    let Some([model, calibration, test]) = real_network() else { return };
     let out = tempfile::tempdir().unwrap();
     for (bits, top1, distortion) in ELT_ROWS {
         let tq = out.path().join(format!("{bits}.tq"));
@@ -141,11 +142,7 @@ fn gains_are_within_the_budget() {
 /// Any budget from 0.3 to 8 bits has its point, nearly used up, and more bits err less.
 #[test]
 fn budgets_are_met_from_less_than_half_a_bit_to_eight() {
-    let Some(folder) = std::env::var_os("WATERFILL_DATA").map(PathBuf::from) else {
-        println!("left out: WATERFILL_DATA is not set");
-        return;
-    };
-    let [model, data] = ["resnet20.onnx", "cifar10-calib1000.npz"].map(|name| folder.join(name));
+    let Some([model, data, test]) = real_network() else { return };
     let out = tempfile::tempdir().unwrap();
     let mut last = f64::INFINITY;
     for bits in [0.3, 0.45, 1.0, 2.7, 5.0, 8.0] {
@@ -153,7 +150,7 @@ fn budgets_are_met_from_less_than_half_a_bit_to_eight() {
         let words: [&dyn AsRef<OsStr>; 10] =
             [&"compress", &model, &"-o", &tq, &"--bits", &bits_word, &"--calibration", &data, &"--calibration-images", &"40"];
         waterfill(&words).unwrap();
-        let (rate, _, distortion) = measured(&tq, &model, &folder.join("cifar10-test2000.npz"));
+        let (rate, _, distortion) = measured(&tq, &model, &test);
         println!("{bits} bits: {rate} {distortion}");
         assert!(rate <= bits && rate > 0.97 * bits && distortion < last, "{bits} bits: {rate}, {distortion} after {last}");
         last = distortion;

@@ -122,7 +122,7 @@ pub fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::calibration::tests::summary;
+    use crate::report::{SecondMoment, calibration::tests::summary};
 
     fn line(settings: &AllocationSettings, curves: CurveSettings, calibration: Option<&CalibrationSummary>) -> String {
         Compress { model: "my net.onnx", layers: &["conv1.weight", "fc weight"], settings, curves, calibration }.line()
@@ -178,6 +178,9 @@ mod tests {
         assert_eq!(words(&klt, feedback), "--transform klt-row --method feedback --calibration digits.npz");
         let unmatched = CurveSettings { matching: false, distortion: Distortion::Diagonal, ..feedback };
         assert_eq!(words(&settings, unmatched), "--method feedback --matching=false --calibration digits.npz --distortion diagonal");
+
+        let inputs = CurveSettings { second_moment: SecondMoment::Inputs, ..feedback };
+        assert_eq!(words(&settings, inputs), "--method feedback --calibration digits.npz --second-moment inputs");
 
         let entropy = CurveSettings { coding: Coding::Entropy, ..transform };
         assert_eq!(words(&settings, entropy), "--method transform --coding entropy --calibration digits.npz");

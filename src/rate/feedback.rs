@@ -404,6 +404,28 @@ mod tests {
         assert!(near.len() > 5 && near.iter().all(|(_, gap)| (0.0..0.35).contains(gap)), "{near:?}");
     }
 
+    /// Without kept gradients, or where it is asked for, columns belong together as inputs do across channels and gradients across taps.
+    #[test]
+    fn second_moments_of_inputs_stand_in() {
+        let shape = shape(1, 4, 3, 2);
+        for (keep, of) in [(false, SecondMoment::Gradients), (true, SecondMoment::Inputs)] {
+            let mut sum = Accumulator::new(shape, keep);
+            for sample in 0..30 {
+                let mut inputs = Moment::zeros(3);
+                inputs.add(&noise(15, 50 + sample), 5);
+                sum.add(Moments::new(&shape, Sample { gradient: noise(24, sample), input: Some((vec![inputs], 5.0)), output: None }));
+            }
+            let statistics = Arc::new(sum.finish());
+            let (h, samples) = across_columns(&statistics, 0, 0..3, of).unwrap();
+            let (inputs, taps) = (statistics.input_moments[0].full().unwrap(), statistics.taps.full().unwrap());
+            for (i, j) in (0..6).flat_map(|i| (0..6).map(move |j| (i, j))) {
+                assert_eq!(h[i * 6 + j], (inputs[(i / 2, j / 2)] * taps[(i % 2, j % 2)]) as f32);
+            }
+            assert_eq!(samples, 30 * 4 * 2);
+            assert!(Feedback::new(&shape, &cost(&statistics), of).is_some());
+        }
+    }
+
     #[test]
     fn nothing_without_gradients() {
         let shape = shape(1, 4, 4, 1);

@@ -268,9 +268,6 @@ pub enum SecondMoment {
 }
 
 impl SecondMoment {
-    /// All of them.
-    pub const ALL: [SecondMoment; 2] = [SecondMoment::Gradients, SecondMoment::Inputs];
-
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
