@@ -93,12 +93,12 @@ def new_bit():
     return [1 << 19, 0]  # estimate in 2^-20, seen
 
 
-def update(bit, decision):
+def update(bit, decision, limit=255):
     estimate, seen = bit
     flip = (1 << 20) - 1 if decision else 0
     rest = estimate ^ flip
     bit[0] = rest - (rest * RATES[seen] >> 12) ^ flip
-    bit[1] = min(seen + 1, 255)
+    bit[1] = min(seen + 1, limit)
 
 
 def class_of(v, classes):
@@ -154,8 +154,8 @@ class Range:
         error = (decision << 16) - p
         for i, l in enumerate(logits):
             weights[i] += (l * error + (1 << 15)) >> 16
-        for bit in bits:
-            update(bit, decision)
+        for bit, limit in zip(bits, (255, 255, 24)):
+            update(bit, decision, limit)
         return decision
 
     def escape(self):
@@ -323,7 +323,9 @@ def adaptive_indices(body, head):
     block_of = [k * blocks // rows for k in range(rows)] if head["sorted"] else [numbers.read(r) for _ in range(rows)]
     stored = [table[b][0] for b in block_of]
     scales = read_scales(r, stored) if head["scaled"] else None
-    columns = [read_scales(r, [True] * n) for n in head["columns"]] if head["columns"] else None
+    columns = None
+    if head["columns"]:
+        columns = [r.raw(1)] + [read_scales(r, [True] * n) for n in head["columns"]]
     coarseness = r.raw(3) if head["gains"] else 0
     mean, numbers = Numbers().read(r) if head["gains"] else 0, Numbers()
     gains = gain_sizes(coarseness, [mean + numbers.read(r) for _ in range(head["gains"])])
@@ -379,7 +381,15 @@ def layer(body, g, n, m, k, kernel):
             s[at] = s_indices[r].astype(np.float32) * step_size(basis_step)
         t[at] = t_indices[r].astype(np.float32) * (step_size(step) * (scale_size(scales[r]) if scales else np.float32(1)))
     if columns:
-        channels, taps = ([scale_size(s) for s in codes] for codes in columns)
+        channels, taps = ([scale_size(s) for s in codes] for codes in columns[1:])
+        if columns[0]:
+            # Channels come by their scales: back to where they belong.
+            places = np.argsort(np.reshape(columns[1], (groups, m)), axis=1, kind="stable")
+            ordered = t.reshape(groups, rank, m, k)
+            t = np.empty_like(ordered)
+            for group, channels_of in enumerate(places):
+                t[group][:, channels_of] = ordered[group]
+            t = t.reshape(groups, rank, width)
         t = t * np.outer(np.array(channels, np.float32), np.array(taps, np.float32)).reshape(groups, 1, width)
     if transform == "none":
         x = t

@@ -116,7 +116,8 @@ fn with_columns_and_gains() -> Vec<Vec<u8>> {
             code.gains = Some(Gains { coarseness, codes });
             if coding == layer::Coding::Adaptive && transform == TransformChoice::None {
                 let scales = |n: usize, by: usize| (0..n).map(|i| Scale(((i * i + at) * by % 64) as u8)).collect();
-                code.columns = Some(ColumnScales { channels: scales(shape.groups * shape.inputs, 5), taps: scales(shape.taps, 3) });
+                let (channels, taps) = (scales(shape.groups * shape.inputs, 5), scales(shape.taps, 3));
+                code.columns = Some(ColumnScales { channels, taps, sorted: trellis != Trellis::Four });
                 code.trellis = trellis;
             }
             *body = layer::encode(&code, coding, &indices);

@@ -1,5 +1,5 @@
 //! Entropy coding of quantization indices (docs/format.md, "Adaptive coding"): adaptive binary decisions, each with a probability mixed
-//! from three contexts, in a range coder. Integers only, so that every machine and every build gives the same bytes.
+//! from three contexts, two slow ones and one fast, in a range coder. Integers only, so that every machine and every build gives the same bytes.
 //!
 //! ```text
 //! index ─ plane ─→ decisions ─ model ─→ probabilities ─ Coder ─→ bytes (range::Encoder) · bits (Count) · costs by context (Record)

@@ -1,5 +1,5 @@
-//! Probabilities of decisions: estimates that adapt quickly at first and slowly once they have seen much, and a mix of several contexts' in the
-//! logistic domain, whose weights adapt too. 16-bit probabilities, logits in 1/256.
+//! Probabilities of decisions: estimates that adapt quickly at first and, once they have seen much, at one of two speeds; and a mix of several contexts' in the
+//! logistic domain, fast and slow ones, whose weights adapt too. 16-bit probabilities, logits in 1/256.
 
 /// `65536 / (1 + e^(−x/2))` for `x` from −16 to 16.
 const LOGISTIC: [i32; 33] = [
@@ -88,19 +88,28 @@ impl Bit {
     pub const NEW: Bit = Bit { p: 1 << 19, logit: STRETCHES[2048], seen: 0 };
     const ONE: u32 = (1 << 20) - 1;
 
+    /// Moves towards a decision, as far as it does after `limit` of them or fewer.
     #[inline(always)]
-    fn update(&mut self, bit: bool) {
+    fn update(&mut self, bit: bool, limit: u8) {
         // Towards all ones is towards 0 of what is left.
         let flip = u32::from(bit).wrapping_neg() & Self::ONE;
         let rest = self.p ^ flip;
         self.p = (rest - ((rest * u32::from(RATES[usize::from(self.seen)])) >> 12)) ^ flip;
-        self.seen += u8::from(self.seen < u8::MAX);
+        self.seen += u8::from(self.seen < limit);
         self.logit = STRETCH[(self.p >> 8) as usize & 4095];
     }
 }
 
 /// Contexts of a decision.
 pub const CONTEXTS: usize = 3;
+
+/// How many decisions a probability remembers: one that is to keep what all of a layer has in common.
+const SLOW: u8 = 255;
+/// One that is to follow how a layer changes.
+const FAST: u8 = 24;
+/// Those of the contexts: the last one is the coarsest. Fast, it makes files of ResNet-20 at 1 bit 0.03 % smaller, at 3 and more as large; either of the others
+/// makes them larger at 3 bits.
+const LIMITS: [u8; CONTEXTS] = [SLOW, SLOW, FAST];
 
 /// How much each context's word counts for one decision; 2¹⁶ is one.
 #[derive(Debug, Clone, Copy)]
@@ -149,9 +158,9 @@ impl Mixer {
 
     #[inline(always)]
     fn learn(&mut self, bits: [&mut Bit; CONTEXTS], error: i32, bit: bool) {
-        for (w, b) in self.0.iter_mut().zip(bits) {
+        for ((w, b), limit) in self.0.iter_mut().zip(bits).zip(LIMITS) {
             *w = w.wrapping_add((i32::from(b.logit) * error + (1 << 15)) >> 16);
-            b.update(bit);
+            b.update(bit, limit);
         }
     }
 }
@@ -167,7 +176,7 @@ impl Single {
     /// Codes a decision with `code(probability)`, and learns from it.
     pub fn code(&mut self, code: impl FnOnce(u16) -> bool) -> bool {
         let bit = code(((self.0.p >> 4) as i32).clamp(LEAST, GREATEST) as u16);
-        self.0.update(bit);
+        self.0.update(bit, SLOW);
         bit
     }
 }
@@ -237,15 +246,27 @@ mod tests {
         let mut bit = Bit::NEW;
         for i in 0..20_000u32 {
             // One in eight, in no order that repeats soon.
-            bit.update(i.wrapping_mul(2_654_435_761) >> 29 == 0);
+            bit.update(i.wrapping_mul(2_654_435_761) >> 29 == 0, SLOW);
             if i > 200 {
                 assert!((4000..14000).contains(&(bit.p >> 4)), "{i}: {}", bit.p >> 4);
             }
         }
         let mut always = Bit::NEW;
-        (0..5000).for_each(|_| always.update(true));
+        (0..5000).for_each(|_| always.update(true, SLOW));
         assert!(always.p >> 4 > 65_400);
-        (0..5000).for_each(|_| always.update(false));
+        (0..5000).for_each(|_| always.update(false, SLOW));
         assert!(always.p >> 4 < 100);
+    }
+
+    #[test]
+    fn fast_counts_follow_a_change_and_slow_ones_do_not() {
+        let after = |limit| {
+            let mut bit = Bit::NEW;
+            (0..1000).for_each(|_| bit.update(true, limit));
+            (0..25).for_each(|_| bit.update(false, limit));
+            f64::from(bit.p) / f64::from(Bit::ONE)
+        };
+        // (1 − 1/(limit + 1.6))²⁵ of what there was.
+        assert!((after(FAST) - 0.37).abs() < 0.01 && (after(SLOW) - 0.907).abs() < 0.01, "{} {}", after(FAST), after(SLOW));
     }
 }

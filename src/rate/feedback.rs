@@ -33,7 +33,7 @@ const DAMPING: [f32; 2] = [0.01, 0.1];
 pub struct Feedback {
     /// Scales of columns, relative to each other.
     pub columns: ColumnScales,
-    /// Per group: factors of consecutive ranges of its columns, in units of the mean of the diagonal.
+    /// Per group: factors of consecutive ranges of its columns, as they are coded, in units of the mean of the diagonal.
     pub factors: Vec<Vec<Factor>>,
     /// What a squared error costs in each row: `g_i`.
     pub rows: Vec<f64>,
@@ -52,22 +52,33 @@ impl Feedback {
         }
         let rows = cost.rows(TransformKind::None, Geometry::new(shape, TransformKind::None)?, None, 0.0).rows;
         let channels = (WIDEST / taps).clamp(1, inputs);
-        let (mut factors, mut spectra) = (Vec::with_capacity(groups), Vec::with_capacity(groups));
+        // Channels go by their scales, coarsest first: at the same bits errors on ResNet-20's curve are 0.05 dB less at 3 bits and more, 0.1 dB at 1.5 and less
+        // (finest first they are 0.05 to 0.2 dB more). Not over ranges, whose factors know nothing of each other.
+        let sorts = (2..=channels).contains(&inputs);
+        let (mut factors, mut spectra, mut moments) = (Vec::with_capacity(groups), Vec::with_capacity(groups), Vec::new());
         for group in 0..groups {
             let (mut columns, mut spectrum) = (Vec::new(), Vec::new());
             for first in (0..inputs).step_by(channels) {
                 let (h, samples) = across_columns(statistics, group, first..(first + channels).min(inputs), of)?;
                 let n = (channels.min(inputs - first)) * taps;
-                let (factor, eigenvalues) = factor(h, n, DAMPING[0] + DAMPING[1] * n as f32 / samples.max(1) as f32)?;
+                let (h, factor) = factor(h, n, DAMPING[0] + DAMPING[1] * n as f32 / samples.max(1) as f32)?;
                 columns.push(factor);
-                spectrum.extend(eigenvalues);
+                spectrum.extend(limit::spectrum(&h, n));
+                moments.extend(sorts.then_some(h));
             }
             factors.push(columns);
             spectra.push(spectrum);
         }
         let diagonal = |group: &Vec<Factor>| group.iter().flat_map(|f| f.diagonal.clone()).collect::<Vec<f32>>();
         let diagonals: Vec<Vec<f32>> = factors.iter().map(diagonal).collect();
-        let columns = scales(&diagonals, inputs, taps);
+        let mut columns = scales(&diagonals, inputs, taps);
+        if sorts {
+            let sorted = ColumnScales { sorted: true, ..columns.clone() };
+            let factor = |(group, h): (usize, Vec<f32>)| Some(vec![permuted(h, &sorted.sequence(group, inputs))?]);
+            if let Some(of_sorted) = moments.into_iter().enumerate().map(factor).collect() {
+                (factors, columns) = (of_sorted, sorted);
+            }
+        }
         Some(Arc::new(Feedback { columns, factors, rows, spectra }))
     }
 }
@@ -100,9 +111,8 @@ fn across_columns(statistics: &LayerStatistics, group: usize, channels: Range<us
     Some((h, statistics.samples * outputs * taps))
 }
 
-/// Factors a second moment, in units of the mean of its diagonal and damped by so many of them, or more where rounding has made it indefinite; with its
-/// eigenvalues.
-fn factor(mut h: Vec<f32>, n: usize, mut damping: f32) -> Option<(Factor, Vec<Eigenvalue>)> {
+/// A second moment in units of the mean of its diagonal and damped by so many of them, or more where rounding has made it indefinite; and its factor.
+fn factor(mut h: Vec<f32>, n: usize, mut damping: f32) -> Option<(Vec<f32>, Factor)> {
     let mean = (0..n).map(|i| f64::from(h[i * n + i])).sum::<f64>() / n.max(1) as f64;
     if !(mean > 0.0 && mean.is_finite()) {
         return None;
@@ -113,11 +123,18 @@ fn factor(mut h: Vec<f32>, n: usize, mut damping: f32) -> Option<(Factor, Vec<Ei
         let mut damped = h.clone();
         (0..n).for_each(|i| damped[i * n + i] += damping);
         if let Some(factor) = Factor::new(damped.clone(), n) {
-            return Some((factor, limit::spectrum(&damped, n)));
+            return Some((damped, factor));
         }
         damping *= 10.0;
     }
     None
+}
+
+/// The factor of a second moment of columns in another order.
+fn permuted(h: Vec<f32>, sequence: &[usize]) -> Option<Factor> {
+    let n = sequence.len();
+    let row = |&row: &usize| sequence.iter().map(move |column| (row, *column));
+    Factor::new(sequence.iter().flat_map(row).map(|(row, column)| h[row * n + column]).collect(), n)
 }
 
 /// The scale of each input channel and of each tap: `1/√D_j` as geometric means, the greatest of each one.
@@ -133,7 +150,7 @@ fn scales(diagonals: &[Vec<f32>], inputs: usize, taps: usize) -> ColumnScales {
         let greatest = logs.iter().fold(f64::NEG_INFINITY, |m, l| m.max(*l));
         logs.iter().map(|l| Scale::nearest((l - greatest).exp2())).collect()
     };
-    ColumnScales { channels: coded(&channels), taps: coded(&of_taps) }
+    ColumnScales { channels: coded(&channels), taps: coded(&of_taps), sorted: false }
 }
 
 /// Most weights that a curve is measured on; of larger layers some rows.
@@ -167,10 +184,12 @@ impl Curve<'_> {
         let mut sum = 0.0;
         for (group, factors) in self.feedback.factors.iter().enumerate() {
             let rows: Vec<usize> = (group * rank..(group + 1) * rank).filter(|&row| self.seen(row)).collect();
+            let sequence = self.feedback.columns.sequence(group, self.shape.inputs);
             let mut first = 0;
             for factor in factors {
                 let n = factor.diagonal.len();
-                let part: Vec<f32> = rows.iter().flat_map(|row| &errors[row * width + first..row * width + first + n]).copied().collect();
+                let columns = &sequence[first..first + n];
+                let part: Vec<f32> = rows.iter().flat_map(|row| columns.iter().map(move |column| errors[row * width + column])).collect();
                 sum += factor.costs(&part).iter().zip(&rows).map(|(cost, &row)| cost * self.feedback.rows[row]).sum::<f64>();
                 first += n;
             }
@@ -424,6 +443,35 @@ mod tests {
             assert_eq!(samples, 30 * 4 * 2);
             assert!(Feedback::new(&shape, &cost(&statistics), of).is_some());
         }
+    }
+
+    /// Channels are coded by their scales, coarsest first, and errors cost what they do by the second moment in the layer's order.
+    #[test]
+    fn sorted_channels_cost_what_they_do_in_the_layers_order() {
+        let shape = shape(1, 20, 7, 4);
+        // Every other channel matters more.
+        let mut sum = Accumulator::new(shape, true);
+        for sample in 0..30 {
+            let gradient = noise(shape.weights(), sample).iter().enumerate().map(|(i, v)| v * (1 + 3 * (i / 4 % 7 % 2)) as f32).collect();
+            sum.add(Moments::new(&shape, Sample { gradient, input: None, output: None }));
+        }
+        let statistics = Arc::new(sum.finish());
+        let feedback = Feedback::new(&shape, &cost(&statistics), SecondMoment::Gradients).unwrap();
+        let (columns, sequence) = (&feedback.columns, feedback.columns.sequence(0, 7));
+        assert!(columns.sorted && sequence.chunks(4).all(|c| (0..4).all(|tap| c[tap] == c[0] / 4 * 4 + tap)));
+        let channels: Vec<usize> = sequence.chunks(4).map(|c| c[0] / 4).collect();
+        assert!(channels.windows(2).all(|w| columns.channels[w[0]].0 <= columns.channels[w[1]].0) && !channels.is_sorted(), "{channels:?}");
+        let (h, samples) = across_columns(&statistics, 0, 0..7, SecondMoment::Gradients).unwrap();
+        let mean = (0..28).map(|i| h[i * 28 + i]).sum::<f32>() / 28.0;
+        let damping = DAMPING[0] + DAMPING[1] * 28.0 / samples as f32;
+        let errors = noise(28, 2);
+        let expected: f32 = (0..28)
+            .flat_map(|i| (0..28).map(move |j| (i, j)))
+            .map(|(i, j)| errors[i] * (h[i * 28 + j] / mean + if i == j { damping } else { 0.0 }) * errors[j])
+            .sum();
+        let coded: Vec<f32> = sequence.iter().map(|&column| errors[column]).collect();
+        let found = feedback.factors[0][0].costs(&coded)[0];
+        assert!((found / f64::from(expected) - 1.0).abs() < 0.02, "{found} for {expected}");
     }
 
     #[test]

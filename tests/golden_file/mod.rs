@@ -14,8 +14,8 @@ use waterfill::{container::TqFile, io::TensorReader, io::source::BytesSource};
 const FILES: [(&str, &[u8], u32); 8] = [
     ("densenet-digits.tq", include_bytes!("densenet-digits.tq"), 0x9a34_900c),
     ("densenet-digits-adaptive.tq", include_bytes!("densenet-digits-adaptive.tq"), 0xa4bf_facd),
-    ("densenet-digits-trellis.tq", include_bytes!("densenet-digits-trellis.tq"), 0xe3f0_3cdc),
-    ("resnet-digits-feedback.tq", include_bytes!("resnet-digits-feedback.tq"), 0x1a95_8176),
+    ("densenet-digits-trellis.tq", include_bytes!("densenet-digits-trellis.tq"), 0x4f2c_0fba),
+    ("resnet-digits-feedback.tq", include_bytes!("resnet-digits-feedback.tq"), 0xbc73_89b0),
     ("kernels-intra-dct1.tq", include_bytes!("kernels-intra-dct1.tq"), 0xfa69_bd45),
     ("kernels-intra-dct2.tq", include_bytes!("kernels-intra-dct2.tq"), 0x5a5e_c297),
     ("kernels-intra-klt.tq", include_bytes!("kernels-intra-klt.tq"), 0xde76_57ed),

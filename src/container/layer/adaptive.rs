@@ -54,7 +54,11 @@ pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
         exponent: 0,
         block_of_row: vec![0; rows],
         scales: scaled.then(|| vec![Scale::ONE; rows]),
-        columns: columns.map(|(channels, taps)| ColumnScales { channels: vec![Scale::ONE; channels], taps: vec![Scale::ONE; taps] }),
+        columns: columns.map(|(channels, taps)| ColumnScales {
+            channels: vec![Scale::ONE; channels],
+            taps: vec![Scale::ONE; taps],
+            sorted: false,
+        }),
         gains: gains.map(|channels| Gains { coarseness: 0, codes: vec![0; channels] }),
         blocks: Vec::new(),
         second: second.map(|geometry| SecondCode { geometry, depth: 0, step: Step(0) }),
@@ -120,6 +124,7 @@ fn side<C: Coder>(coder: &mut C, code: &mut LayerCode) -> Result<(), String> {
     let used: Vec<bool> = (0..rows).map(|row| code.is_used(row)).collect();
     scales(coder, code.scales.iter_mut().flatten().zip(used).filter(|(_, used)| *used).map(|(scale, _)| scale))?;
     if let Some(columns) = &mut code.columns {
+        columns.sorted = coder.half(columns.sorted);
         scales(coder, columns.channels.iter_mut())?;
         scales(coder, columns.taps.iter_mut())?;
     }

@@ -101,6 +101,8 @@ pub struct ColumnScales {
     pub channels: Vec<Scale>,
     /// Of each tap, in all groups.
     pub taps: Vec<Scale>,
+    /// Whether channels are coded, and their errors fed back, in the order of their scales, coarsest first; else in the layer's.
+    pub sorted: bool,
 }
 
 impl ColumnScales {
@@ -109,7 +111,18 @@ impl ColumnScales {
         (shape.groups * shape.inputs, shape.taps)
     }
 
-    /// The scales of all columns of a group of `inputs` channels, as a decoder has them.
+    /// The columns of a group of `inputs` channels in the order in which they are coded. Channels of the same scale stay in the layer's.
+    pub fn sequence(&self, group: usize, inputs: usize) -> Vec<usize> {
+        let mut channels: Vec<usize> = (0..inputs).collect();
+        if self.sorted {
+            let scales = &self.channels[group * inputs..(group + 1) * inputs];
+            channels.sort_by_key(|&channel| scales[channel].0);
+        }
+        let taps = self.taps.len();
+        channels.into_iter().flat_map(|channel| channel * taps..(channel + 1) * taps).collect()
+    }
+
+    /// The scales of all columns of a group of `inputs` channels in the layer's order, as a decoder has them.
     pub fn columns(&self, group: usize, inputs: usize) -> Vec<f32> {
         let taps: Vec<f32> = self.taps.iter().map(|s| s.size()).collect();
         let channels = &self.channels[group * inputs..(group + 1) * inputs];
@@ -259,8 +272,8 @@ pub fn encode_feedback(code: &LayerCode, weights: &[f32], factors: &[Vec<Factor>
     adaptive::encode(&code, &indices)
 }
 
-/// The code with a trellis, and the indices of weights whose errors are fed back. `weights` are those of all rows, `factors` those of each group's columns;
-/// the steps of `code` are those of single quantizers.
+/// The code with a trellis, and the indices of weights whose errors are fed back. `weights` are those of all rows, `factors` those of each group's columns in
+/// the order in which they are coded ([`ColumnScales::sequence`]); the steps of `code` are those of single quantizers.
 pub fn fed_back(code: &LayerCode, weights: &[f32], factors: &[Vec<Factor>], passes: usize) -> (LayerCode, Indices) {
     let mut code = code.clone();
     let mut indices = code.no_indices();
@@ -272,11 +285,16 @@ pub fn fed_back(code: &LayerCode, weights: &[f32], factors: &[Vec<Factor>], pass
     let price = LOWERED_FED_BACK * quantize::BIT * (f32::from(GRID) / 4.0).exp2();
     for (group, factors) in factors.iter().enumerate() {
         let used: Vec<usize> = (group * rank..(group + 1) * rank).filter(|&row| code.is_used(row)).collect();
-        let Some(columns) = code.columns.as_ref().map(|c| c.columns(group, width / code.period.max(1))) else { continue };
+        let inputs = width / code.period.max(1);
+        let Some((columns, sequence)) = code.columns.as_ref().map(|c| (c.columns(group, inputs), c.sequence(group, inputs))) else {
+            continue;
+        };
+        let columns: Vec<f32> = sequence.iter().map(|&column| columns[column]).collect();
         let mut values = Vec::with_capacity(used.len() * width);
         for &row in &used {
             let inverse = 1.0 / code.row_step(row);
-            values.extend(weights[row * width..(row + 1) * width].iter().map(|v| v * inverse));
+            let weights = &weights[row * width..(row + 1) * width];
+            values.extend(sequence.iter().map(|&column| weights[column] * inverse));
         }
         let classes = |indices: &[i32]| {
             let rough: Vec<u8> = indices.iter().map(|q| q.unsigned_abs().min(255) as u8).collect();
@@ -528,8 +546,11 @@ pub fn reconstruct(code: &LayerCode, indices: &Indices, shape: &LayerShape) -> V
     let mut coefficients = rows(&levels, width, &|row| code.row_step(row));
     if let Some(columns) = &code.columns {
         for (group, rows) in coefficients.chunks_mut((rank * width).max(1)).enumerate() {
-            let scales = columns.columns(group, shape.inputs);
-            rows.chunks_mut(width.max(1)).for_each(|row| row.iter_mut().zip(&scales).for_each(|(v, scale)| *v *= scale));
+            let (scales, sequence) = (columns.columns(group, shape.inputs), columns.sequence(group, shape.inputs));
+            for row in rows.chunks_mut(width.max(1)) {
+                let coded = row.to_vec();
+                sequence.iter().zip(coded).for_each(|(&column, v)| row[column] = v * scales[column]);
+            }
         }
     }
     let mut x = if code.kind == TransformKind::None {
