@@ -9,7 +9,9 @@ use super::{DataSummary, Preprocessing};
 pub struct CalibrationSettings {
     /// Most images, evenly spaced among those there are.
     pub images: usize,
-    /// Random directions per image. With one, the model says too little of the error of layers whose basis was learned on the same samples.
+    /// Random directions per image. Other images tell more than other directions: ResNet-20's squared output error at 2.45 bits is 1.52 with 400 images of one, 1.59 with
+    /// 200 of two. Of few images more are worth their time: with 64 of one, errors at 1.3 to 1.9 bits are 2 to 6 % larger than with two, and the model says too little of
+    /// the error of layers whose basis was learned on the same samples.
     pub draws: usize,
     /// Of the random directions: the same seed gives the same statistics.
     pub seed: u64,
@@ -17,7 +19,7 @@ pub struct CalibrationSettings {
 
 impl Default for CalibrationSettings {
     fn default() -> Self {
-        CalibrationSettings { images: 200, draws: 2, seed: 1 }
+        CalibrationSettings { images: 400, draws: 1, seed: 1 }
     }
 }
 

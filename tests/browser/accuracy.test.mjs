@@ -253,12 +253,12 @@ for (const [engine, url, options] of engines) {
 
     await hook(page, "calibration-images").fill("0");
     check("a number that means nothing is said", (await calibration()) === "wrong-number" && (await hook(page, "calibrate").isDisabled()), await calibration());
-    await hook(page, "calibration-images").fill("200");
+    await hook(page, "calibration-images").fill("400");
     await hook(page, "calibrate").click();
     await calibrates("done");
     await ready(page);
     const found = await text(page, "calibration-readout");
-    check("what was found is shown", /Images200 of 600/.test(found) && /Samples400/.test(found) && /Sampling error[\d.]+ %/.test(found), found);
+    check("what was found is shown", /Images400 of 600/.test(found) && /Samples400/.test(found) && /Sampling error[\d.]+ %/.test(found), found);
     check("errors are those of the output", (await measure()) === "output distortion" && (await db()) !== weights, { measure: await measure(), db: await db(), weights });
     check("in words, too", /network's output over its power/.test(await page.textContent(".result")) && /output over its power/.test(await page.locator("section", { has: hook(page, "layer-table") }).textContent()));
     check("the ELT has a line", (await drawn()).includes("ELT") && (await drawn()).includes("output distortion (dB)"));
@@ -318,7 +318,7 @@ for (const [engine, url, options] of engines) {
     await hook(page, "calibrate").click();
     await calibrates("done");
     await ready(page);
-    check("and can be calibrated again", /Samples1,200/.test(await text(page, "calibration-readout")) && (await rate(page)) < 3.05, await text(page, "calibration-readout"));
+    check("and can be calibrated again", /Samples600/.test(await text(page, "calibration-readout")) && (await rate(page)) < 3.05, await text(page, "calibration-readout"));
 
     await hook(page, "calibration-remove").click();
     await hook(page, "calibration").waitFor({ state: "detached" });
@@ -407,7 +407,7 @@ await group("a lost engine is given its calibration again", async () => {
   await page.locator(".evaluation .doing", { hasText: /[1-9]\d* of/ }).waitFor({ timeout: 60000 });
   const took = await cancelled(page);
   prompt("cancel takes effect", took, 200);
-  await page.locator(".said", { hasText: "Calibrated on 200 images" }).waitFor({ timeout: 60000 });
+  await page.locator(".said", { hasText: "Calibrated on 400 images" }).waitFor({ timeout: 60000 });
   await changed(page, async () => (await command()) === before, false);
   check("transform and calibration are as they were", (await command()) === before && (await size(page)) === size0, { before, now: await command() });
   check("the settings that were cancelled are still asked for", (await hook(page, "calibration").getAttribute("data-state")) === "outdated");
@@ -454,7 +454,7 @@ if (process.env.WATERFILL_DATA) {
       await page.waitForFunction(() => document.querySelector('[data-testid="calibration"]').dataset.state === "done", null, { timeout: 300000 });
       await ready(page);
       const words = await page.textContent(".said");
-      check(`${engine}: calibrated on 200 images`, /^Calibrated on 200 images in /.test(words), words);
+      check(`${engine}: calibrated on 400 images`, /^Calibrated on 400 images in /.test(words), words);
       console.log(`     ${engine}: ${words} ${await text(page, "calibration-readout")}`);
       check(`${engine}: no errors`, page.errors.length === 0, page.errors);
       await page.context().close();

@@ -5,7 +5,7 @@
 import { launch, root, serve } from "./harness.mjs";
 import { download, hook, open, ready, text } from "./page.mjs";
 
-const [model, images, number = "200", draws = "2", threads = "2"] = process.argv.slice(2);
+const [model, images, number = "400", draws = "1", threads = "2"] = process.argv.slice(2);
 if (!images) throw new Error(`usage: node ${root}/tests/browser/job.mjs MODEL IMAGES [NUMBER] [DRAWS] [THREADS]`);
 const browser = await launch();
 const server = await serve();

@@ -25,10 +25,10 @@ pub struct Sampling {
     /// end to end are among the choices. See `waterfill eval --help` for what images can be.
     #[arg(long, value_name = "DATA", num_args = 1..)]
     pub calibration: Vec<PathBuf>,
-    /// Calibrate on at most so many images, evenly spaced [default: 200].
+    /// Calibrate on at most so many images, evenly spaced [default: 400].
     #[arg(long, value_name = "N", requires = "calibration", value_parser = clap::value_parser!(u32).range(1..))]
     pub calibration_images: Option<u32>,
-    /// Random directions of the output per calibration image [default: 2].
+    /// Random directions of the output per calibration image; of few images two or more are better than one [default: 1].
     #[arg(long, value_name = "N", requires = "calibration", value_parser = clap::value_parser!(u16).range(1..))]
     pub draws: Option<u16>,
     /// Seed of the random directions: the same seed gives the same file [default: 1].

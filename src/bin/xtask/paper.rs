@@ -75,7 +75,8 @@ fn measure(folder: &Path, work: &Path, transform: &'static str, rate: f64) -> Re
     let (tq, report_text, layers_text) = (text(&tq), text(&report), text(&layers));
     let compress =
         ["compress", &model, "-o", &tq, "--bits", &bits, "--method", "transform", "--transform", transform, "--report", &report_text];
-    tool(&[&compress[..], &["--calibration", &calibration, "--test", &test]].concat())?;
+    let sampling = ["--calibration-images", "200", "--draws", "2"];
+    tool(&[&compress[..], &["--calibration", &calibration, "--test", &test], &sampling].concat())?;
     let eval = ["eval", &tq, "--reference", &model, "--data", &calibration, "--limit", "300", "--layers", "--report", &layers_text];
     tool(&eval)?;
     let read = |path: &PathBuf| -> Result<Value> { Ok(serde_json::from_slice(&fs::read(path)?)?) };
