@@ -58,7 +58,7 @@ fn made_up(shape: &LayerShape, with: With, seed: u64) -> (LayerCode, Indices) {
         scales(rows).iter().zip(&block_of_row).map(|(scale, block)| if adaptive && *block == 1 { Scale::ONE } else { *scale }).collect();
     let columns = with.columns.then(|| {
         let (channels, taps) = ColumnScales::lengths(shape);
-        ColumnScales { channels: scales(channels), taps: scales(taps), sorted: seed % 3 != 0 }
+        ColumnScales { channels: scales(channels), taps: scales(taps), sorted: !seed.is_multiple_of(3) }
     });
     let coarseness = (seed % (u64::from(Gains::COARSEST) + 1)) as u8;
     let most = ((256 * Gains::RANGE) >> coarseness).min(if with.coding == Coding::Fixed { 127 } else { i32::MAX });
