@@ -107,8 +107,8 @@ pub const CONTEXTS: usize = 3;
 const SLOW: u8 = 255;
 /// One that is to follow how a layer changes.
 const FAST: u8 = 24;
-/// Those of the contexts: the last one is the coarsest. Fast, it makes files of ResNet-20 at 1 bit 0.03 % smaller, at 3 and more as large; either of the others
-/// makes them larger at 3 bits.
+/// Those of the contexts: the last one is the coarsest. That it is fast makes files of ResNet-20 0.03 % smaller at depths of 2 bits, as large at 3 and more, and errors
+/// that are fed back 0.01 dB less at 1 bit; were one of the others fast, files would be larger from 3 bits on.
 const LIMITS: [u8; CONTEXTS] = [SLOW, SLOW, FAST];
 
 /// How much each context's word counts for one decision; 2¹⁶ is one.
