@@ -16,7 +16,8 @@ import zlib
 
 import numpy as np
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../docs"))
+# In place of this folder: this file has the package's name.
+sys.path[0] = os.path.join(os.path.dirname(__file__), "../../docs")
 import tq  # noqa: E402
 
 try:
