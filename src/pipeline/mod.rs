@@ -380,6 +380,7 @@ impl Session {
     pub fn summary(&self) -> ModelSummary {
         let mut summary = self.model.summary();
         summary.notes.extend(folds_note((0..self.layers.len()).filter(|&i| self.factors(i).is_some()).count()));
+        summary.notes.extend(depthwise_note(self.layers.iter().map(|(_, shape)| shape)));
         summary
     }
 
@@ -451,6 +452,18 @@ fn folds_note(count: usize) -> Option<String> {
         1 => Some("One batch norm is folded into the layer before it while compressing; the file keeps it.".into()),
         n => Some(format!("{n} batch norms are folded into the layers before them while compressing; the file keeps them.")),
     }
+}
+
+/// Says of a network with depthwise layers that it suffers early, and what helps: few weights make a channel, and no other channel makes good what they err.
+fn depthwise_note<'a>(shapes: impl Iterator<Item = &'a LayerShape>) -> Option<String> {
+    let depthwise = shapes.filter(|s| s.groups > 1 && s.inputs == 1 && s.taps > 1);
+    let (count, weights) = depthwise.fold((0, 0), |(count, weights), s| (count + 1, weights + s.weights()));
+    // A single one may be the first layer of a network for grey images, whose weights have the same shape.
+    (count > 1).then(|| {
+        format!(
+            "{count} depthwise layers, of {weights} weights together: networks like this lose accuracy there first. Calibration helps; so does excluding these layers, for few bytes."
+        )
+    })
 }
 
 /// Encodes a layer and measures its error on what a decoder makes of it. The error is a clause.
@@ -623,4 +636,20 @@ pub fn describe(tq: &TqFile) -> Result<(ModelSummary, AllocationReport)> {
         layers: rows,
     };
     Ok((summary, report))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Order;
+
+    #[test]
+    fn networks_with_depthwise_layers_are_warned_of() {
+        let shape = |groups, outputs, inputs, taps| LayerShape { groups, outputs, inputs, taps, columns: taps, order: Order::OutIn };
+        let said = |shapes: &[LayerShape]| depthwise_note(shapes.iter());
+        // A pointwise layer, a grouped one, a single layer that looks depthwise, dense weights of a norm's kind.
+        assert_eq!(said(&[shape(1, 8, 4, 1), shape(4, 2, 2, 9), shape(8, 1, 1, 9), shape(5, 1, 1, 1)]), None);
+        let note = said(&[shape(8, 1, 1, 9), shape(1, 16, 8, 1), shape(16, 1, 1, 25)]).unwrap();
+        assert!(note.starts_with("2 depthwise layers, of 472 weights together: "), "{note}");
+    }
 }

@@ -336,6 +336,25 @@ await group("settings are remembered", async () => {
   await page.context().close();
 });
 
+await group("a hand-out", async () => {
+  const page = await open(browser, `${server.url}?threads=2`, { viewport: { width: 794, height: 1123 } });
+  await sample(page, "sample-densenet");
+  const rows = await hook(page, "layer-table").locator("tbody tr").count();
+  await page.emulateMedia({ media: "print" });
+  const hands = await page.locator(".button, .slider, .pickers, footer").evaluateAll((all) => all.filter((e) => e.getClientRects().length > 0).map((e) => e.className));
+  check("nothing that is for hands is printed", hands.length === 0, hands);
+  const seen = await page.locator('[data-testid="size-readout"], [data-testid="rd-curve"], .command code').evaluateAll((all) => all.map((e) => e.getBoundingClientRect().width > 50));
+  check("curve, numbers and command are", seen.length >= 3 && seen.every(Boolean), seen);
+  const cut = await page.locator(".scroll:has(.layers)").evaluate((e) => e.scrollHeight - e.clientHeight);
+  check("and the whole table", rows > 20 && cut <= 1, { rows, cut });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  check("on paper as wide as it is", wide <= 794, wide);
+  const pdf = await page.pdf({ path: path.join(shots, "hand-out.pdf"), format: "A4" });
+  check("it makes pages", pdf.subarray(0, 5).toString() === "%PDF-");
+  await page.screenshot({ path: path.join(shots, "hand-out.png"), fullPage: true });
+  await page.context().close();
+});
+
 await group("every state, in light and dark, wide and narrow, is accessible", async () => {
   for (const colorScheme of ["light", "dark"]) {
     for (const width of [1280, 390]) {
