@@ -18,7 +18,7 @@
 //!                                                            └─ pipeline::settle ─→ what was coded ─→ rate, until the budget is met
 //!
 //! gradients ─ rate::limit ─→ the line that no coder comes below, and how far above it every layer is
-//! gradients ─ rate::feedback ─→ factors and scales of columns ─ quantize::feedback ─→ indices ─→ a layer ─ pipeline::matching ─→ its gains, biases of the file
+//! gradients ─ rate::feedback ─→ factors, scales and order of columns ─ quantize::feedback ─→ indices ─→ a layer ─ pipeline::matching ─→ its gains, biases of the file
 //!
 //! Allocation ─ rate::joint ─→ steps of all blocks ─ container ─→ layers ─ evaluate ─→ what they do ─ pipeline::settle ─→ the best
 //! ```
@@ -34,7 +34,7 @@
 //! | [`transform`] | KLT and ELT across rows, columns or kernels, cosine transforms, both sides; coding gains; linear algebra | `core` |
 //! | [`quantize`] | the quantizer of eq. 5, unclipped and trellis-coded ones, error feedback, steps, step search | `core` |
 //! | [`rate`] | what errors cost, curves of a layer, convex hulls, Lagrangian allocation, steps chosen together, the limit | `core` |
-//! | [`entropy`] | indices to bytes: contexts, adaptive probabilities, range coder | `core` |
+//! | [`entropy`] | indices to bytes: contexts, probabilities that adapt at two speeds, range coder | `core` |
 //! | [`container`] | the `.tq` file; what is whole of a damaged one | `core` |
 //! | [`graph`] | the network: from ONNX or a template to operators; batch norms folded | `core` |
 //! | [`nn`] | running and differentiating it, one file per family of operators | `core` |

@@ -2,7 +2,7 @@
 //!
 //! An index is coded as its magnitude without the plane's low bits, by decisions "greater than 0, 1, 2, …" up to an escape, its sign after the
 //! first of them, and the low bits raw; how many those are is coded before each row. Each decision has three contexts. Those on magnitudes: a weighted sum of the magnitudes around it; the
-//! running means of its row and of its column; the three nearest magnitudes themselves. Those on signs, which are raw unless a plane says otherwise: signs around it in its row and in the
+//! running means of its row and of its column; the three nearest magnitudes themselves, whose estimates follow changes. Those on signs, which are raw unless a plane says otherwise: signs around it in its row and in the
 //! same kernel; the sign above it and its place in the kernel; running means of signs. Only what a decoder has already seen counts.
 
 use std::cell::Cell;
