@@ -10,6 +10,7 @@
 pub mod calibrate;
 pub mod command;
 pub mod evaluate;
+pub mod figures;
 pub mod gains;
 pub mod inputs;
 pub mod job;

@@ -2,6 +2,7 @@
 
 pub mod calibration;
 pub mod evaluation;
+pub mod figure;
 pub mod gains;
 #[cfg(feature = "plots")]
 pub mod plot;

@@ -1,4 +1,4 @@
-//! The two charts, drawn with plotters: the rate–distortion curve and the bits per layer.
+//! The charts, drawn with plotters: the rate–distortion curve and the bits per layer; [`figure`] draws all others, [`sweep`] measured curves.
 //!
 //! One drawing routine per chart, generic over plotters' backend: [`curve_svg`] and [`allocation_svg`] serve the page and the
 //! command line, `png` the command line. Text is placed at fixed positions and never measured, so an SVG does not depend on
@@ -25,6 +25,7 @@ use plotters_svg::SVGBackend;
 
 use super::{AllocationReport, LayerRow, Measure, Method, RdCurves, RdLine, TransformKind};
 
+pub mod figure;
 #[cfg(feature = "cli")]
 pub mod png;
 pub mod sweep;
@@ -452,21 +453,23 @@ pub fn allocation<B: DrawingBackend>(
         pen.dashed(&[(left, y_of(report.rate)), (right, y_of(report.rate))], 3.0, 3.0, palette.text, 1.0)?;
     }
     pen.line((left, bottom), (right, bottom), palette.muted, 1.0)?;
-    layer_labels(&pen, report, &frame, palette)?;
+    let names: Vec<&str> = report.layers.iter().map(|l| l.name.as_str()).collect();
+    position_labels(&pen, &names, (left, right), bottom + 7.0, palette)?;
+    pen.text("layer", ((left + right) / 2.0, bottom + 23.0), HPos::Center, VPos::Top, palette.text)?;
     pen.text("bits per weight", (4.0, 6.0), HPos::Left, VPos::Top, palette.text)?;
     legend(&pen, report, (right, if right < NARROW { 34.0 } else { 12.0 }), palette)?;
     pen.finish()?;
     Ok(frame)
 }
 
-/// Names under wide bars, numbers (from 1, as in the table) under narrow ones.
-fn layer_labels<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, frame: &BarFrame, palette: &Palette) -> Drawn<(), B> {
-    let (n, y) = (frame.bars, frame.bottom + 7.0);
-    let slot = (frame.right - frame.left) / n.max(1) as f64;
-    let centre = |i: usize| (frame.slot(i).0 + frame.slot(i).1) / 2.0;
+/// Names under positions that are wide, numbers (from 1, as in the table) under narrow ones.
+fn position_labels<B: DrawingBackend>(pen: &Pen<B>, names: &[&str], (left, right): (f64, f64), y: f64, palette: &Palette) -> Drawn<(), B> {
+    let n = names.len();
+    let slot = (right - left) / n.max(1) as f64;
+    let centre = |i: usize| left + (i as f64 + 0.5) * slot;
     if slot >= 90.0 {
-        for (i, layer) in report.layers.iter().enumerate() {
-            pen.text(&shortened(&layer.name, (slot / 7.2) as usize), (centre(i), y), HPos::Center, VPos::Top, palette.muted)?;
+        for (i, name) in names.iter().enumerate() {
+            pen.text(&shortened(name, (slot / 7.2) as usize), (centre(i), y), HPos::Center, VPos::Top, palette.muted)?;
         }
     } else {
         let step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000].into_iter().find(|s| slot * *s as f64 >= 22.0).unwrap_or(10000);
@@ -478,7 +481,7 @@ fn layer_labels<B: DrawingBackend>(pen: &Pen<B>, report: &AllocationReport, fram
             pen.text(&(i + 1).to_string(), (centre(i), y), HPos::Center, VPos::Top, palette.muted)?;
         }
     }
-    pen.text("layer", ((frame.left + frame.right) / 2.0, frame.bottom + 23.0), HPos::Center, VPos::Top, palette.text)
+    Ok(())
 }
 
 /// What a layer is compressed by: a transform, and whether its errors are fed back; no transform where it is kept.

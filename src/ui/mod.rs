@@ -18,6 +18,7 @@ pub mod downloads;
 pub mod drop;
 pub mod engine;
 pub mod evaluation;
+pub mod figures;
 pub mod files;
 pub mod format;
 pub mod jobs;
@@ -72,6 +73,7 @@ pub fn Page() -> impl IntoView {
             </Show>
             <evaluation::EvaluationPanel app/>
             <Show when=move || opened.get()>
+                <figures::FiguresPanel app/>
                 <table::LayerTable app/>
                 <downloads::Downloads app/>
             </Show>

@@ -16,6 +16,7 @@ use super::{
     check::Checked,
     dom,
     engine::Engine,
+    figures::Figures,
     format::{self, Unit},
     jobs::{Job, Queue, Stale, Sweeping, Then},
     state::{App, CurveChoice, EngineInfo, Phase, Progress},
@@ -91,6 +92,8 @@ pub(super) struct Session {
     /// Until it has.
     pub(super) rest: Option<TimeoutHandle>,
     pub(super) recompute: Option<TimeoutHandle>,
+    /// Figures that were asked for.
+    pub(super) figures: Figures,
 }
 
 impl App {
@@ -168,7 +171,7 @@ impl App {
         self.pump();
     }
 
-    fn post(self, message: &ToEngine) {
+    pub(super) fn post(self, message: &ToEngine) {
         let posted = self.session.with_value(|s| s.engine.as_ref().map_or(Err("it is not running".into()), |e| e.post(message)));
         if let Err(why) = posted {
             self.broken(why);
@@ -450,6 +453,7 @@ impl App {
                     self.pump();
                 }
             }
+            FromEngine::Figure { number, figure } => self.figure_made(number, figure.map(|f| *f)),
             FromEngine::Failed { job: 0, error } => self.broken(error),
             // Whichever job it names, all of them have ended.
             FromEngine::Failed { error, .. } if error.starts_with(CRASHED) => {

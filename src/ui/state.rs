@@ -20,6 +20,7 @@ use super::{
 use crate::{
     report::{
         AllocationReport, AllocationSettings, Budget, Coding, CurveSettings, Distortion, Method, ModelSummary, RdCurves, TransformChoice,
+        figure::Which,
     },
     worker::messages::DataUse,
 };
@@ -202,6 +203,8 @@ pub struct App {
     pub excludes: RwSignal<BTreeSet<usize>>,
     /// The layer that is picked out in the table, the bars and the list of damage.
     pub selected: RwSignal<Option<usize>>,
+    /// The figure of the paper that is shown.
+    pub figure: RwSignal<Which>,
     /// The images' field that files are being dragged over.
     pub aimed_at: RwSignal<Option<DataUse>>,
     /// Images, and what networks gave on them.
@@ -229,6 +232,7 @@ impl App {
             locks: RwSignal::new(BTreeMap::new()),
             excludes: RwSignal::new(BTreeSet::new()),
             selected: RwSignal::new(None),
+            figure: RwSignal::new(Which::Slopes),
             aimed_at: RwSignal::new(None),
             accuracy: Accuracy::new(),
             dark: dom::media("(prefers-color-scheme: dark)"),

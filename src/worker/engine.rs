@@ -26,13 +26,16 @@ use crate::{
         self, Opened, Session,
         calibrate::{Calibrator, Memory},
         evaluate::{self, Evaluator, Options, Reference},
+        figures::Making,
         job::{Job, Progress, Run, Runner, Span},
         settle::{self, Settled},
         sweep::{self, On, Sweep},
     },
     report::{
         AllocationSettings, CalibrationSettings, CurveSettings, Distortion, Evaluation, EvaluationReport, MeasuredCurves, ModelSummary,
-        Preprocessing, Report, SweepSettings, table,
+        Preprocessing, Report, SweepSettings,
+        figure::{Figure, Which},
+        table,
     },
 };
 
@@ -147,6 +150,10 @@ pub async fn handle(message: JsValue) {
         ToEngine::Evaluate { job, preprocessing, damage } => (job, evaluate(job, preprocessing, damage).await),
         ToEngine::Check { job } => (job, check(job).await),
         ToEngine::Sweep { job, preprocessing, settings, allocation } => (job, sweep_on(job, preprocessing, settings, allocation).await),
+        ToEngine::Figure { number, which, layer } => {
+            let figure = figure(which, layer).await.map(Box::new).map_err(|e| e.to_string());
+            return post(&FromEngine::Figure { number, figure });
+        }
         ToEngine::Cancel { job } => {
             // The job's own loop sees this and answers.
             if RUNNING.get() == job {
@@ -179,8 +186,11 @@ async fn give_way(milliseconds: i32) {
     let _ = JsFuture::from(timeout).await;
 }
 
+/// The number of work that is not a job: it shows no progress, and goes on to its end beside a job.
+const BESIDE: u32 = 0;
+
 fn still_running(number: u32) -> Result<()> {
-    if RUNNING.get() == number { Ok(()) } else { Err(Error::Cancelled) }
+    if number == BESIDE || RUNNING.get() == number { Ok(()) } else { Err(Error::Cancelled) }
 }
 
 /// The part of a progress bar that a job is, and when the bar was begun, and where.
@@ -220,6 +230,9 @@ impl Runner for Jobs {
 }
 
 fn post_progress(job: u32, part: Part, p: &Progress) {
+    if job == BESIDE {
+        return;
+    }
     let fraction = part.from + (part.to - part.from) * p.fraction;
     let worked = fraction - part.begun;
     post(&FromEngine::Progress {
@@ -402,6 +415,14 @@ fn allocate(job: u32, settings: AllocationSettings) -> Result<()> {
     STATE.with_borrow_mut(|s| s.settings = settings);
     post(&FromEngine::Allocated { job, allocation: report, command });
     Ok(())
+}
+
+/// A figure of the open model, for the allocation asked for last.
+async fn figure(which: Which, layer: usize) -> Result<Figure> {
+    let (session, settings) = (session()?, STATE.with_borrow(|s| s.settings.clone()));
+    let Making { job, finish } = session.figure(which, layer, &settings)?;
+    let pieces = run(BESIDE, job).await?;
+    Ok(finish(pieces))
 }
 
 async fn encode(job: u32) -> Result<()> {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::report::{
     AllocationReport, AllocationSettings, CalibrationSettings, CalibrationSummary, CurveSettings, DataSummary, EvaluationReport,
     MeasuredCurves, ModelSummary, Preprocessing, RdCurves, Report, SweepSettings,
+    figure::{Figure, Which},
 };
 
 /// What images are for.
@@ -144,6 +145,16 @@ pub enum ToEngine {
         settings: SweepSettings,
         /// Which layers are locked or excluded; the rest does not matter.
         allocation: AllocationSettings,
+    },
+    /// Makes a figure of the open model, for the allocation asked for last: `Figure`. Not a job: it has a number of its own, is made beside whatever runs, and cannot be
+    /// cancelled.
+    Figure {
+        /// Number of the figure.
+        number: u32,
+        /// Which.
+        which: Which,
+        /// The layer that it is of, or that stands out in it.
+        layer: usize,
     },
     /// Stops this job. Answered by `Cancelled` for that job, unless it had ended.
     Cancel {
@@ -281,6 +292,13 @@ pub enum FromEngine {
         job: u32,
         /// What there is so far.
         curves: Box<MeasuredCurves>,
+    },
+    /// A figure.
+    Figure {
+        /// Its number.
+        number: u32,
+        /// It, or one sentence that says why there is none.
+        figure: Result<Box<Figure>, String>,
     },
     /// The job failed; its one sentence.
     Failed {

@@ -5,6 +5,7 @@ mod curve;
 mod curves;
 mod decompress;
 mod eval;
+mod figure;
 mod files;
 mod gains;
 mod images;
@@ -30,6 +31,7 @@ Examples:
   waterfill curves resnet.onnx --data test.npz --calibration train.npz --plot measured.svg
   waterfill inspect resnet.tq
   waterfill gains resnet.onnx --calibration images.npz --csv gains.csv
+  waterfill figure spectrum resnet.onnx --layer fc.weight --bits 3 -o spectrum.svg
   waterfill eval resnet.tq --data test.npz --reference resnet.onnx";
 
 /// Compresses neural-network weights by transform quantization. Nothing leaves this machine.
@@ -56,6 +58,8 @@ enum Command {
     Eval(eval::Eval),
     /// Compute what each transform gains in each layer of a model, before anything is quantized.
     Gains(gains::Gains),
+    /// Compute a figure of the paper for a model: its numbers, or a drawing.
+    Figure(figure::Figure),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Command::Inspect(i) => each(&i.files, |file| inspect::inspect(&i, file)),
         Command::Eval(e) => each(std::slice::from_ref(&e.model), |model| eval::eval(&e, model)),
         Command::Gains(g) => each(std::slice::from_ref(&g.model), |_| gains::gains(&g)),
+        Command::Figure(f) => each(std::slice::from_ref(&f.model), |_| figure::figure(&f)),
     };
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }

@@ -5,8 +5,12 @@ use std::sync::Once;
 use plotters::style::{FontStyle, register_font};
 use plotters_bitmap::BitMapBackend;
 
-use super::{FONT, Palette, Scale, TEXT, allocation, curve, sweep::measured};
-use crate::report::{AllocationReport, MeasuredCurves, Quantity, RdCurves};
+use super::{
+    FONT, Palette, Scale, TEXT, allocation, curve,
+    figure::{draw_figure, figure_size},
+    sweep::measured,
+};
+use crate::report::{AllocationReport, MeasuredCurves, Quantity, RdCurves, figure::Figure};
 
 /// A subset of DejaVu Sans; its licence is in the same folder.
 static DEJAVU: &[u8] = include_bytes!("../font/dejavu-sans-subset.ttf");
@@ -30,6 +34,11 @@ pub fn allocation_png(report: &AllocationReport, size: (u32, u32), palette: &Pal
 /// Measured curves as a PNG with twice `size` pixels each way. Arguments as for [`super::sweep::measured_svg`].
 pub fn measured_png(curves: &MeasuredCurves, quantities: &[Quantity], size: (u32, u32), palette: &Palette) -> Vec<u8> {
     png(size, |backend| measured(backend, curves, quantities, size, SCALE, &opaque(palette)).is_ok())
+}
+
+/// A whole figure as a PNG with twice its pixels each way. Arguments as for [`super::figure::figure_svg`].
+pub fn figure_png(figure: &Figure, size: (u32, u32), palette: &Palette) -> Vec<u8> {
+    png(figure_size(figure, size), |backend| draw_figure(backend, figure, size, SCALE, &opaque(palette)).is_ok())
 }
 
 /// The bitmap has no transparency.

@@ -1,0 +1,108 @@
+use std::rc::Rc;
+
+use super::*;
+use crate::{
+    io::source::BytesSource,
+    pipeline::{Opened, job::run, open},
+    report::{
+        CurveSettings,
+        figure::{Chart, Content, Series},
+    },
+};
+
+/// The sample network, with its curves.
+pub(super) fn session() -> Session {
+    let bytes = include_bytes!("../../../www/samples/resnet-digits.onnx");
+    let source = Rc::new(BytesSource::new("resnet-digits.onnx", bytes.to_vec()));
+    let Ok(Opened::Model(mut session)) = open(vec![source]) else { panic!("the sample is a model") };
+    let settings = CurveSettings::default();
+    let curves = run(session.curves_job(settings), &mut |_| Ok(())).unwrap();
+    session.set_curves(settings, curves);
+    *session
+}
+
+/// A figure, made.
+pub(super) fn made(session: &Session, which: Which, layer: usize, settings: &AllocationSettings) -> Figure {
+    let Making { job, finish } = session.figure(which, layer, settings).unwrap();
+    finish(run(job, &mut |_| Ok(())).unwrap())
+}
+
+/// The chart of a panel.
+pub(super) fn chart(figure: &Figure, panel: usize) -> &Chart {
+    let Content::Chart(chart) = &figure.panels[panel].content else { panic!("a picture") };
+    chart
+}
+
+pub(super) fn series<'a>(chart: &'a Chart, name: &str) -> &'a Series {
+    chart.series.iter().find(|s| s.name == name).unwrap_or_else(|| panic!("no series {name}"))
+}
+
+#[test]
+fn every_figure_says_what_it_is_and_has_numbers() {
+    let session = session();
+    let settings = AllocationSettings::default();
+    for which in Which::ALL {
+        let figure = made(&session, which, 1, &settings);
+        assert_eq!((figure.which, figure.layer), (which, Some(1)));
+        assert!(figure.caption.ends_with('.') && !figure.title.ends_with('.') && !figure.source.is_empty(), "{which:?}");
+        assert_eq!(figure.title.contains(&session.layer_name(1)), which.of_layer(), "{}", figure.title);
+        assert!(!figure.panels.is_empty() && figure.csv().lines().count() > 5, "{which:?}");
+        let named = figure.panels.iter().filter(|p| !p.name.is_empty()).count();
+        assert!(named == figure.panels.len() || figure.panels.len() == 1, "{which:?}: panels of several have names");
+    }
+    assert!(session.figure(Which::Slopes, 999, &settings).is_err_and(|e| e.to_string().starts_with("There is no layer 999")));
+}
+
+#[test]
+fn curves_get_flatter_and_all_layers_stop_at_lambda() {
+    let session = session();
+    let settings = AllocationSettings::default();
+    let (allocation, _) = session.allocate(&settings).unwrap();
+    let figure = made(&session, Which::Slopes, 2, &settings);
+    let chart = chart(&figure, 0);
+    let at = decibels(allocation.lambda);
+    assert_eq!(chart.marks[0].at, at);
+    let points = series(chart, "bits of each layer");
+    assert_eq!(points.points.len(), session.layers.len());
+    for (point, layer) in points.points.iter().zip(&points.layers) {
+        assert_eq!(point[1], at);
+        let line = chart.series.iter().find(|s| s.layers == [*layer]).unwrap();
+        assert!(line.points.is_sorted_by(|a, b| a[1] >= b[1] && a[0] <= b[0]));
+        assert_eq!(line.faint, *layer != 2);
+        // What was spent to the layer's rate buys more than half of λ (what bisection leaves is filled up to there), what comes after less than λ.
+        let before = line.points.iter().filter(|p| p[0] < point[0] - 0.01).map(|p| p[1]).fold(f64::INFINITY, f64::min);
+        let after = line.points.iter().filter(|p| p[0] > point[0] + 0.01).map(|p| p[1]).fold(f64::NEG_INFINITY, f64::max);
+        assert!(before > at - 3.02 && after < at + 1e-6, "layer {layer}: {before} {at} {after}");
+    }
+}
+
+#[test]
+fn variances_of_a_layer_are_what_its_loss_costs_and_a_transform_only_sorts_them() {
+    let session = session();
+    let settings = AllocationSettings::default();
+    let layer = 2;
+    let figure = made(&session, Which::Spectrum, layer, &settings);
+    assert_eq!(figure.panels.len(), 2);
+    let shape = session.layers[layer].1;
+    for (panel, dim) in [(0, shape.inputs), (1, shape.outputs)] {
+        let chart = chart(&figure, panel);
+        let width = (shape.weights() / dim) as f64;
+        let total = |s: &Series| s.points.iter().map(|p| width * 10f64.powf(p[1] / 10.0)).sum::<f64>();
+        let none = series(chart, "none");
+        assert_eq!(none.points.len(), dim);
+        // Without calibration distortion is relative to the layer's energy, all of which is lost with it. The floor under variances is a millionth.
+        assert!((total(none) - 1.0).abs() < 1e-3, "{}", total(none));
+        let klt = series(chart, ["klt-row", "klt-col"][panel]);
+        assert!((total(klt) - 1.0).abs() < 1e-3, "orthogonal");
+        let mean = |s: &Series| s.points.iter().map(|p| p[1]).sum::<f64>() / dim as f64;
+        assert!(mean(klt) < mean(none) - 0.1, "a coding gain");
+        assert!(klt.points.is_sorted_by(|a, b| a[1] >= b[1]));
+        assert_eq!(chart.marks.len(), 1);
+    }
+    // A lower budget raises the water.
+    let level = |bits: f64| {
+        let settings = AllocationSettings { budget: crate::report::Budget::Bits(bits), ..settings.clone() };
+        chart(&made(&session, Which::Spectrum, layer, &settings), 0).marks[0].at
+    };
+    assert!(level(2.0) > level(4.0) + 6.0, "{} {}", level(2.0), level(4.0));
+}

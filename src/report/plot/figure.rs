@@ -1,0 +1,501 @@
+//! Any [`Figure`]: axes that fit its numbers, lines, bars and dots that differ in more than colour, pictures of cells.
+
+use plotters::element::Polygon;
+
+use super::{
+    Color, DrawingBackend, Drawn, HPos, LEFT, Palette, Pen, RGBColor, RIGHT, SVG, SVGBackend, Scale, VPos, at_size, grid, inner,
+    position_labels, tick_label, ticks,
+};
+use crate::report::{
+    TransformKind,
+    figure::{Axis, Chart, Content, Figure, Mark, Panel, Picture, Series, Shape},
+};
+
+/// Height of the line that an axis' title stands on, above the plot area.
+const TITLE: f64 = 24.0;
+/// Height of a line of the legend.
+const ROW: f64 = 18.0;
+/// Width of a letter of the legend, about.
+const LETTER: f64 = 6.8;
+/// Radius of a dot.
+const DOT: f64 = 3.5;
+/// Most letters of a name in the legend.
+const LONGEST: usize = 28;
+
+/// Where the plot area of a chart is, in nominal pixels, and the data range it shows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ChartFrame {
+    /// Left edge.
+    pub left: f64,
+    /// Right edge.
+    pub right: f64,
+    /// Top edge.
+    pub top: f64,
+    /// Bottom edge.
+    pub bottom: f64,
+    /// Values at the left and at the right edge.
+    pub x: (f64, f64),
+    /// Values at the bottom and at the top edge.
+    pub y: (f64, f64),
+}
+
+impl ChartFrame {
+    /// The frame of a chart in a drawing of `size` nominal pixels.
+    pub fn new(chart: &Chart, size: (u32, u32)) -> ChartFrame {
+        let (right, bottom) = inner(size);
+        let top = TITLE + ROW * legend(chart, right).len() as f64 + 8.0;
+        let (left, bottom) = (LEFT + 10.0, bottom.max(top + 20.0));
+        let bars = chart.series.iter().any(|s| s.shape == Shape::Bars);
+        let x = match chart.x.names.len() {
+            0 => range(chart, 0, bars),
+            n => (-0.5, n as f64 - 0.5),
+        };
+        let mut frame = ChartFrame { left, right: right.max(left + 20.0), top, bottom, x, y: range(chart, 1, bars) };
+        if chart.equal {
+            frame.equalize();
+        }
+        frame
+    }
+
+    /// Widens the range of the axis that has more room for its numbers.
+    fn equalize(&mut self) {
+        let unit = |range: (f64, f64), room: f64| (range.1 - range.0) / room;
+        let (x, y) = (unit(self.x, self.right - self.left), unit(self.y, self.bottom - self.top));
+        let wider = |range: (f64, f64), by: f64| {
+            let (middle, half) = ((range.0 + range.1) / 2.0, (range.1 - range.0) / 2.0 * by);
+            (middle - half, middle + half)
+        };
+        if x < y { self.x = wider(self.x, y / x) } else { self.y = wider(self.y, x / y) }
+    }
+
+    /// Nominal pixels of a point.
+    pub fn to_px(&self, [x, y]: [f64; 2]) -> (f64, f64) {
+        (
+            self.left + (x - self.x.0) / (self.x.1 - self.x.0) * (self.right - self.left),
+            self.bottom - (y - self.y.0) / (self.y.1 - self.y.0) * (self.bottom - self.top),
+        )
+    }
+
+    /// The point of nominal pixels.
+    pub fn from_px(&self, (x, y): (f64, f64)) -> [f64; 2] {
+        [
+            self.x.0 + (x - self.left) / (self.right - self.left) * (self.x.1 - self.x.0),
+            self.y.0 + (self.bottom - y) / (self.bottom - self.top) * (self.y.1 - self.y.0),
+        ]
+    }
+
+    /// The series and the point that are nearest to nominal pixels, no farther than 24 of them; above and below a bar or a named position, those of it.
+    pub fn nearest(&self, chart: &Chart, (px, py): (f64, f64)) -> Option<(usize, usize)> {
+        let named = !chart.x.names.is_empty();
+        let mut best = (if named { f64::INFINITY } else { 24.0 * 24.0 }, None);
+        for (s, series) in chart.series.iter().enumerate() {
+            for (p, point) in series.points.iter().enumerate().filter(|(_, p)| p[0].is_finite() && p[1].is_finite()) {
+                let (x, y) = self.to_px(*point);
+                // Among names the position counts first.
+                let across = if named { (self.from_px((px, py))[0].round() - point[0]).abs() * 1e3 } else { px - x };
+                let distance = across * across + (py - y) * (py - y);
+                if distance < best.0 {
+                    best = (distance, Some((s, p)));
+                }
+            }
+        }
+        let inside = px >= self.left - 4.0 && px <= self.right + 4.0 && py >= self.top - 4.0 && py <= self.bottom + 24.0;
+        best.1.filter(|_| inside)
+    }
+}
+
+/// The range of an axis: of its numbers, of marks, of what it shows at least; with 0 for the height of bars; ending where labels can stand.
+fn range(chart: &Chart, axis: usize, bars: bool) -> (f64, f64) {
+    let of: &Axis = if axis == 0 { &chart.x } else { &chart.y };
+    let points = chart.series.iter().flat_map(|s| &s.points).filter(|p| p[0].is_finite() && p[1].is_finite()).map(|p| p[axis]);
+    let marks = chart.marks.iter().filter(|m| m.standing == (axis == 0)).map(|m| m.at).filter(|v| v.is_finite());
+    let zero = (bars && axis == 1).then_some(0.0);
+    let values = points.chain(marks).chain(of.at_least.into_iter().flatten()).chain(zero);
+    let (from, to) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(from, to), v| (from.min(v), to.max(v)));
+    match () {
+        _ if from > to => (0.0, 1.0),
+        _ if from == to => (from - 0.5 * from.abs().max(1.0), to + 0.5 * to.abs().max(1.0)),
+        // Bars stand on the edge, and half a bar stands out.
+        _ if axis == 0 => {
+            let margin = if bars { spacing(&chart.series) / 2.0 } else { 0.0 };
+            (from - margin, to + margin)
+        }
+        _ => {
+            let margin = 0.04 * (to - from);
+            (if from == 0.0 && bars { 0.0 } else { from - margin }, to + margin)
+        }
+    }
+}
+
+/// The least distance between bars.
+fn spacing(series: &[Series]) -> f64 {
+    let bars = series.iter().filter(|s| s.shape == Shape::Bars);
+    let gaps = bars.flat_map(|s| s.points.windows(2).map(|w| (w[1][0] - w[0][0]).abs())).filter(|gap| *gap > 0.0);
+    gaps.fold(f64::INFINITY, f64::min).min(1e300).max(f64::MIN_POSITIVE).min(if series.is_empty() { 1.0 } else { f64::MAX })
+}
+
+/// Lines of the legend: places of series.
+fn legend(chart: &Chart, right: f64) -> Vec<Vec<usize>> {
+    let mut lines: Vec<(f64, Vec<usize>)> = Vec::new();
+    let shown = chart.series.iter().enumerate().filter(|(_, s)| !s.faint && !s.name.is_empty());
+    // One of one kind is what the axis says it is.
+    if shown.clone().count() < 2 && !chart.series.iter().any(|s| s.faint) {
+        return Vec::new();
+    }
+    for (i, series) in shown {
+        let width = 40.0 + LETTER * series.name.chars().count().min(LONGEST) as f64;
+        match lines.last_mut().filter(|(used, _)| used + width <= right - LEFT) {
+            Some((used, line)) => {
+                *used += width;
+                line.push(i);
+            }
+            None => lines.push((width, vec![i])),
+        }
+    }
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+/// Colour of a series: that of the transform it is named after, else its own.
+fn colour(chart: &Chart, i: usize, palette: &Palette) -> RGBColor {
+    let series = &chart.series[i];
+    if series.faint {
+        return palette.none;
+    }
+    let kind = TransformKind::ALL.into_iter().find(|k| k.name() == series.name);
+    let turns =
+        [palette.auto, palette.klt, palette.elt_row, palette.klt_col, palette.elt_col, palette.intra_dct2, palette.feedback, palette.text];
+    let place = chart.series[..i].iter().filter(|s| !s.faint).count();
+    kind.map_or(turns[place % turns.len()], |kind| palette.bar((Some(kind), false)))
+}
+
+/// Length of dashes and of gaps of a series' lines; none for a solid one.
+fn dash(chart: &Chart, i: usize) -> Option<(f64, f64)> {
+    let place = chart.series[..i].iter().filter(|s| !s.faint).count();
+    [None, Some((7.0, 4.0)), Some((2.0, 4.0)), Some((13.0, 3.0)), Some((4.0, 3.0)), Some((9.0, 6.0)), Some((2.0, 7.0)), Some((5.0, 7.0))]
+        [place % 8]
+}
+
+/// Runs of finite points, in nominal pixels.
+fn runs(series: &Series, frame: &ChartFrame) -> Vec<Vec<(f64, f64)>> {
+    let finite = |p: &&[f64; 2]| p[0].is_finite() && p[1].is_finite();
+    let runs = series.points.split(|p| !finite(&p)).filter(|run| !run.is_empty());
+    runs.map(|run| run.iter().map(|p| frame.to_px(*p)).collect()).collect()
+}
+
+impl<B: DrawingBackend> Pen<B> {
+    /// A line in a series' own dash.
+    fn series_line(&self, chart: &Chart, i: usize, points: &[(f64, f64)], palette: &Palette) -> Drawn<(), B> {
+        let (color, faint) = (colour(chart, i, palette), chart.series[i].faint);
+        match dash(chart, i).filter(|_| !faint) {
+            _ if points.len() < 2 => points.first().map_or(Ok(()), |p| self.disc(*p, 2.0, color)),
+            None => self.path(points.iter().copied(), color, if faint { 0.75 } else { 2.0 }),
+            Some((on, off)) => self.dashed(points, on, off, color, 2.0),
+        }
+    }
+
+    /// A dot of a series: disc, square, diamond, triangle.
+    fn series_dot(&self, chart: &Chart, i: usize, (x, y): (f64, f64), palette: &Palette) -> Drawn<(), B> {
+        let color = colour(chart, i, palette);
+        if chart.series[i].faint {
+            return self.disc((x, y), 1.5, color);
+        }
+        let corners: &[(f64, f64)] = match chart.series[..i].iter().filter(|s| !s.faint).count() % 4 {
+            0 => return self.disc((x, y), DOT, color),
+            1 => &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+            2 => &[(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)],
+            _ => &[(0.0, -1.2), (1.15, 0.9), (-1.15, 0.9)],
+        };
+        let corners: Vec<_> = corners.iter().map(|(dx, dy)| self.units((x + DOT * dx, y + DOT * dy))).collect();
+        self.area.draw(&Polygon::new(corners, color.filled()))
+    }
+
+    /// A bar of a series, with as many notches at its end as there are series before it.
+    fn series_bar(&self, chart: &Chart, i: usize, from: (f64, f64), to: (f64, f64), palette: &Palette) -> Drawn<(), B> {
+        let (top, bottom) = (from.1.min(to.1), from.1.max(to.1));
+        self.rect((from.0, top), (to.0, bottom), colour(chart, i, palette))?;
+        let notches = chart.series[..i].iter().filter(|s| s.shape == Shape::Bars).count();
+        let light = palette.background.unwrap_or(palette.grid);
+        let fits = to.0 - from.0 >= 4.0 && bottom - top >= 3.0 * notches as f64 + 4.0;
+        (0..if fits { notches } else { 0 }).try_for_each(|n| {
+            let y = top + 3.0 + 3.0 * n as f64;
+            self.line((from.0, y), (to.0, y), light, 1.0)
+        })
+    }
+
+    fn series(&self, chart: &Chart, i: usize, frame: &ChartFrame, palette: &Palette) -> Drawn<(), B> {
+        let series = &chart.series[i];
+        match series.shape {
+            Shape::Line => runs(series, frame).iter().try_for_each(|run| self.series_line(chart, i, run, palette)),
+            Shape::Outline => runs(series, frame).into_iter().try_for_each(|mut run| {
+                run.push(run[0]);
+                self.series_line(chart, i, &run, palette)
+            }),
+            Shape::Steps => runs(series, frame).iter().try_for_each(|run| {
+                let corners: Vec<_> = run.windows(2).flat_map(|w| [w[0], (w[1].0, w[0].1)]).chain(run.last().copied()).collect();
+                self.series_line(chart, i, &corners, palette)
+            }),
+            Shape::Dots => runs(series, frame).into_iter().flatten().try_for_each(|p| self.series_dot(chart, i, p, palette)),
+            Shape::Bars => {
+                let bars: Vec<usize> = (0..chart.series.len()).filter(|&k| chart.series[k].shape == Shape::Bars).collect();
+                let place = bars.iter().position(|&k| k == i).unwrap_or(0) as f64;
+                let slot = if chart.x.names.is_empty() { spacing(&chart.series) } else { 1.0 };
+                let slot = slot / (frame.x.1 - frame.x.0) * (frame.right - frame.left);
+                // Bars of a histogram touch; those of names have room between them.
+                let used = if chart.x.names.is_empty() { 0.96 * slot } else { (0.82 * slot).max(slot - 8.0).min(slot) };
+                let width = used / bars.len() as f64;
+                let zero = frame.to_px([0.0, 0.0]).1.clamp(frame.top, frame.bottom);
+                runs(series, frame).into_iter().flatten().try_for_each(|(x, y)| {
+                    let from = x - used / 2.0 + place * width;
+                    self.series_bar(chart, i, (from, y), (from + width.max(0.5), zero), palette)
+                })
+            }
+        }
+    }
+}
+
+fn axes<B: DrawingBackend>(pen: &Pen<B>, chart: &Chart, frame: &ChartFrame, palette: &Palette) -> Drawn<(), B> {
+    let ChartFrame { left, right, top, bottom, x, y } = *frame;
+    let up = (((bottom - top) / 32.0).max(2.0) as usize).min(8);
+    for value in ticks(y.0, y.1, up) {
+        let at = frame.to_px([0.0, value]).1;
+        pen.line((left, at), (right, at), palette.grid, 1.0)?;
+        pen.text(&tick_label(value), (left - 8.0, at), HPos::Right, VPos::Center, palette.muted)?;
+    }
+    if chart.x.names.is_empty() {
+        for value in ticks(x.0, x.1, ((right - left) / 56.0).max(2.0) as usize) {
+            let at = frame.to_px([value, 0.0]).0;
+            pen.line((at, top), (at, bottom), palette.grid, 1.0)?;
+            pen.text(&tick_label(value), (at, bottom + 7.0), HPos::Center, VPos::Top, palette.muted)?;
+        }
+    } else {
+        let names: Vec<&str> = chart.x.names.iter().map(String::as_str).collect();
+        position_labels(pen, &names, (left, right), bottom + 7.0, palette)?;
+    }
+    pen.line((left, bottom), (right, bottom), palette.muted, 1.0)?;
+    pen.text(&chart.y.words(), (4.0, 6.0), HPos::Left, VPos::Top, palette.text)?;
+    pen.text(&chart.x.words(), ((left + right) / 2.0, bottom + 23.0), HPos::Center, VPos::Top, palette.text)
+}
+
+/// A line across, with its name at its end, where there is room for it.
+fn mark<B: DrawingBackend>(pen: &Pen<B>, mark: &Mark, frame: &ChartFrame, palette: &Palette) -> Drawn<(), B> {
+    let ChartFrame { left, right, top, bottom, .. } = *frame;
+    if !mark.at.is_finite() {
+        return Ok(());
+    }
+    if mark.standing {
+        let x = frame.to_px([mark.at, 0.0]).0;
+        pen.dashed(&[(x, top), (x, bottom)], 3.0, 3.0, palette.text, 1.25)?;
+        let (at, side) = if x > (left + right) / 2.0 { (x - 5.0, HPos::Right) } else { (x + 5.0, HPos::Left) };
+        pen.text(&mark.name, (at, top + 2.0), side, VPos::Top, palette.text)
+    } else {
+        let y = frame.to_px([0.0, mark.at]).1;
+        pen.dashed(&[(left, y), (right, y)], 3.0, 3.0, palette.text, 1.25)?;
+        let (at, side) = if y < top + 18.0 { (y + 3.0, VPos::Top) } else { (y - 3.0, VPos::Bottom) };
+        pen.text(&mark.name, (right - 2.0, at), HPos::Right, side, palette.text)
+    }
+}
+
+fn chart<B: DrawingBackend>(pen: &Pen<B>, chart: &Chart, size: (u32, u32), palette: &Palette) -> Drawn<(), B> {
+    let frame = ChartFrame::new(chart, size);
+    axes(pen, chart, &frame, palette)?;
+    let (behind, before): (Vec<usize>, Vec<usize>) = (0..chart.series.len()).partition(|&i| chart.series[i].faint);
+    behind.into_iter().chain(before).try_for_each(|i| pen.series(chart, i, &frame, palette))?;
+    if frame.y.0 < 0.0 && frame.y.1 > 0.0 {
+        let zero = frame.to_px([0.0, 0.0]).1;
+        pen.line((frame.left, zero), (frame.right, zero), palette.muted, 1.0)?;
+    }
+    chart.marks.iter().try_for_each(|m| mark(pen, m, &frame, palette))?;
+    for (line, series) in legend(chart, inner(size).0).into_iter().enumerate() {
+        let (mut x, y) = (LEFT + 10.0, TITLE + ROW * (line as f64 + 0.5));
+        for i in series {
+            match chart.series[i].shape {
+                Shape::Dots => pen.series_dot(chart, i, (x + 12.0, y), palette)?,
+                Shape::Bars => pen.series_bar(chart, i, (x + 6.0, y - 6.0), (x + 18.0, y + 6.0), palette)?,
+                Shape::Line | Shape::Steps | Shape::Outline => pen.series_line(chart, i, &[(x, y), (x + 24.0, y)], palette)?,
+            }
+            let name = super::shortened(&chart.series[i].name, LONGEST);
+            pen.text(&name, (x + 29.0, y), HPos::Left, VPos::Center, palette.text)?;
+            x += 40.0 + LETTER * name.chars().count() as f64;
+        }
+    }
+    Ok(())
+}
+
+/// The colour of a value: towards orange above zero, towards blue below, the card's own at zero.
+fn shade(value: f32, full: f32, palette: &Palette) -> Option<RGBColor> {
+    let part = f64::from((value / full.max(f32::MIN_POSITIVE)).clamp(-1.0, 1.0));
+    if !part.is_finite() {
+        return None;
+    }
+    let RGBColor(r, g, b) = palette.background.unwrap_or(palette.grid);
+    let RGBColor(to_r, to_g, to_b) = if part < 0.0 { palette.klt_row } else { palette.klt };
+    // The square root, so that small values can be seen; in 32 steps, so that runs of like cells are one rectangle.
+    let part = (part.abs().sqrt() * 32.0).round() / 32.0;
+    let mix = |from: u8, to: u8| (f64::from(from) + (f64::from(to) - f64::from(from)) * part).round() as u8;
+    Some(RGBColor(mix(r, to_r), mix(g, to_g), mix(b, to_b)))
+}
+
+fn picture<B: DrawingBackend>(pen: &Pen<B>, picture: &Picture, (width, height): (u32, u32), palette: &Palette) -> Drawn<(), B> {
+    let columns = picture.width.max(1);
+    let rows = picture.values.len().div_ceil(columns).max(1);
+    let (left, top) = (4.0, 26.0);
+    let cell = ((f64::from(width) - left - RIGHT) / columns as f64).min((f64::from(height) - top - 26.0) / rows as f64).clamp(0.5, 28.0);
+    let words = format!("{} down, {} across", picture.rows, picture.columns);
+    pen.text(&words, (left, 6.0), HPos::Left, VPos::Top, palette.text)?;
+    for (row, line) in picture.values.chunks(columns).enumerate() {
+        let (mut start, y) = (0, top + row as f64 * cell);
+        let shades: Vec<_> = line.iter().map(|v| shade(*v, picture.full, palette)).collect();
+        for end in 1..=shades.len() {
+            if end == shades.len() || shades[end] != shades[start] {
+                if let Some(color) = shades[start] {
+                    pen.rect((left + start as f64 * cell, y), (left + end as f64 * cell, y + cell), color)?;
+                }
+                start = end;
+            }
+        }
+    }
+    // The scale.
+    let y = top + rows as f64 * cell + 8.0;
+    for i in 0..32u8 {
+        let value = (f32::from(i) + 0.5) / 16.0 - 1.0;
+        let x = left + 52.0 + f64::from(i) * 3.0;
+        shade(value, 1.0, palette).map_or(Ok(()), |color| pen.rect((x, y), (x + 3.0, y + 10.0), color))?;
+    }
+    let bound = |v: f32| if v.abs() >= 0.01 || v == 0.0 { format!("{v:.2}") } else { format!("{v:.1e}") }.replace('-', "\u{2212}");
+    pen.text(&bound(-picture.full), (left + 48.0, y + 5.0), HPos::Right, VPos::Center, palette.muted)?;
+    pen.text(&bound(picture.full), (left + 152.0, y + 5.0), HPos::Left, VPos::Center, palette.muted)
+}
+
+fn panel<B: DrawingBackend>(pen: &Pen<B>, of: &Panel, size: (u32, u32), palette: &Palette) -> Drawn<(), B> {
+    match &of.content {
+        Content::Chart(c) => chart(pen, c, size, palette),
+        Content::Picture(p) => picture(pen, p, size, palette),
+    }
+}
+
+/// Draws a panel. `size` is in nominal pixels.
+pub fn draw_panel<B: DrawingBackend>(backend: B, of: &Panel, size: (u32, u32), scale: Scale, palette: &Palette) -> Drawn<(), B> {
+    let pen = Pen::new(backend, scale, palette)?;
+    panel(&pen, of, size, palette)?;
+    pen.finish()
+}
+
+/// A panel as a standalone SVG of `size` pixels; its numbers are where [`ChartFrame::new`] says.
+pub fn panel_svg(of: &Panel, size: (u32, u32), palette: &Palette) -> String {
+    let mut svg = String::new();
+    let drawn = draw_panel(SVGBackend::with_string(&mut svg, grid(size)), of, size, SVG, palette);
+    debug_assert!(drawn.is_ok(), "writing to a string does not fail");
+    at_size(svg, size)
+}
+
+/// Height of a heading in a picture of a whole figure.
+const HEADING: u32 = 30;
+
+/// Size of a picture of a whole figure, whose panels are of `size`.
+pub fn figure_size(figure: &Figure, (width, height): (u32, u32)) -> (u32, u32) {
+    let named = figure.panels.iter().filter(|p| !p.name.is_empty()).count() as u32;
+    (width, HEADING + figure.panels.len() as u32 * height + named * HEADING)
+}
+
+/// Draws a whole figure: its title, its panels one below the other, each of `size`.
+pub fn draw_figure<B: DrawingBackend>(backend: B, figure: &Figure, size: (u32, u32), scale: Scale, palette: &Palette) -> Drawn<(), B> {
+    let mut pen = Pen::new(backend, scale, palette)?;
+    pen.text(&figure.title, (4.0, 8.0), HPos::Left, VPos::Top, palette.text)?;
+    let whole = pen.area.clone();
+    let mut y = HEADING;
+    for of in &figure.panels {
+        if !of.name.is_empty() {
+            pen.area = whole.clone();
+            pen.text(&of.name, (4.0, f64::from(y) + 8.0), HPos::Left, VPos::Top, palette.muted)?;
+            y += HEADING;
+        }
+        let (from, to) = (pen.units((0.0, f64::from(y))), pen.units((f64::from(size.0), f64::from(y + size.1))));
+        pen.area = whole.clone().shrink(from, ((to.0 - from.0) as u32, (to.1 - from.1) as u32));
+        panel(&pen, of, size, palette)?;
+        y += size.1;
+    }
+    pen.area = whole;
+    pen.finish()
+}
+
+/// A whole figure as a standalone SVG, its panels of `size` pixels each ([`figure_size`]).
+pub fn figure_svg(figure: &Figure, size: (u32, u32), palette: &Palette) -> String {
+    let (mut svg, whole) = (String::new(), figure_size(figure, size));
+    let drawn = draw_figure(SVGBackend::with_string(&mut svg, grid(whole)), figure, size, SVG, palette);
+    debug_assert!(drawn.is_ok(), "writing to a string does not fail");
+    at_size(svg, whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{figure::tests::figure, plot::tests::assert_well_formed};
+
+    fn first_chart() -> Chart {
+        let Content::Chart(chart) = figure().panels[0].content.clone() else { panic!() };
+        chart
+    }
+
+    #[test]
+    fn all_there_may_be_is_drawn_well_formed_at_any_size() {
+        for size in [(960, 400), (358, 300), (1, 1)] {
+            for palette in [Palette::LIGHT, Palette::DARK, Palette::DARK.transparent()] {
+                let figure = figure();
+                figure.panels.iter().for_each(|p| assert_well_formed(&panel_svg(p, size, &palette)));
+                let whole = figure_svg(&figure, size, &palette);
+                assert_well_formed(&whole);
+                let (width, height) = figure_size(&figure, size);
+                assert!(whole.contains(&format!("width=\"{width}\" height=\"{height}\"")));
+                assert!(whole.contains("All of it") && whole.contains("kernels"));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_and_one_point_are_drawn() {
+        let empty = Chart::default();
+        assert_well_formed(&panel_svg(&Panel::chart(empty), (300, 200), &Palette::LIGHT));
+        for shape in [Shape::Line, Shape::Steps, Shape::Bars, Shape::Dots, Shape::Outline] {
+            let one = Chart { series: vec![Series::line("one", vec![[2.0, -3.0]]).drawn(shape)], ..Chart::default() };
+            let frame = ChartFrame::new(&one, (300, 200));
+            assert!(frame.x.0 < 2.0 && frame.x.1 > 2.0 && frame.y.0 < -3.0 && frame.y.1 > -3.0, "{shape:?} {frame:?}");
+            assert_well_formed(&panel_svg(&Panel::chart(one), (300, 200), &Palette::LIGHT));
+        }
+        let nothing = Picture::default();
+        assert_well_formed(&panel_svg(&Panel { name: String::new(), content: Content::Picture(nothing) }, (300, 200), &Palette::LIGHT));
+    }
+
+    #[test]
+    fn pixels_and_numbers_are_each_others_inverse_and_the_nearest_point_is_found() {
+        let chart = first_chart();
+        let frame = ChartFrame::new(&chart, (640, 300));
+        let [x, y] = frame.from_px(frame.to_px([1.25, -2.5]));
+        assert!((x - 1.25).abs() < 1e-9 && (y + 2.5).abs() < 1e-9);
+        // By position among names, wherever above it; a gap is no point.
+        let (x, _) = frame.to_px([0.8, 0.0]);
+        assert_eq!(frame.nearest(&chart, (x, frame.top)).map(|f| f.1), Some(1));
+        let (x, _) = frame.to_px([2.0, 0.0]);
+        assert_ne!(frame.nearest(&chart, (x, frame.top)).map(|f| f.1), Some(2));
+        assert_eq!(frame.nearest(&chart, (-50.0, 10.0)), None);
+    }
+
+    #[test]
+    fn a_unit_is_as_long_on_both_axes_where_it_should_be() {
+        let Content::Chart(chart) = figure().panels[1].content.clone() else { panic!() };
+        for size in [(640, 300), (300, 640)] {
+            let frame = ChartFrame::new(&chart, size);
+            let (origin, unit) = (frame.to_px([0.0, 0.0]), frame.to_px([1.0, 1.0]));
+            assert!(((unit.0 - origin.0) + (unit.1 - origin.1)).abs() < 1e-6, "{size:?}");
+            assert!(unit.0 <= frame.right && unit.1 >= frame.top);
+        }
+    }
+
+    #[test]
+    fn bars_stand_on_zero_and_a_legend_too_long_for_a_line_has_more() {
+        let chart = first_chart();
+        let frame = ChartFrame::new(&chart, (640, 300));
+        assert!(frame.y.0 <= -6.5 && frame.y.1 >= 3.25, "{frame:?}");
+        assert_eq!(legend(&chart, 600.0), [vec![0, 1]]);
+        assert_eq!(legend(&chart, 130.0), [vec![0], vec![1]]);
+    }
+}
