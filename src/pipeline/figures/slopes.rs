@@ -13,8 +13,8 @@ use crate::{
 /// Slopes this many times steeper or flatter than the multiplier are not shown.
 const RANGE: f64 = 1e4;
 
-/// The slopes of a candidate's curve, steepest first: bits per weight before each step, and what a bit of the step buys.
-fn slopes(curves: &LayerCurves, candidate: usize) -> Vec<[f64; 2]> {
+/// The slopes of a candidate's curve, steepest first: bits per weight before each step, and what a bit of the step buys. `besides`: bits that are none of its.
+fn slopes(curves: &LayerCurves, candidate: usize, besides: f64) -> Vec<[f64; 2]> {
     let coded = curves.coded(candidate);
     let of = &curves.candidates[candidate];
     let mut steps: Vec<(f64, f64)> = Vec::new();
@@ -22,7 +22,7 @@ fn slopes(curves: &LayerCurves, candidate: usize) -> Vec<[f64; 2]> {
         steps.extend(block.hull.windows(2).map(|w| (w[1].slope / coded, coded * w[1].bits.saturating_sub(w[0].bits) as f64)));
     }
     steps.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut bits = coded * of.side_bits as f64;
+    let mut bits = coded * of.side_bits as f64 + besides;
     let weights = curves.weights.max(1) as f64;
     let mut points = Vec::with_capacity(steps.len() + 1);
     for (slope, more) in steps {
@@ -40,9 +40,14 @@ impl Session {
         let (mut series, mut points, mut layers) = (Vec::new(), Vec::new(), Vec::new());
         for (i, (curves, plan)) in self.curves.iter().zip(&allocation.plans).enumerate() {
             let Plan::Quantized { candidate, .. } = plan else { continue };
+            // The frame of its section, and what rounding to bytes adds: so that the curve is of the rate that the table has.
+            let besides = 8.0 * report.layers[i].bytes as f64 - curves.coded(*candidate) * plan.predicted_bits(curves) as f64;
             let shown = |slope: f64| lambda <= 0.0 || (slope < RANGE * lambda && slope > lambda / RANGE);
-            let line =
-                slopes(curves, *candidate).into_iter().filter(|p| shown(p[1])).map(|[bits, slope]| [bits, decibels(slope)]).collect();
+            let line = slopes(curves, *candidate, besides)
+                .into_iter()
+                .filter(|p| shown(p[1]))
+                .map(|[bits, slope]| [bits, decibels(slope)])
+                .collect();
             let line = Series::line(&report.layers[i].name, line).drawn(Shape::Steps).of(vec![i]);
             if i == layer {
                 series.push(line)
