@@ -120,7 +120,7 @@ pub fn FiguresPanel(app: App) -> impl IntoView {
     });
     let selected = move |layer: usize| app.selected.get().unwrap_or(0) == layer;
     view! {
-        <section class="card figures" aria-labelledby="figures-title" data-testid="figures">
+        <section class="card paper-figures" aria-labelledby="figures-title" data-testid="figures">
             <div class="head"><h2 id="figures-title">"Figures"</h2></div>
             <div class="figure-choice" role="group" aria-label="Which figure">{choices.collect_view()}</div>
             <label class="figure-layer">"Layer "
@@ -161,34 +161,39 @@ pub fn LiveFigure(app: App, which: Signal<Which>, layer: Signal<usize>) -> impl 
     view! {
         <div class="live-figure" data-testid="live-figure" data-state=state>
             <p class="state-line" role="status">{words}</p>
-            {move || figure.get().map(|figure| view! { <FigureView app figure/> })}
+            <Show when=move || figure.with(|f| f.is_some())><FigureView app figure=figure.into()/></Show>
         </div>
     }
 }
 
-/// A figure: its title and caption, its panels, its numbers, and what can be saved of it.
+/// A figure: its title and caption, its panels, its numbers, and what can be saved of it. Another figure takes its place without the parts being made anew, so that what is open stays
+/// open, and what has the focus keeps it.
 #[component]
-pub fn FigureView(app: App, figure: Arc<Figure>) -> impl IntoView {
-    let panels = figure.panels.iter().cloned().map(Arc::new).map(|panel| view! { <PanelView app panel/> }).collect_view();
-    let (title, caption, source) = (figure.title.clone(), figure.caption.clone(), figure.source.clone());
-    let save = {
-        let figure = figure.clone();
-        move |kind: &'static str| {
-            let figure = figure.clone();
-            view! {
-                <button type="button" class="button small" data-testid=format!("figure-save-{}", kind.to_lowercase())
-                    aria-label=format!("Save the figure as {kind}") on:click=move |_| save(app, figure.clone(), kind)>{kind}</button>
+pub fn FigureView(app: App, figure: Signal<Option<Arc<Figure>>>) -> impl IntoView {
+    let of = move |f: fn(&Figure) -> String| figure.with(|figure| figure.as_deref().map(f)).unwrap_or_default();
+    let panels = Memo::new(move |_| figure.with(|f| f.as_ref().map_or(0, |f| f.panels.len())));
+    let panel = move |i: usize| Memo::new(move |_| figure.with(|f| f.as_ref().and_then(|f| f.panels.get(i).cloned())).map(Arc::new));
+    let button = move |kind: &'static str| {
+        let save = move |_| {
+            if let Some(figure) = figure.get_untracked() {
+                save(app, figure, kind);
             }
+        };
+        view! {
+            <button type="button" class="button small" data-testid=format!("figure-save-{}", kind.to_lowercase())
+                aria-label=format!("Save the figure as {kind}") on:click=save>{kind}</button>
         }
     };
     view! {
         <figure>
             <div class="head">
-                <h3 data-testid="figure-title">{title}</h3>
-                <div class="chart-buttons">{save("SVG")}{save("PNG")}{save("CSV")}</div>
+                <h3 data-testid="figure-title">{move || of(|f| f.title.clone())}</h3>
+                <div class="chart-buttons">{button("SVG")}{button("PNG")}{button("CSV")}</div>
             </div>
-            <div class="figure-panels">{panels}</div>
-            <figcaption class="hint">{caption}" ("{source}")"</figcaption>
+            <div class="figure-panels">
+                <For each=move || 0..panels.get() key=|i| *i children=move |i| view! { <PanelView app panel=panel(i).into()/> }/>
+            </div>
+            <figcaption class="hint">{move || of(|f| format!("{} ({})", f.caption, f.source))}</figcaption>
             <Numbers figure/>
         </figure>
     }
@@ -225,71 +230,72 @@ fn height(content: &Content, width: u32) -> u32 {
 
 /// A panel, drawn; pointing at it tells a point's numbers, choosing a point chooses its layer.
 #[component]
-fn PanelView(app: App, panel: Arc<Panel>) -> impl IntoView {
+fn PanelView(app: App, panel: Signal<Option<Arc<Panel>>>) -> impl IntoView {
     let host: NodeRef<html::Div> = NodeRef::new();
     let measured = dom::size_of(host);
     let width = Memo::new(move |_| measured.get().0);
-    let content = panel.clone();
-    let tall = move || height(&content.content, width.get().max(1));
-    let drawn = panel.clone();
-    let size = {
-        let tall = tall.clone();
-        move || (width.get(), tall())
+    let tall = Memo::new(move |_| panel.with(|p| p.as_ref().map_or(HEIGHT, |p| height(&p.content, width.get().max(1)))));
+    let drawing = move || {
+        let palette = if app.dark.get() { Palette::DARK } else { Palette::LIGHT };
+        let size = (width.get(), tall.get());
+        panel.with(|p| p.as_ref().filter(|_| size.0 > 0).map(|p| panel_svg(p, size, &palette.transparent()))).unwrap_or_default()
     };
-    let drawing = {
-        let size = size.clone();
-        move || {
-            let palette = if app.dark.get() { Palette::DARK } else { Palette::LIGHT };
-            if width.get() > 0 { panel_svg(&drawn, size(), &palette.transparent()) } else { String::new() }
-        }
+    // A chart, where it is one, and where its numbers are.
+    let chart = move |then: &dyn Fn(&Chart, ChartFrame) -> Option<String>| {
+        panel.with(|p| match p.as_ref().map(|p| &p.content) {
+            Some(Content::Chart(chart)) => then(chart, ChartFrame::new(chart, (width.get(), tall.get()))),
+            _ => None,
+        })
     };
     let (pointed, set_pointed) = signal(None::<(usize, usize)>);
-    let at = {
-        let (panel, size) = (panel.clone(), size.clone());
-        move |e: &PointerEvent| {
-            let Content::Chart(chart) = &panel.content else { return None };
-            let element = e.current_target().and_then(|t| t.dyn_into::<Element>().ok())?;
-            let corner = element.get_bounding_client_rect();
-            let place = (f64::from(e.client_x()) - corner.left(), f64::from(e.client_y()) - corner.top());
-            ChartFrame::new(chart, untrack(&size)).nearest(chart, place)
+    // What was pointed at may be gone.
+    Effect::new(move |_| {
+        panel.track();
+        set_pointed.set(None);
+    });
+    let at = move |e: &PointerEvent| {
+        let element = e.current_target().and_then(|t| t.dyn_into::<Element>().ok())?;
+        let corner = element.get_bounding_client_rect();
+        let place = (f64::from(e.client_x()) - corner.left(), f64::from(e.client_y()) - corner.top());
+        let size = (width.get_untracked(), tall.get_untracked());
+        panel.with_untracked(|p| match &p.as_ref()?.content {
+            Content::Chart(chart) => ChartFrame::new(chart, size).nearest(chart, place),
+            Content::Picture(_) => None,
+        })
+    };
+    let moved = move |e: PointerEvent| {
+        let found = at(&e);
+        if pointed.get_untracked() != found {
+            set_pointed.set(found);
         }
     };
-    let moved = {
-        let at = at.clone();
-        move |e: PointerEvent| set_pointed.set(at(&e))
-    };
-    let chosen = {
-        let panel = panel.clone();
-        move |e: PointerEvent| {
-            if let (Some((series, point)), Content::Chart(chart)) = (at(&e), &panel.content)
-                && let Some(layer) = chart.series[series].layer(point)
-            {
-                app.selected.set(Some(layer));
-            }
+    let chosen = move |e: PointerEvent| {
+        let Some((series, point)) = at(&e) else { return };
+        let layer = panel.with_untracked(|p| match &p.as_ref()?.content {
+            Content::Chart(chart) => chart.series.get(series)?.layer(point),
+            Content::Picture(_) => None,
+        });
+        if layer.is_some() {
+            app.selected.set(layer);
         }
     };
-    let words = {
-        let panel = panel.clone();
-        move || match (&panel.content, pointed.get()) {
-            (Content::Chart(chart), Some(found)) => told(chart, found),
-            _ => String::new(),
-        }
+    let words = move || pointed.get().and_then(|found| chart(&|chart, _| told(chart, found))).unwrap_or_default();
+    let spot = move || {
+        pointed.get().and_then(|(s, p)| {
+            chart(&|chart, frame| {
+                let (x, y) = frame.to_px(*chart.series.get(s)?.points.get(p)?);
+                Some(format!("left: {x:.1}px; top: {y:.1}px"))
+            })
+        })
     };
-    let label = label(&panel);
-    let spot = {
-        let (panel, size) = (panel.clone(), size.clone());
-        move || match (&panel.content, pointed.get()) {
-            (Content::Chart(chart), Some((s, p))) => Some(ChartFrame::new(chart, size()).to_px(chart.series[s].points[p])),
-            _ => None,
-        }
-    };
+    let name = Memo::new(move |_| panel.with(|p| p.as_ref().map(|p| p.name.clone())).filter(|name| !name.is_empty()));
     view! {
         <div class="figure-panel">
-            {(!panel.name.is_empty()).then(|| view! { <h4>{panel.name.clone()}</h4> })}
-            <div class="plot" node_ref=host style:height=move || format!("{}px", tall()) on:pointermove=moved on:pointerdown=chosen
+            {move || name.get().map(|name| view! { <h4>{name}</h4> })}
+            <div class="plot" node_ref=host style:height=move || format!("{}px", tall.get()) on:pointermove=moved on:pointerdown=chosen
                 on:pointerleave=move |_| set_pointed.set(None)>
-                <div class="drawing" role="img" aria-label=label inner_html=drawing></div>
-                {move || spot().map(|(x, y)| view! { <span class="spot" aria-hidden="true" style:left=format!("{x}px") style:top=format!("{y}px")></span> })}
+                <div class="drawing" role="img" aria-label=move || panel.with(|p| p.as_ref().map(|p| label(p))) inner_html=drawing></div>
+                {move || spot().map(|style| view! { <span class="spot" aria-hidden="true" style=style></span> })}
             </div>
             <p class="hint told" aria-hidden="true">{words}</p>
         </div>
@@ -297,13 +303,13 @@ fn PanelView(app: App, panel: Arc<Panel>) -> impl IntoView {
 }
 
 /// What a point says.
-fn told(chart: &Chart, (series, point): (usize, usize)) -> String {
-    let series = &chart.series[series];
-    let [x, y] = series.points[point];
+fn told(chart: &Chart, (series, point): (usize, usize)) -> Option<String> {
+    let series = chart.series.get(series)?;
+    let [x, y] = *series.points.get(point)?;
     let name = chart.x.names.get(x.round().max(0.0) as usize);
     let value = |v: f64, unit: &str| format!("{} {unit}", format::plain(v, 3)).replace('-', "\u{2212}");
     let x = name.map_or_else(|| format!("{} {}", chart.x.title, value(x, &chart.x.unit)), String::clone);
-    format!("{}: {}, {} {}", series.name, x.trim_end(), chart.y.title, value(y, &chart.y.unit)).trim_end().to_string()
+    Some(format!("{}: {}, {} {}", series.name, x.trim_end(), chart.y.title, value(y, &chart.y.unit)).trim_end().to_string())
 }
 
 /// A panel in words, for those who do not see it.
@@ -322,9 +328,9 @@ fn label(panel: &Panel) -> String {
 
 /// The numbers, for those who do not see the figure, and for copying.
 #[component]
-fn Numbers(figure: Arc<Figure>) -> impl IntoView {
+fn Numbers(figure: Signal<Option<Arc<Figure>>>) -> impl IntoView {
     let (open, set_open) = signal(false);
-    let tables = move || {
+    let tables = |figure: Arc<Figure>| {
         let panels = figure.panels.iter().map(|panel| {
             let table = panel.table();
             let more = table.rows.len().saturating_sub(LINES);
@@ -348,7 +354,7 @@ fn Numbers(figure: Arc<Figure>) -> impl IntoView {
     view! {
         <details on:toggle:target=move |e| set_open.set(e.target().has_attribute("open"))>
             <summary data-testid="figure-numbers">"Numbers as a table"</summary>
-            {move || open.get().then(&tables)}
+            {move || open.get().then(|| figure.get().map(tables))}
         </details>
     }
 }
@@ -363,8 +369,9 @@ mod tests {
         let figure = figure();
         let charts: Vec<&Chart> =
             figure.panels.iter().filter_map(|p| if let Content::Chart(c) = &p.content { Some(c) } else { None }).collect();
-        assert_eq!(told(charts[0], (1, 1)), "ELT: b,\"c\".weight, coding gain \u{2212}6.5 dB");
-        assert_eq!(told(charts[1], (2, 1)), "levels: first weight 0.5, second weight 0.75");
+        assert_eq!(told(charts[0], (1, 1)).as_deref(), Some("ELT: b,\"c\".weight, coding gain \u{2212}6.5 dB"));
+        assert_eq!(told(charts[0], (9, 1)), None);
+        assert_eq!(told(charts[1], (2, 1)).as_deref(), Some("levels: first weight 0.5, second weight 0.75"));
         assert_eq!(label(&figure.panels[1]), "plane: second weight over first weight: cell, levels. The table below has the numbers.");
         assert_eq!(label(&figure.panels[2]), "kernels: values as colours, row down, column across. The table below has the numbers.");
     }

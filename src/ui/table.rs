@@ -168,7 +168,7 @@ pub fn LayerTable(app: App) -> impl IntoView {
                 <h2 id="layers-title">"Layers"</h2>
                 <p class="hint">"Lock a layer to a depth in bits, or exclude it and it is kept as it is. Errors: "{errors_are}"."</p>
             </div>
-            <div class="scroll" tabindex="0" role="region" aria-labelledby="layers-title">
+            <div class="scroll" tabindex="0" role="region" aria-label="Table of layers">
                 // The style lays rows out by themselves, so that rows out of sight cost nothing; that takes the roles away.
                 <table data-testid="layer-table" class="layers" class:streaming=streaming role="table" aria-labelledby="layers-title">
                     <thead role="rowgroup"><tr role="row">{headers.collect_view()}</tr></thead>

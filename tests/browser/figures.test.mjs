@@ -1,0 +1,124 @@
+// Figures of the paper on the open model: every one is drawn, told as a table, saved, the same as the command line's, and follows layer and budget.
+
+import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import path from "node:path";
+import { accessibility, check, group, launch, root, serve } from "./harness.mjs";
+import { download, hook, open, ready, sample, shots, text } from "./page.mjs";
+
+/** The command line tool, where it is built. */
+const tool = ["release", "debug"].map((kind) => path.join(root, "target", kind, "waterfill")).find((file) => fs.existsSync(file));
+const model = path.join(root, "www/samples/resnet-digits.onnx");
+
+const server = await serve();
+const browser = await launch();
+
+/** Waits until the figure that was asked for is there, and gives the state it ended in. */
+async function made(page) {
+  await page.waitForFunction(
+    () => /done|failed/.test(document.querySelector('[data-testid="figures"] [data-testid="live-figure"]')?.dataset.state ?? ""),
+    null,
+    { timeout: 60000 },
+  );
+  return page.locator('[data-testid="figures"] [data-testid="live-figure"]').getAttribute("data-state");
+}
+const title = (page) => text(page, "figure-title");
+/** Waits until the title holds these words: the figure before is shown until the next has come. */
+const titled = async (page, words) => {
+  await page.waitForFunction((w) => document.querySelector('[data-testid="figure-title"]')?.textContent.includes(w), words, { timeout: 60000 });
+  return made(page);
+};
+
+/** Names of figures, as the page offers them. */
+const offered = (page) => page.locator(".figure-choice button").evaluateAll((all) => all.map((b) => b.dataset.testid.replace("figure-", "")));
+
+await group("every figure, wide and light", async () => {
+  const page = await open(browser, server.url);
+  await sample(page);
+  const names = await offered(page);
+  check("several figures are offered", names.length >= 2, names);
+  for (const name of names) {
+    await hook(page, `figure-${name}`).click();
+    await page.waitForFunction(
+      (n) => document.querySelector(`[data-testid="figure-${n}"]`)?.getAttribute("aria-pressed") === "true",
+      name,
+    );
+    await page.waitForTimeout(250);
+    const state = await made(page);
+    check(`${name}: is made, or says why not`, state === "done" || (await page.locator(".live-figure .state-line").textContent()).trim().endsWith("."), state);
+    if (state !== "done") continue;
+    const drawn = await page.locator(".figure-panel svg").count();
+    check(`${name}: its panels are drawn`, drawn > 0 && drawn === (await page.locator(".figure-panel").count()), drawn);
+    await hook(page, "figure-numbers").click();
+    check(`${name}: its numbers are a table`, (await page.locator(".live-figure table tbody tr").count()) > 1);
+    await page.locator('[data-testid="figures"]').screenshot({ path: path.join(shots, `figure-${name}-1280-light.png`) });
+    const { name: file, content } = await download(page, "figure-save-csv");
+    check(`${name}: is saved under a name of its own`, file === `resnet-digits-${name}.csv`, file);
+    if (tool) {
+      const layer = await page.locator('[data-testid="figure-layer"] option:checked').textContent();
+      const argument = layer.split(" · ")[1];
+      const printed = execFileSync(tool, ["figure", name, model, "--layer", argument], { encoding: "utf8" });
+      check(`${name}: the command line prints the same numbers`, printed === content.toString("utf8"), printed.slice(0, 300));
+    }
+  }
+  if (!tool) console.log("     (the command line tool is not built: its numbers were not compared)");
+  const svg = (await download(page, "figure-save-svg")).content.toString();
+  check("a figure is saved as SVG", svg.startsWith("<svg "), svg.slice(0, 40));
+  const png = (await download(page, "figure-save-png")).content;
+  check("and as PNG", png.subarray(1, 4).toString() === "PNG");
+  check("axe: no violation", (await accessibility(page, ["minor", "moderate", "serious", "critical"])).length === 0, await accessibility(page, ["minor", "moderate", "serious", "critical"]));
+  check("no errors on the page", page.errors.length === 0, page.errors);
+  await page.context().close();
+});
+
+await group("a layer chosen anywhere is chosen in the figure, and a figure follows the budget", async () => {
+  const page = await open(browser, server.url);
+  await sample(page);
+  await hook(page, "figure-spectrum").click();
+  const layers = await page.locator('[data-testid="figure-layer"] option').allTextContents();
+  await page.locator('[data-testid="figure-layer"]').selectOption("2");
+  await titled(page, layers[2].split(" · ")[1]);
+  check("the table picks out the same layer", await page.locator("tr.selected td").first().textContent() === "3");
+  const before = await page.locator(".figure-panel svg").first().evaluate((e) => e.outerHTML);
+  await hook(page, "budget-number").fill("2");
+  await page.waitForFunction((b) => document.querySelector(".figure-panel svg")?.outerHTML !== b, before, { timeout: 30000 });
+  await ready(page);
+  check("the water level moves with the budget", true);
+  // Pointing at a dot tells its numbers; choosing it chooses its layer.
+  await hook(page, "figure-slopes").click();
+  await titled(page, "Slopes");
+  const plot = page.locator(".figure-panel .plot").first();
+  await plot.scrollIntoViewIfNeeded();
+  const box = await plot.boundingBox();
+  let told = "";
+  for (let x = 60; x < box.width && !told.includes("bits of each layer"); x += 6) {
+    for (let y = 60; y < box.height - 40 && !told.includes("bits of each layer"); y += 12) {
+      await page.mouse.move(box.x + x, box.y + y);
+      told = await page.locator(".figure-panel .told").first().textContent();
+    }
+  }
+  check("pointing at a point tells its numbers with units", /bits of each layer: rate of the layer [\d.]+ bits per weight, .* dB$/.test(told), told);
+  await page.mouse.down();
+  await page.mouse.up();
+  check("choosing it chooses a layer", (await page.locator("tr.selected").count()) === 1);
+  check("no errors on the page", page.errors.length === 0, page.errors);
+  await page.context().close();
+});
+
+await group("narrow and dark", async () => {
+  const page = await open(browser, server.url, { viewport: { width: 390, height: 844 }, colorScheme: "dark" });
+  await sample(page);
+  for (const name of await offered(page)) {
+    await hook(page, `figure-${name}`).click();
+    await page.waitForTimeout(300);
+    await made(page);
+    await page.locator('[data-testid="figures"]').screenshot({ path: path.join(shots, `figure-${name}-390-dark.png`) });
+    const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    check(`${name}: nothing stands out at 390 px`, over <= 0, over);
+  }
+  check("axe: nothing serious", (await accessibility(page)).length === 0, await accessibility(page));
+  await page.context().close();
+});
+
+await browser.close();
+await server.stop();
