@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { accessibility, check, group, launch, root, serve } from "./harness.mjs";
-import { download, hook, open, ready, sample, shots, text } from "./page.mjs";
+import { download, hook, open, ready, sample, shots } from "./page.mjs";
 
 /** The command line tool, where it is built. */
 const tool = ["release", "debug"].map((kind) => path.join(root, "target", kind, "waterfill")).find((file) => fs.existsSync(file));
@@ -22,7 +22,17 @@ async function made(page) {
   );
   return page.locator('[data-testid="figures"] [data-testid="live-figure"]').getAttribute("data-state");
 }
-const title = (page) => text(page, "figure-title");
+/** Lines of two tables that differ in words, or in numbers by more than sums in another order make: processors and Wasm do not add alike. */
+function different(one, other) {
+  const lines = [one, other].map((table) => table.trim().split("\n"));
+  const near = (a, b) => a === b || Math.abs(Number(a) - Number(b)) <= 2e-3 * Math.max(1, Math.abs(Number(a)));
+  const alike = (a, b) => {
+    const cells = [a, b].map((line) => (line ?? "").split(","));
+    return cells[0].length === cells[1].length && cells[0].every((cell, i) => near(cell, cells[1][i]));
+  };
+  const longer = lines[0].length >= lines[1].length ? lines[0] : lines[1];
+  return longer.map((_, i) => [lines[0][i], lines[1][i]]).filter(([a, b]) => !alike(a, b)).slice(0, 5);
+}
 /** Waits until the title holds these words: the figure before is shown until the next has come. */
 const titled = async (page, words) => {
   await page.waitForFunction((w) => document.querySelector('[data-testid="figure-title"]')?.textContent.includes(w), words, { timeout: 60000 });
@@ -47,9 +57,11 @@ await group("every figure, wide and light", async () => {
     const state = await made(page);
     check(`${name}: is made, or says why not`, state === "done" || (await page.locator(".live-figure .state-line").textContent()).trim().endsWith("."), state);
     if (state !== "done") continue;
+    await page.locator(".figure-panel svg").first().waitFor();
     const drawn = await page.locator(".figure-panel svg").count();
     check(`${name}: its panels are drawn`, drawn > 0 && drawn === (await page.locator(".figure-panel").count()), drawn);
-    await hook(page, "figure-numbers").click();
+    if (!(await page.locator(".live-figure details[open]").count())) await hook(page, "figure-numbers").click();
+    await page.locator(".live-figure table").first().waitFor();
     check(`${name}: its numbers are a table`, (await page.locator(".live-figure table tbody tr").count()) > 1);
     await page.locator('[data-testid="figures"]').screenshot({ path: path.join(shots, `figure-${name}-1280-light.png`) });
     const { name: file, content } = await download(page, "figure-save-csv");
@@ -58,7 +70,7 @@ await group("every figure, wide and light", async () => {
       const layer = await page.locator('[data-testid="figure-layer"] option:checked').textContent();
       const argument = layer.split(" · ")[1];
       const printed = execFileSync(tool, ["figure", name, model, "--layer", argument], { encoding: "utf8" });
-      check(`${name}: the command line prints the same numbers`, printed === content.toString("utf8"), printed.slice(0, 300));
+      check(`${name}: the command line prints the same numbers`, different(printed, content.toString("utf8")).length === 0, different(printed, content.toString("utf8")));
     }
   }
   if (!tool) console.log("     (the command line tool is not built: its numbers were not compared)");
