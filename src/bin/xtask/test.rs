@@ -115,7 +115,8 @@ pub fn bench() -> Result<()> {
     run("networks and entropy coder, browser", node("speed.mjs", &browser)?.arg(build::speed()?))?;
     run("native benchmark", cargo().args(["bench", "--bench", "open_to_curve"]))?;
     dist::build()?;
-    run("browser benchmark", &mut node("bench.mjs", &browser)?)
+    run("browser benchmark", &mut node("bench.mjs", &browser)?)?;
+    run("first load and frames", &mut node("load.mjs", &browser)?)
 }
 
 /// One of the scripts that drive the browser, with what it needs.

@@ -1,0 +1,95 @@
+// The page's first load, and its frames: bytes over the wire, the time until it can be used on a slow processor, and what a frame takes while the budget is dragged with a network
+// of ResNet-50's size open. `cargo xtask bench` runs it; the file is made by `cargo bench --bench open_to_curve`.
+
+import fs from "node:fs";
+import path from "node:path";
+import zlib from "node:zlib";
+import { dist, launch, newPage, root, serve } from "./harness.mjs";
+import { hook, open, ready } from "./page.mjs";
+
+const file = process.argv[2] ?? `${root}/target/bench/resnet50-sized.safetensors`;
+const server = await serve();
+const browser = await launch();
+const median = (all) => [...all].sort((a, b) => a - b)[Math.floor(all.length / 2)];
+const kilobytes = (n) => `${(n / 1000).toFixed(0)} kB`;
+
+/** Bytes of files of the page, as they are, by gzip and by brotli. */
+function wire(files) {
+  const sum = (of) => files.map((name) => of(fs.readFileSync(path.join(dist, name)))).reduce((a, b) => a + b, 0);
+  const brotli = (data) => zlib.brotliCompressSync(data, { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 11 } });
+  return `${kilobytes(sum((d) => d.length))}, gzip ${kilobytes(sum((d) => zlib.gzipSync(d, { level: 9 }).length))}, brotli ${kilobytes(sum((d) => brotli(d).length))}`;
+}
+
+/** Milliseconds from the navigation until the page can be used, and until its engine runs, at 1/4 of the processor's speed. */
+async function load() {
+  const page = await newPage(browser);
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send("Emulation.setCPUThrottlingRate", { rate: 4 });
+  await page.addInitScript(() => {
+    const look = () => {
+      if (!self.usable && document.querySelector('[data-testid="sample-resnet"]')) requestAnimationFrame(() => (self.usable ??= performance.now()));
+      if (!self.engine && /thread/.test(document.querySelector('[data-testid="engine-info"]')?.textContent ?? "")) self.engine = performance.now();
+      if (!self.usable || !self.engine) setTimeout(look, 5);
+    };
+    look();
+  });
+  await page.goto(server.url);
+  await page.waitForFunction(() => self.usable && self.engine, null, { timeout: 60000 });
+  const times = await page.evaluate(() => [self.usable, self.engine]);
+  const asked = page.requests.filter((r) => r.startsWith(server.url)).map((r) => decodeURIComponent(new URL(r).pathname.slice(1)) || "index.html");
+  await page.context().close();
+  return { times, files: [...new Set(asked)].filter((name) => fs.existsSync(path.join(dist, name))) };
+}
+
+/** What the main thread is busy with at a time, and from frame to frame, while the slider is dragged. */
+async function frames() {
+  const page = await open(browser, server.url);
+  await page.locator('input[type="file"]').first().setInputFiles(file);
+  await hook(page, "size-readout").waitFor({ timeout: 180000 });
+  await ready(page, 180000);
+  const slider = page.locator('[data-testid="budget-slider"]');
+  await slider.scrollIntoViewIfNeeded();
+  await page.evaluate(() => {
+    self.tasks = [];
+    new PerformanceObserver((list) => self.tasks.push(...list.getEntries().map((e) => e.duration))).observe({ type: "long-animation-frame" });
+    self.spent = [];
+    const turn = (begun) => {
+      // From the frame's start to when the thread is free again.
+      const channel = new MessageChannel();
+      channel.port1.onmessage = () => self.spent.push(performance.now() - begun);
+      channel.port2.postMessage(0);
+      if (!self.enough) requestAnimationFrame(turn);
+    };
+    requestAnimationFrame(turn);
+  });
+  const box = await slider.boundingBox();
+  await page.mouse.move(box.x + box.width * 0.3, box.y + box.height / 2);
+  await page.mouse.down();
+  for (let i = 0; i <= 120; i++) {
+    await page.mouse.move(box.x + box.width * (0.3 + 0.004 * i), box.y + box.height / 2);
+    await page.waitForTimeout(16);
+  }
+  await page.mouse.up();
+  const { spent, tasks } = await page.evaluate(() => ((self.enough = true), { spent: self.spent, tasks: self.tasks }));
+  await page.context().close();
+  return { spent, tasks };
+}
+
+try {
+  const loads = [];
+  for (let i = 0; i < 5; i++) loads.push(await load());
+  const { files } = loads[0];
+  // What is kept for use offline is fetched later, both engines and the samples among it.
+  const page = files.filter((name) => !/^(engine|samples|worker)/.test(name));
+  console.log(`first load, until the page can be used: ${wire(page)}`);
+  console.log(`first load, its engine with it: ${wire([...page, ...files.filter((name) => /^(engine-mt|worker)/.test(name))])}`);
+  const [usable, running] = [0, 1].map((i) => median(loads.map((l) => l.times[i])));
+  console.log(`at a quarter of the processor's speed, median of 5: usable after ${Math.round(usable)} ms, its engine runs after ${Math.round(running)} ms`);
+  const { spent, tasks } = await frames();
+  const above = spent.filter((ms) => ms > 16).length;
+  const most = Math.max(...spent);
+  console.log(`${path.basename(file)}, the budget dragged: ${spent.length} frames, median ${median(spent).toFixed(1)} ms, most ${most.toFixed(1)} ms, ${above} above 16 ms; ${tasks.length} above 50 ms`);
+} finally {
+  await browser.close();
+  await server.stop();
+}
