@@ -11,6 +11,7 @@ pub mod gain;
 pub mod intra;
 pub mod klt;
 pub mod linalg;
+pub mod pairs;
 pub mod two_sided;
 
 use crate::{

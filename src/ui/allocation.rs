@@ -9,6 +9,7 @@ use super::{
     downloads::{Chart, ChartButtons},
     format,
     state::App,
+    term::Term,
 };
 use crate::report::plot::{BarFrame, Palette, allocation_svg};
 
@@ -52,9 +53,9 @@ pub fn Allocation(app: App) -> impl IntoView {
         format!("Bits per weight of {}, as bars. The table below has the same values.", format::count(n, "layer"))
     };
     view! {
-        <section class="card" aria-labelledby="allocation-title">
+        <section class="card" data-part="bars" aria-labelledby="allocation-title">
             <div class="head">
-                <h2 id="allocation-title">"Bits per layer"</h2>
+                <h2 id="allocation-title"><Term key="bits-per-weight">"Bits"</Term>" per layer"</h2>
                 <ChartButtons app chart=Chart::Allocation/>
             </div>
             <div class="plot" data-testid="allocation-chart" node_ref=host on:pointermove=moved on:pointerdown=moved

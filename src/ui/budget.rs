@@ -5,6 +5,7 @@ use leptos::{html, prelude::*};
 use super::{
     format::{Unit, plain},
     state::{App, NOT_ENTROPY, NOT_FEEDBACK},
+    term::Term,
 };
 use crate::report::{Budget, Coding, Method, TransformChoice};
 
@@ -151,8 +152,8 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
     let not_reachable = move || app.allocation.with(|a| a.as_ref().and_then(|a| a.not_reachable.clone()));
 
     view! {
-        <section class="card budget" aria-labelledby="budget-title">
-            <h2 id="budget-title">"Budget"</h2>
+        <section class="card budget" data-part="budget" aria-labelledby="budget-title">
+            <h2 id="budget-title"><Term key="budget">"Budget"</Term></h2>
             <div class="field amount">
                 <input id="budget-number" data-testid="budget-number" type="number" inputmode="decimal" min="0" step="any"
                     aria-label="Budget" aria-describedby="budget-wrong" node_ref=number
@@ -171,7 +172,7 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
             <div class="ends" aria-hidden="true"><span>"smaller"</span><span>"closer to the original"</span></div>
             <p id="budget-wrong" class="notice" role="status">{move || wrong.get().map(str::to_string).or_else(not_reachable)}</p>
             <div class="field">
-                <label for="method">"Method"</label>
+                <label for="method"><Term key="method">"Method"</Term></label>
                 <select id="method" data-testid="method" aria-describedby="method-hint" disabled=disabled on:change:target=move |e| method_chosen(e.target())>
                     {Method::ALL.map(|m| view! {
                         <option value=m.name() disabled=move || m == Method::Feedback && (!calibrated.get() || no_entropy.get())
@@ -182,13 +183,13 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
             </div>
             <div class="pair">
                 <div class="field">
-                    <label for="transform">"Transform"</label>
+                    <label for="transform"><Term key="transform">"Transform"</Term></label>
                     <select id="transform" data-testid="transform" disabled=disabled on:change:target=move |e| transform_chosen(e.target().value())>
                         {transforms}
                     </select>
                 </div>
                 <div class="field">
-                    <label for="blocks">"Blocks per layer"</label>
+                    <label for="blocks"><Term key="block">"Blocks"</Term>" per layer"</label>
                     <select id="blocks" data-testid="blocks" disabled=disabled
                         on:change:target=move |e| if let Ok(blocks) = e.target().value().parse() { app.set_curves(|c| c.blocks = blocks) }>
                         {BLOCKS.map(|b| view! {
@@ -198,7 +199,7 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
                 </div>
             </div>
             <div class="field">
-                <label for="coding">"Coding"</label>
+                <label for="coding"><Term key="entropy-coding">"Coding"</Term></label>
                 <select id="coding" data-testid="coding" aria-describedby="coding-hint" disabled=move || disabled() || feedback.get()
                     on:change:target=move |e| coding_chosen(e.target())>
                     {Coding::ALL.map(|c| view! {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 
-use super::{accuracy::same_inputs, format, jobs::Job, state::App};
+use super::{accuracy::same_inputs, format, jobs::Job, state::App, term::Term};
 use crate::{
     report::{CalibrationSettings, CalibrationSummary, Coding, Distortion, Method, Preprocessing, TransformChoice},
     worker::messages::DataUse,
@@ -356,9 +356,13 @@ pub fn CalibrationPanel(app: App) -> impl IntoView {
     };
     let field = move |number: Number| {
         let (key, typed, (least, most)) = (number.key(), form.numbers[number as usize], number.range());
+        let label = match number {
+            Number::Draws => view! { <Term key="draws">{number.label()}</Term> }.into_any(),
+            _ => number.label().into_any(),
+        };
         view! {
             <div class="field">
-                <label for=key>{number.label()}</label>
+                <label for=key>{label}</label>
                 <input id=key data-testid=key type="number" inputmode="numeric" min=least.to_string() max=most.to_string() step="1"
                     title=number.hint() aria-describedby="calibration-state" prop:value=typed
                     aria-invalid=move || form.number(number).is_none().then_some("true")
@@ -373,7 +377,7 @@ pub fn CalibrationPanel(app: App) -> impl IntoView {
                 <div class="fields">
                     {Number::ALL.map(field).collect_view()}
                     <div class="field">
-                        <label for="distortion-model">"Distortion"</label>
+                        <label for="distortion-model"><Term key="output-distortion">"Distortion"</Term></label>
                         <select id="distortion-model" data-testid="distortion-model" on:change:target=move |e| chosen(e.target().value())>
                             {Distortion::ALL.map(|d| view! {
                                 <option value=d.name() prop:selected=move || form.distortion.get() == d>{d.name()}</option>
@@ -415,7 +419,13 @@ fn facts(summary: &CalibrationSummary) -> Vec<(&'static str, String)> {
 
 #[component]
 fn Readout(made: Arc<Made>) -> impl IntoView {
-    let fact = |(name, value)| view! { <div><dt>{name}</dt><dd>{value}</dd></div> };
+    let fact = |(name, value): (&'static str, String)| {
+        let name = match name {
+            "Sampling error" => view! { <Term key="sampling-error">{name}</Term> }.into_any(),
+            _ => name.into_any(),
+        };
+        view! { <div><dt>{name}</dt><dd>{value}</dd></div> }
+    };
     let error = made.summary.sampling_error.to_string();
     view! {
         <dl class="figures" data-testid="calibration-readout" data-samples=made.summary.samples.to_string() data-error=error aria-label="Calibration">

@@ -10,6 +10,7 @@ use super::{
     format,
     jobs::{Job, Sweeping},
     state::App,
+    term::Term,
 };
 use crate::report::{AllocationReport, EvaluationReport, Measure};
 
@@ -185,9 +186,9 @@ pub fn CheckReadout(app: App) -> impl IntoView {
                 data-predicted=move || predicted().map(|db| db.to_string()) data-measured=move || measured().map(|db| db.to_string())>
                 <dl aria-label="Predicted and measured output distortion">
                     <div><dt>"Predicted"</dt><dd>{move || predicted().map(format::db)}</dd></div>
-                    <div><dt>"Measured"</dt><dd class="main">{move || measured().map_or_else(|| "…".to_string(), format::db)}</dd></div>
+                    <div><dt><Term key="measured-distortion">"Measured"</Term></dt><dd class="main">{move || measured().map_or_else(|| "…".to_string(), format::db)}</dd></div>
                     {move || top1().map(|(compressed, full)| view! {
-                        <div><dt>"Top-1 there"</dt><dd data-row="top1">{format!("{}, of {}", format::percent(compressed), format::percent(full))}</dd></div>
+                        <div><dt><Term key="top-1">"Top-1"</Term>" there"</dt><dd data-row="top1">{format!("{}, of {}", format::percent(compressed), format::percent(full))}</dd></div>
                     })}
                 </dl>
                 <p class="state-line" role="status">{move || state.get().words()}</p>

@@ -12,6 +12,7 @@ use super::{
     downloads::{Chart, ChartButtons},
     format,
     state::App,
+    term::Term,
 };
 use crate::report::{
     Budget, RdCurves, RdLine, RdPoint,
@@ -23,7 +24,7 @@ const STEP: f64 = 0.05;
 const LEAP: f64 = 0.5;
 
 /// The point of a line nearest to a rate.
-fn nearest(points: &[RdPoint], rate: f64) -> Option<RdPoint> {
+pub(super) fn nearest(points: &[RdPoint], rate: f64) -> Option<RdPoint> {
     let i = points.partition_point(|p| p.rate < rate);
     let around = [i.checked_sub(1), Some(i)].into_iter().flatten().filter_map(|i| points.get(i));
     around.min_by(|a, b| (a.rate - rate).abs().total_cmp(&(b.rate - rate).abs())).copied()
@@ -180,14 +181,14 @@ pub fn Curve(app: App) -> impl IntoView {
                 </svg>
                 {tip}
             </div>
-            <p class="hint">"Drag the point, or move it with the arrow keys."</p>
+            <p class="hint">"Drag the "<Term key="operating-point">"point"</Term>", or move it with the arrow keys."</p>
             <Numbers app/>
         }
     };
     view! {
-        <section class="card curve-card" aria-labelledby="curve-title">
+        <section class="card curve-card" data-part="curve" aria-labelledby="curve-title">
             <div class="head">
-                <h2 id="curve-title">"Rate–distortion curve"</h2>
+                <h2 id="curve-title"><Term key="rd-curve">"Rate–distortion curve"</Term></h2>
                 <ChartButtons app chart=Chart::Curve/>
             </div>
             <Show when=move || app.curves.with(|c| c.is_some()) fallback=|| view! {

@@ -2,7 +2,7 @@
 
 use leptos::{html, prelude::*};
 
-use super::{accuracy::use_name, calibration::CalibrationPanel, files, format, samples, state::App};
+use super::{accuracy::use_name, calibration::CalibrationPanel, files, format, samples, state::App, term::Term};
 use crate::worker::messages::DataUse;
 
 /// Key of a use: in hooks, and on the page, where drops look for it.
@@ -27,6 +27,10 @@ pub fn DataInput(app: App, usage: DataUse) -> impl IntoView {
         DataUse::Calibration => {
             ("Calibration images", "Optional: they say what errors cost in the output, layer by layer, and the test images stay unseen.")
         }
+    };
+    let title = match usage {
+        DataUse::Test => title.into_any(),
+        DataUse::Calibration => view! { <Term key="calibration">"Calibration"</Term>" images" }.into_any(),
     };
     let images = app.accuracy.images(usage);
     let summary = Memo::new(move |_| images.with(|i| i.summary.clone()));
@@ -60,14 +64,14 @@ pub fn DataInput(app: App, usage: DataUse) -> impl IntoView {
         usage == DataUse::Test && of_sample && !is_open
     });
     view! {
-        <div class="data" data-use=key class:over=over>
+        <div class="data" data-use=key data-part=(usage == DataUse::Calibration).then_some("calibration") class:over=over>
             <h3 id=format!("{key}-title")>{title}</h3>
             <p class="hint">{purpose}</p>
             <div class="pickers" role="group" aria-labelledby=format!("{key}-title")>
                 {picker("input", "Choose files")}
                 {picker("folder", "Choose a folder")}
                 <Show when=move || sample.get()>
-                    <button type="button" class="button small" data-testid="sample-test" on:click=move |_| samples::open_test_set(app)>
+                    <button type="button" class="button small" data-testid="sample-test" on:click=move |_| samples::open_digits(app, usage)>
                         "Use the digits test set"</button>
                 </Show>
             </div>

@@ -6,7 +6,7 @@ use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, BlobPropertyBag, Element, File, HtmlAnchorElement, HtmlCanvasElement, HtmlElement, HtmlImageElement, Response, Url};
 
-use super::engine::in_words;
+use super::{engine::in_words, query};
 
 const KEY: &str = "waterfill.settings";
 
@@ -72,6 +72,33 @@ pub fn scroll_inside(element: &Element, around: &str) {
         let middle = (outer.height() - inner.height()) / 2.0;
         frame.set_scroll_top(frame.scroll_top() + (inner.top() - outer.top() - middle) as i32);
     }
+}
+
+/// The page's address, with all its parameters.
+pub fn address() -> String {
+    window().location().href().unwrap_or_default()
+}
+
+/// What a parameter of the page's address says.
+pub fn parameter(name: &str) -> Option<String> {
+    query::get(&window().location().search().ok()?, name)
+}
+
+/// Sets a parameter of the page's address, or takes it out; all others stay. Nothing is loaded.
+pub fn set_parameter(name: &str, value: Option<&str>) {
+    let location = window().location();
+    let (Ok(path), Ok(search), Ok(hash), Ok(history)) = (location.pathname(), location.search(), location.hash(), window().history())
+    else {
+        return;
+    };
+    let address = format!("{path}{}{hash}", query::set(&search, name, value));
+    let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&address));
+}
+
+/// Gives an element the focus, which scrolls to it.
+pub fn go_to(element: &HtmlElement) {
+    let _ = element.focus();
+    element.scroll_into_view_with_bool(true);
 }
 
 /// Files with their names: an array of `[name, File]`.

@@ -92,7 +92,7 @@ pub fn Downloads(app: App) -> impl IntoView {
         spawn_local(async move { set_copied.set(Some(dom::copy(&command, element).await)) });
     };
     view! {
-        <section class="card downloads" aria-labelledby="downloads-title">
+        <section class="card downloads" data-part="downloads" aria-labelledby="downloads-title">
             <h2 id="downloads-title">"Take it with you"</h2>
             <div class="buttons">
                 <div>

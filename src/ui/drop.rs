@@ -95,7 +95,7 @@ pub fn Drop(app: App) -> impl IntoView {
     };
     let model = move || app.model.get();
     view! {
-        <section class="drop" aria-label="Model file" class:over=move || { depth.get() > 0 }>
+        <section class="drop" data-part="drop" aria-label="Model file" class:over=move || { depth.get() > 0 }>
             <div class="what">
                 <Show when=move || app.model.with(|m| m.is_some()) fallback=|| view! {
                     <h2>"Drop a model here"</h2>

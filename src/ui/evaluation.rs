@@ -11,6 +11,7 @@ use super::{
     state::App,
     status::Doing,
     sweep::MeasuredPanel,
+    term::Term,
 };
 use crate::{
     report::{Evaluation, EvaluationReport},
@@ -22,6 +23,8 @@ use crate::{
 struct Row {
     key: &'static str,
     name: &'static str,
+    /// In the glossary, or nothing.
+    term: &'static str,
     hint: &'static str,
     /// Number and words; of the full-precision network and of the compressed one.
     cells: [Option<(f64, String)>; 2],
@@ -48,7 +51,14 @@ fn rows(report: &EvaluationReport) -> Vec<Row> {
     let networks = [report.reference.as_ref(), report.compressed.as_ref()];
     let row = |(key, name, hint, cell): (&'static str, &'static str, &'static str, Cell)| {
         let cells = networks.map(|network| network.and_then(cell));
-        cells.iter().any(Option::is_some).then_some(Row { key, name, hint, cells })
+        let term = match key {
+            "top1" => "top-1",
+            "top5" => "top-5",
+            "distortion" => "output-distortion",
+            "images" | "seconds" => "",
+            same => same,
+        };
+        cells.iter().any(Option::is_some).then_some(Row { key, name, term, hint, cells })
     };
     all.into_iter().filter_map(row).collect()
 }
@@ -132,7 +142,7 @@ pub fn EvaluationPanel(app: App) -> impl IntoView {
     let again = move || known.evaluation.with(|e| e.is_some());
     let in_panel = Memo::new(move |_| app.long_job.with(|job| job.is_some_and(|job| job.is_of_data())));
     view! {
-        <section class="card evaluation" data-testid="eval-panel" aria-labelledby="evaluation-title">
+        <section class="card evaluation" data-part="accuracy" data-testid="eval-panel" aria-labelledby="evaluation-title">
             <div class="head">
                 <h2 id="evaluation-title">"Accuracy"</h2>
                 <p class="hint">"Run the network on your own images, before and after."</p>
@@ -177,8 +187,12 @@ fn Readout(report: std::sync::Arc<EvaluationReport>) -> impl IntoView {
             let value = cell.as_ref().map(|(v, _)| v.to_string());
             view! { <td data-value=value>{cell.map_or_else(|| "–".to_string(), |(_, words)| words)}</td> }
         });
+        let name = match row.term {
+            "" => row.name.into_any(),
+            term => view! { <Term key=term>{row.name}</Term> }.into_any(),
+        };
         let hint = (!row.hint.is_empty()).then(|| view! { <small>{row.hint}</small> });
-        view! { <tr data-row=row.key><th scope="row">{row.name}{hint}</th>{cells.collect_view()}</tr> }
+        view! { <tr data-row=row.key><th scope="row">{name}{hint}</th>{cells.collect_view()}</tr> }
     });
     view! {
         <table>
@@ -239,6 +253,8 @@ mod tests {
         let shown = rows(&report(Some(evaluation()), Some(compressed)));
         let keys: Vec<_> = shown.iter().map(|r| r.key).collect();
         assert_eq!(keys, ["top1", "agreement", "distortion", "sqnr", "images", "seconds"]);
+        let known = |row: &Row| row.term.is_empty() || crate::ui::glossary::find(row.term).is_some();
+        assert!(shown.iter().all(known), "{shown:?}");
         let words = |row: usize, network: usize| shown[row].cells[network].as_ref().map(|c| c.1.as_str());
         assert_eq!([words(0, 0), words(1, 0), words(1, 1)], [Some("88.65 %"), None, Some("97.00 %")]);
         assert_eq!([words(3, 1), words(4, 0), words(5, 0)], [Some("21.3 dB"), Some("2,000"), Some("1.2 s")]);

@@ -21,15 +21,21 @@ pub mod evaluation;
 pub mod figures;
 pub mod files;
 pub mod format;
+pub mod glossary;
 pub mod jobs;
+pub mod learn;
+pub mod parts;
 pub mod preprocessing;
+pub mod query;
 pub mod samples;
 pub mod session;
+pub mod shown;
 pub mod state;
 pub mod status;
 pub mod summary;
 pub mod sweep;
 pub mod table;
+pub mod term;
 
 /// Puts the page into the document.
 pub fn mount() {
@@ -40,6 +46,7 @@ pub fn mount() {
 #[component]
 pub fn Page() -> impl IntoView {
     let app = state::App::new();
+    let (shown, walk, tips) = (shown::Shown::of_address(), learn::Walk::of_address(), term::Tips::provide());
     let open = move || app.model.with(|m| m.is_some());
     // The panels are made once; which model they show is in the signals.
     let opened = Memo::new(move |_| open());
@@ -50,15 +57,18 @@ pub fn Page() -> impl IntoView {
                 <img class="mark" src="icon.svg" alt="" width="44" height="44"/>
                 <div>
                     <h1>"Waterfill"</h1>
-                    <p>"Makes neural networks smaller: every layer gets just as many bits as it is worth."</p>
+                    <p data-part="words">"Makes neural networks smaller: every layer gets just as many bits as it is worth."</p>
                 </div>
             </div>
-            <p class="private">
+            <learn::LearnButton walk/>
+            <p class="private" data-part="words">
                 <svg viewBox="0 0 16 16" aria-hidden="true"><path d="M4.5 7V5a3.5 3.5 0 0 1 7 0v2h.5a1 1 0 0 1 1 1v5a1 1 0 0 1-1 1H4a1 1 0 0 1-1-1V8a1 1 0 0 1 1-1zm1.5 0h4V5a2 2 0 0 0-4 0z"/></svg>
                 "Nothing leaves this machine"
             </p>
         </header>
         <main id="main" tabindex="-1" class:empty=move || !opened.get()>
+            <shown::Notice shown/>
+            <learn::WalkPanel app walk/>
             <drop::Drop app/>
             <status::Status app/>
             <Show when=move || opened.get() fallback=Steps>
@@ -77,11 +87,14 @@ pub fn Page() -> impl IntoView {
                 <table::LayerTable app/>
                 <downloads::Downloads app/>
             </Show>
+            <term::Glossary/>
         </main>
-        <footer>
+        <footer data-part="footer">
             <p data-testid="engine-info">{move || app.engine.with(|e| e.words())}</p>
             <p>"Your files are read, compressed and decoded in this browser tab. The page makes no request to anywhere else, and works offline."</p>
         </footer>
+        <shown::Parts shown/>
+        <term::Tip tips/>
     }
 }
 

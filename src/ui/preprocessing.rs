@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use super::state::App;
+use super::{state::App, term::Term};
 use crate::report::{Channels, Preprocessing};
 
 /// Longest side that is taken for one, in pixels.
@@ -240,7 +240,7 @@ pub fn PreprocessingForm(app: App) -> impl IntoView {
     view! {
         <Show when=move || is_known.get()>
             <div class="preprocessing">
-                <p data-testid="preprocessing"><span class="label">"Inputs: "</span>{move || known.preprocessing().map(|p| words(&p))}
+                <p data-testid="preprocessing"><span class="label"><Term key="preprocessing">"Inputs"</Term>": "</span>{move || known.preprocessing().map(|p| words(&p))}
                     <span class="hint">{move || known.preprocessing().map(|p| format!(" ({})", p.origin))}</span></p>
                 <details>
                     <summary data-testid="preprocessing-edit">"Change how images become inputs"</summary>

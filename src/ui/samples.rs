@@ -8,6 +8,9 @@ use crate::worker::messages::DataUse;
 /// The images that the samples were tested on, and that they were not trained on.
 pub const TEST_SET: &str = "digits-test.npz";
 
+/// The sample that the walk ([`super::learn`]) goes through.
+pub const OF_THE_WALK: &str = "resnet-digits.onnx";
+
 /// Hook, name on the button, file.
 const SAMPLES: [(&str, &str, &str); 3] = [
     ("sample-resnet", "ResNet", "resnet-digits.onnx"),
@@ -21,12 +24,22 @@ pub fn is_sample(name: &str) -> bool {
     SAMPLES.iter().any(|s| stem(s.2) == stem(name))
 }
 
-/// Takes the samples' test set for test images.
-pub fn open_test_set(app: App) {
+/// Takes the samples' test set for images of a use.
+pub fn open_digits(app: App, usage: DataUse) {
     spawn_local(async move {
         match dom::fetch_file(&format!("samples/{TEST_SET}"), TEST_SET).await {
-            Ok(content) => app.open_data(DataUse::Test, vec![(TEST_SET.into(), content)]),
-            Err(why) => app.data_failed(DataUse::Test, format!("The digits test set cannot be fetched ({why}); load the page again.")),
+            Ok(content) => app.open_data(usage, vec![(TEST_SET.into(), content)]),
+            Err(why) => app.data_failed(usage, format!("The digits test set cannot be fetched ({why}); load the page again.")),
+        }
+    });
+}
+
+/// Opens a sample.
+pub fn open_sample(app: App, file: &'static str) {
+    spawn_local(async move {
+        match dom::fetch_file(&format!("samples/{file}"), file).await {
+            Ok(content) => app.open(js_sys::Array::of1(&content)),
+            Err(why) => app.fail(format!("The sample {file} cannot be fetched ({why}); load the page again.")),
         }
     });
 }
@@ -34,20 +47,12 @@ pub fn open_test_set(app: App) {
 /// A button per sample.
 #[component]
 pub fn Samples(app: App) -> impl IntoView {
-    let open = move |file: &'static str| {
-        spawn_local(async move {
-            match dom::fetch_file(&format!("samples/{file}"), file).await {
-                Ok(content) => app.open(js_sys::Array::of1(&content)),
-                Err(why) => app.fail(format!("The sample {file} cannot be fetched ({why}); load the page again.")),
-            }
-        });
-    };
     view! {
         <div class="samples" role="group" aria-labelledby="samples-title">
             <span id="samples-title">"or try a sample"</span>
             {SAMPLES
                 .map(|(hook, name, file)| view! {
-                    <button type="button" class="button" data-testid=hook on:click=move |_| open(file)>{name}</button>
+                    <button type="button" class="button" data-testid=hook on:click=move |_| open_sample(app, file)>{name}</button>
                 })
                 .collect_view()}
         </div>

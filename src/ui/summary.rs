@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use super::{check::CheckReadout, format, state::App};
+use super::{check::CheckReadout, format, state::App, term::Term};
 use crate::report::{AllocationReport, Coding};
 
 /// What a size is that is not yet that of the file.
@@ -22,21 +22,21 @@ pub fn Summary(app: App) -> impl IntoView {
     let part = move || app.allocation.with(|a| a.as_ref().map(|a| if a.ratio > 0.0 { (100.0 / a.ratio).min(100.0) } else { 100.0 }));
     let notes = move || app.model.with(|m| m.as_ref().map(|m| m.notes.clone())).unwrap_or_default();
     view! {
-        <section class="card result" aria-labelledby="result-title">
+        <section class="card result" data-part="summary" aria-labelledby="result-title">
             <h2 id="result-title">"Result"</h2>
-            <p class="ratio"><strong>{move || with(|a| format!("{}×", format::plain(a.ratio, if a.ratio < 100.0 { 1 } else { 0 })))}</strong>" smaller"</p>
+            <p class="ratio"><strong>{move || with(|a| format!("{}×", format::plain(a.ratio, if a.ratio < 100.0 { 1 } else { 0 })))}</strong>" "<Term key="compression-ratio">"smaller"</Term></p>
             <div class="gauge" aria-hidden="true"><div style:width=move || format!("{}%", part().unwrap_or(100.0))></div></div>
             <dl>
                 <div><dt>"Before"</dt><dd>{move || before().map(format::bytes)}</dd></div>
                 <div><dt>"After"</dt>
                     <dd class="main" data-testid="size-readout" data-bytes=move || with(|a| a.bytes.to_string())>{move || with(|a| format::bytes(a.bytes))}</dd></div>
-                <div><dt>"Rate"</dt>
+                <div><dt><Term key="rate">"Rate"</Term></dt>
                     <dd data-testid="rate-readout" data-rate=move || with(|a| a.rate.to_string())>{move || with(|a| format!("{:.2} bits per weight", a.rate))}</dd></div>
-                <div><dt>{move || with(|a| format::title(format::distortion(a.measure)))}</dt>
+                <div><dt><Term key="distortion">{move || with(|a| format::title(format::distortion(a.measure)))}</Term></dt>
                     <dd data-testid="distortion-readout" data-db=move || with(|a| a.db.to_string())
                         data-measure=move || with(|a| format::distortion(a.measure).into())>{move || with(|a| format::db(a.db))}</dd></div>
                 {move || app.allocation.with(|a| a.as_ref().and_then(|a| a.gap)).map(|gap| view! {
-                    <div><dt>{if gap < 0.0 { "Below the limit" } else { "Above the limit" }}</dt>
+                    <div><dt>{if gap < 0.0 { "Below the " } else { "Above the " }}<Term key="limit">"limit"</Term></dt>
                         <dd data-testid="gap-readout" data-gap=gap.to_string()>{format!("{:.2} bits per weight", gap.abs())}</dd></div>
                 })}
                 <div><dt>"Besides layers"</dt><dd>{move || with(|a| format::bytes(a.other_bytes))}</dd></div>

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use leptos::{html, prelude::*};
 
-use super::{dom, format, state::App};
+use super::{dom, format, state::App, term::Term};
 use crate::report::LayerRow;
 
 /// Rows made per frame: a table of hundreds must not hold up the page.
@@ -163,10 +163,10 @@ pub fn LayerTable(app: App) -> impl IntoView {
         }
     });
     view! {
-        <section class="card" aria-labelledby="layers-title">
+        <section class="card" data-part="table" aria-labelledby="layers-title">
             <div class="head">
                 <h2 id="layers-title">"Layers"</h2>
-                <p class="hint">"Lock a layer to a depth in bits, or exclude it and it is kept as it is. Errors: "{errors_are}"."</p>
+                <p class="hint"><Term key="lock">"Lock"</Term>" a layer to a "<Term key="depth">"depth"</Term>" in bits, or "<Term key="exclude">"exclude"</Term>" it and it is kept as it is. Errors: "{errors_are}"."</p>
             </div>
             <div class="scroll" tabindex="0" role="region" aria-label="Table of layers">
                 // The style lays rows out by themselves, so that rows out of sight cost nothing; that takes the roles away.
