@@ -12,17 +12,20 @@ pub enum Which {
     Slopes,
     /// Variances of a layer's rows under transforms, and the water level.
     Spectrum,
+    /// Weights of two channels of a layer, against each other.
+    Pairs,
 }
 
 impl Which {
     /// All of them, in the order in which they are offered.
-    pub const ALL: [Which; 2] = [Which::Slopes, Which::Spectrum];
+    pub const ALL: [Which; 3] = [Which::Slopes, Which::Spectrum, Which::Pairs];
 
     /// The name on the command line, in JSON and in addresses.
     pub fn name(self) -> &'static str {
         match self {
             Which::Slopes => "slopes",
             Which::Spectrum => "spectrum",
+            Which::Pairs => "pairs",
         }
     }
 
@@ -31,6 +34,7 @@ impl Which {
         match self {
             Which::Slopes => "Slopes and λ",
             Which::Spectrum => "Spectrum and water level",
+            Which::Pairs => "Correlated channels",
         }
     }
 
@@ -38,7 +42,7 @@ impl Which {
     pub fn of_layer(self) -> bool {
         match self {
             Which::Slopes => false,
-            Which::Spectrum => true,
+            Which::Spectrum | Which::Pairs => true,
         }
     }
 

@@ -120,7 +120,7 @@ pub fn FiguresPanel(app: App) -> impl IntoView {
     });
     let selected = move |layer: usize| app.selected.get().unwrap_or(0) == layer;
     view! {
-        <section class="card paper-figures" aria-labelledby="figures-title" data-testid="figures">
+        <section class="card paper-figures" data-part="figures" aria-labelledby="figures-title" data-testid="figures">
             <div class="head"><h2 id="figures-title">"Figures"</h2></div>
             <div class="figure-choice" role="group" aria-label="Which figure">{choices.collect_view()}</div>
             <label class="figure-layer">"Layer "

@@ -153,6 +153,12 @@ pub const ENTRIES: &[Entry] = &[
         None,
     ),
     entry("exclude", "exclude", "An excluded layer is not compressed: its weights are in the file bit for bit.", None),
+    entry(
+        "matching",
+        "gain and bias matching",
+        "After quantization every output channel is scaled and shifted, so that its mean and spread on calibration images are again those of the original.",
+        None,
+    ),
     entry("gap", "gap", "Bits per weight that a layer takes above the limit, at its own distortion.", None),
     entry(
         "gradient",
@@ -179,12 +185,6 @@ pub const ENTRIES: &[Entry] = &[
         None,
     ),
     entry("lock", "lock", "A locked layer keeps the depth you give it, and the bits of all others are shared out around it.", None),
-    entry(
-        "matching",
-        "gain and bias matching",
-        "After quantization every output channel is scaled and shifted, so that its mean and spread on calibration images are again those of the original.",
-        None,
-    ),
     entry(
         "measured-distortion",
         "measured distortion",
@@ -346,9 +346,7 @@ mod tests {
                 used.insert(key.to_string());
             }
         }
-        for key in
-            ["rate", "distortion", "coding-gain", "water-level", "calibration", "error-feedback", "top-1", "limit", "lock", "exclude"]
-        {
+        for key in ["rate", "distortion", "coding-gain", "water-level", "calibration", "top-1", "limit", "lock", "exclude"] {
             assert!(used.contains(key), "{key} is nowhere on the page");
         }
     }

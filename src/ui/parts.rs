@@ -22,6 +22,8 @@ pub enum Part {
     Accuracy,
     /// The calibration images, within accuracy.
     Calibration,
+    /// Figures of the paper.
+    Figures,
     /// The layers.
     Table,
     /// Files out, and the command line.
@@ -34,7 +36,7 @@ pub enum Part {
 
 impl Part {
     /// All of them, from top to bottom.
-    pub const ALL: [Part; 12] = [
+    pub const ALL: [Part; 13] = [
         Part::Words,
         Part::Drop,
         Part::Curve,
@@ -43,6 +45,7 @@ impl Part {
         Part::Bars,
         Part::Accuracy,
         Part::Calibration,
+        Part::Figures,
         Part::Table,
         Part::Downloads,
         Part::Learn,
@@ -60,6 +63,7 @@ impl Part {
             Part::Bars => "bars",
             Part::Accuracy => "accuracy",
             Part::Calibration => "calibration",
+            Part::Figures => "figures",
             Part::Table => "table",
             Part::Downloads => "downloads",
             Part::Learn => "learn",
@@ -78,6 +82,7 @@ impl Part {
             Part::Bars => "Bits per layer",
             Part::Accuracy => "Accuracy",
             Part::Calibration => "Calibration images",
+            Part::Figures => "Figures",
             Part::Table => "Layers",
             Part::Downloads => "Downloads",
             Part::Learn => "Learn and glossary",

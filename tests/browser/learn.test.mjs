@@ -96,7 +96,8 @@ await group("terms are explained on focus and on hover", async () => {
   check("the glossary is closed at first", !(await list.evaluate((e) => e.open)));
   await list.locator("summary").click();
   const entries = await list.locator("dt").allTextContents();
-  check("it lists all terms in order", entries.length > 45 && [...entries].sort((a, b) => a.toLowerCase().localeCompare(b.toLowerCase())).length === entries.length && entries.includes("Water level λ"), entries.length);
+  const lower = entries.map((e) => e.toLowerCase());
+  check("it lists all terms in order", entries.length > 45 && lower.join() === [...lower].sort().join() && entries.includes("Water level λ"), entries);
   await pictures(page, "glossary", page.locator(".glossary"));
   check("the page has nothing that axe finds", (await accessibility(page, all)).length === 0, await accessibility(page, all));
   check("no request went elsewhere, and no error", page.errors.length === 0 && page.requests.every((r) => r.startsWith(server.url) || r.startsWith("blob:")), page.errors);
@@ -161,7 +162,8 @@ await group("the walk, by keyboard alone", async () => {
     titles.add(await page.locator("#walk-title").textContent());
     const words = page.locator(".walk-words");
     check(`step ${i} has terms and a link to the paper`, (await words.locator(".term").count()) >= 1 && (await words.locator('a[href="https://arxiv.org/abs/2009.01174"]').count()) === 1);
-    check(`step ${i} shows something`, (await hook(page, "exhibit").locator("svg, table, li").count()) > 0);
+    if (await hook(page, "exhibit").locator('[data-testid="live-figure"]').count()) await hook(page, "exhibit").locator('[data-state="done"] .drawing svg').first().waitFor();
+    check(`step ${i} shows something`, (await hook(page, "exhibit").locator(".drawing svg, .plane svg, table, li, button").count()) > 0);
     // Answer, by keyboard.
     const choices = hook(page, "walk-question").locator("button");
     const words0 = [];
@@ -223,6 +225,16 @@ await group("figures of the walk are alive", async () => {
   await hook(page, "plane-rho").fill("0");
   await hook(page, "plane-angle").fill("30");
   check("without correlation there is nothing to gain", Math.abs(await gain()) < 1e-9, await gain());
+
+  await hook(page, "plane-real").click();
+  await hook(page, "plane-angle").fill("0");
+  check("the cloud can be that of true weights", Math.abs(await gain()) < 1e-9 && (await hook(page, "plane-rho").isDisabled()), await gain());
+  await hook(page, "plane-klt").click();
+  check("which are correlated", (await gain()) > 0.3, await gain());
+  await pictures(page, "plane-real", hook(page, "walk"));
+  await page.locator(`.walk nav button`).nth(0).click();
+  await page.locator('.walk [data-state="done"] .drawing svg').waitFor();
+  check("the pairs of step 1 are of the largest layer", /^Input channels \d+ and \d+ of layer3/.test(await page.locator('.walk [data-testid="figure-title"]').textContent()));
 
   // The budget is the page's.
   for (const [n, name, read] of [

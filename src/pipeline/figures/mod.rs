@@ -2,6 +2,7 @@
 //!
 //! A figure follows from the curves, what calibration found, and the settings of the allocation; where it needs more of a layer, that is a task of a job.
 
+mod pairs;
 mod slopes;
 mod spectrum;
 
@@ -64,6 +65,7 @@ impl Session {
         match which {
             Which::Slopes => self.slopes(layer, settings).map(Making::ready),
             Which::Spectrum => self.spectrum(layer, settings),
+            Which::Pairs => self.pairs(layer),
         }
     }
 

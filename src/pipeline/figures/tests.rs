@@ -106,3 +106,30 @@ fn variances_of_a_layer_are_what_its_loss_costs_and_a_transform_only_sorts_them(
     };
     assert!(level(2.0) > level(4.0) + 6.0, "{} {}", level(2.0), level(4.0));
 }
+
+#[test]
+fn pairs_are_weights_and_their_ellipse_is_turned_to_the_klt() {
+    use crate::report::plane::{Basis, Moment};
+
+    let session = session();
+    let largest = (0..session.layers.len()).max_by_key(|&i| session.layers[i].1.weights()).unwrap();
+    let figure = made(&session, Which::Pairs, largest, &AllocationSettings::default());
+    let chart = chart(&figure, 0);
+    assert!(chart.equal, "an angle is an angle");
+    let weights = session.read(session.layers[largest].0).unwrap();
+    let pairs: Vec<(f64, f64)> = chart.series[0].points.iter().map(|p| (p[0], p[1])).collect();
+    assert!(pairs.len() >= 64 && pairs.iter().all(|p| weights.contains(&(p.0 as f32)) && weights.contains(&(p.1 as f32))));
+    let moment = Moment::of(&pairs);
+    assert!(figure.caption.contains(&format!("{:.2}", moment.correlation().abs())), "{}", figure.caption);
+    let along = |name: &str| {
+        let [from, to] = series(chart, name).points[..] else { panic!("two ends") };
+        (to[1] - from[1]).atan2(to[0] - from[0])
+    };
+    let angle = Basis::klt_angle(&moment);
+    assert!((along("first axis of the KLT") - angle).sin().abs() < 1e-9);
+    assert!((along("second axis of the KLT") - angle).cos().abs() < 1e-9);
+    // The first layer has one input channel.
+    let Making { job, .. } = session.figure(Which::Pairs, 0, &AllocationSettings::default()).unwrap();
+    let Err(error) = run(job, &mut |_| Ok(())) else { panic!("there are no pairs") };
+    assert!(error.to_string().ends_with("has no two input channels with enough weights to compare; choose another layer."), "{error}");
+}

@@ -6,11 +6,14 @@ use super::{ToGlossary, plane::Plane, steps::Exhibit};
 use crate::{
     report::{
         AllocationReport, Budget, Coding, Measure, Method, RdCurves,
+        figure::Which,
         plot::{Palette, allocation_svg, curve_svg},
     },
     ui::{
         curve::nearest,
-        dom, format, samples,
+        dom,
+        figures::LiveFigure,
+        format, samples,
         state::{App, Phase},
         term::Term,
     },
@@ -21,7 +24,7 @@ use crate::{
 pub fn exhibit(app: App, exhibit: Exhibit) -> AnyView {
     let of_model = |view: AnyView| view! { <OfModel app/>{view} }.into_any();
     match exhibit {
-        Exhibit::Plane => view! { <Plane/> }.into_any(),
+        Exhibit::Plane => view! { <Plane app/> }.into_any(),
         Exhibit::Next => view! { <Next/> }.into_any(),
         Exhibit::Pairs => of_model(view! { <Pairs app/> }.into_any()),
         Exhibit::Gradients => of_model(view! { <Gradients app/> }.into_any()),
@@ -136,24 +139,30 @@ fn Bits(app: App) -> impl IntoView {
     }
 }
 
-/// What pairs of lines say until there are pairs.
-fn klt_gain(curves: &RdCurves, rate: f64) -> Option<f64> {
-    let line = |label: &str| curves.lines.iter().find(|l| l.label == label).and_then(|l| nearest(&l.points, rate));
-    Some(line("none")?.db - line("KLT")?.db)
+/// The layer with most weights, the first of several: its figures show most.
+pub fn largest(app: App) -> Signal<usize> {
+    Memo::new(move |_| {
+        app.model.with(|m| {
+            let layers = m.as_ref().map(|m| m.layers.as_slice()).unwrap_or_default();
+            layers.iter().rev().max_by_key(|l| l.weights).map_or(0, |l| l.index)
+        })
+    })
+    .into()
+}
+
+/// One of the page's figures, of the largest layer.
+#[component]
+fn OfLargest(app: App, which: Which) -> impl IntoView {
+    view! {
+        <Show when=move || app.curves.with(|c| c.is_some())>
+            <LiveFigure app which=Signal::stored(which) layer=largest(app)/>
+        </Show>
+    }
 }
 
 #[component]
 fn Pairs(app: App) -> impl IntoView {
-    let words = move || {
-        let rate = app.allocation.with(|a| a.as_ref().map(|a| a.rate))?;
-        let gain = app.curves.with(|c| c.as_ref().and_then(|c| klt_gain(c, rate)))?;
-        Some(format!(
-            "At {rate:.2} bits per weight the line of the KLT, which makes use of correlation, lies {} {} the line without transform, what its basis takes included.",
-            format::db(gain.abs()),
-            if gain < 0.0 { "above" } else { "below" }
-        ))
-    };
-    view! { <CurveHere app/><Bits app/><p>{words}</p> }
+    view! { <OfLargest app which=Which::Pairs/> }
 }
 
 /// What a further bit takes away: the rate it starts from, the one it ends at, and decibels.
@@ -193,7 +202,7 @@ fn span(a: &AllocationReport) -> Option<(f64, f64)> {
 fn Level(app: App) -> impl IntoView {
     let with = move |f: fn(&AllocationReport) -> Option<String>| app.allocation.with(|a| a.as_deref().and_then(f));
     view! {
-        <BarsHere app/>
+        <OfLargest app which=Which::Slopes/>
         <Bits app/>
         <dl class="figures">
             <div><dt><Term key="water-level">"Water level λ"</Term></dt>
@@ -228,7 +237,7 @@ fn Zeros(app: App) -> impl IntoView {
         })
     };
     view! {
-        <BarsHere app/>
+        <OfLargest app which=Which::Spectrum/>
         <Bits app/>
         <p data-testid="zero-blocks" data-zero=move || counted.get().map(|c| c.0.to_string())>{words}</p>
     }
@@ -475,7 +484,6 @@ mod tests {
         let (from, to, db) = next_bit(&curves(), 3.02).unwrap();
         assert!((from - 3.0).abs() < 1e-9 && (to - 4.0).abs() < 1e-9 && (db - 6.37).abs() < 1e-9, "{from} {to} {db}");
         assert_eq!(next_bit(&curves(), 7.6), None, "the line ends at 8 bits");
-        assert!((klt_gain(&curves(), 4.0).unwrap() - 1.2).abs() < 1e-9);
     }
 
     #[test]

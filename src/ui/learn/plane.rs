@@ -5,8 +5,11 @@ use wasm_bindgen::JsCast;
 use web_sys::{Element, PointerEvent};
 
 use crate::{
-    report::plane::{Basis, Moment, bits_saved},
-    ui::{format, term::Term},
+    report::{
+        figure::{Content, Figure, Which},
+        plane::{Basis, Moment, bits_saved},
+    },
+    ui::{figures, format, state::App, term::Term},
 };
 
 /// Half the width of what is drawn, in standard deviations.
@@ -34,22 +37,36 @@ fn wrapped(degrees: f64) -> f64 {
     if d > 90.0 { d - 180.0 } else { d }
 }
 
+/// The pairs of weights of a figure, in units in which the product of both variances is 1.
+fn pairs(figure: &Figure) -> Option<Vec<(f64, f64)>> {
+    let Content::Chart(chart) = &figure.panels.first()?.content else { return None };
+    let points: Vec<_> = chart.series.first()?.points.iter().map(|p| (p[0], p[1])).collect();
+    let moment = Moment::of(&points);
+    let unit = (moment.a * moment.c).powf(0.25);
+    (unit > 0.0 && unit.is_finite()).then(|| points.into_iter().map(|(x, y)| (x / unit, y / unit)).collect())
+}
+
 /// The figure.
 #[component]
-pub fn Plane() -> impl IntoView {
+pub fn Plane(app: App) -> impl IntoView {
+    let slot = figures::slot(app, Signal::stored(Which::Pairs), super::exhibits::largest(app));
+    let real = Memo::new(move |_| slot.shown.with(|s| s.as_ref().and_then(|s| s.as_ref().ok().and_then(|f| pairs(f)))));
+    // Whether the cloud is of true weights.
+    let (of_weights, set_of_weights) = signal(false);
+    let cloud_of = Memo::new(move |_| if of_weights.get() { real.get() } else { None });
     let drawing: NodeRef<svg::Svg> = NodeRef::new();
     let rho = RwSignal::new(0.8f64);
     let angle = RwSignal::new(0.0f64);
     let (dragging, set_dragging) = signal(false);
-    let weights = Memo::new(move |_| Moment::correlated(rho.get()));
+    let weights = Memo::new(move |_| cloud_of.with(|c| c.as_ref().map_or_else(|| Moment::correlated(rho.get()), |c| Moment::of(c))));
     let basis = Memo::new(move |_| Basis::rotation(angle.get().to_radians()));
     let gain = Memo::new(move |_| basis.get().gain_db(&weights.get(), &Moment::WHITE));
     let best = Memo::new(move |_| Basis::klt(&weights.get()).gain_db(&weights.get(), &Moment::WHITE));
     let variances = Memo::new(move |_| basis.get().variances(&weights.get()));
 
     let cloud = move || {
-        let points = weights.get().cloud(POINTS).into_iter().map(at);
-        points.map(|(x, y)| format!("M{x:.1} {y:.1}h0")).collect::<String>()
+        let points = cloud_of.get().unwrap_or_else(|| weights.get().cloud(POINTS));
+        points.into_iter().map(at).map(|(x, y)| format!("M{x:.1} {y:.1}h0")).collect::<String>()
     };
     let ellipse = move || {
         let points = weights.get().ellipse(2.0, 72).into_iter().map(at);
@@ -105,7 +122,7 @@ pub fn Plane() -> impl IntoView {
     let words = move || {
         format!(
             "A cloud of pairs of correlation {}, its ellipse, and two axes turned by {} degrees. Variance along the axes: {:.2} and {:.2}.",
-            format::plain(rho.get(), 2),
+            format::plain(weights.get().correlation(), 2),
             angle.get(),
             variances.get()[0],
             variances.get()[1]
@@ -131,10 +148,11 @@ pub fn Plane() -> impl IntoView {
                         prop:value=move || angle.get().to_string() aria-valuetext=move || format!("{} degrees, coding gain {}", angle.get(), fine_db(gain.get()))
                         on:input:target=move |e| number(e.target().value(), angle)/>
                 </div>
-                <div class="field">
-                    <label for="plane-rho"><Term key="correlation">"Correlation"</Term>": "<output>{move || format!("{:.2}", rho.get()).replace('-', "\u{2212}")}</output></label>
+                <div class="field" class:off=move || cloud_of.with(|c| c.is_some())>
+                    <label for="plane-rho"><Term key="correlation">"Correlation"</Term>": "<output>{move || format!("{:.2}", weights.get().correlation()).replace('-', "\u{2212}")}</output></label>
                     <input id="plane-rho" data-testid="plane-rho" class="slider" type="range" min={(-MOST).to_string()} max={MOST.to_string()} step="0.05"
-                        prop:value=move || rho.get().to_string() aria-valuetext=move || format!("{:.2}", rho.get())
+                        prop:value=move || rho.get().to_string() disabled=move || cloud_of.with(|c| c.is_some())
+                        aria-valuetext=move || format!("{:.2}", rho.get())
                         on:input:target=move |e| number(e.target().value(), rho)/>
                 </div>
                 <dl class="figures">
@@ -146,8 +164,13 @@ pub fn Plane() -> impl IntoView {
                     <div><dt>"It saves"</dt><dd>{move || format!("{:.2} bits per weight", bits_saved(gain.get()).max(0.0))}</dd></div>
                     <div><dt>"Best of all angles"</dt><dd>{move || fine_db(best.get())}</dd></div>
                 </dl>
-                <button type="button" class="button small" data-testid="plane-klt"
-                    on:click=move |_| angle.set(wrapped(Basis::klt_angle(&weights.get_untracked()).to_degrees().round()))>"Turn to the best angle"</button>
+                <div class="actions">
+                    <button type="button" class="button small" data-testid="plane-klt"
+                        on:click=move |_| angle.set(wrapped(Basis::klt_angle(&weights.get_untracked()).to_degrees().round()))>"Turn to the best angle"</button>
+                    <button type="button" class="button small" data-testid="plane-real" disabled=move || real.with(|r| r.is_none())
+                        aria-pressed=move || cloud_of.with(|c| c.is_some()).to_string() on:click=move |_| set_of_weights.update(|r| *r = !*r)>
+                        "The pairs of step 1"</button>
+                </div>
             </div>
         </div>
     }
