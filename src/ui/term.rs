@@ -25,13 +25,20 @@ const APART: f64 = 4.0;
 pub struct Tips {
     entry: RwSignal<Option<&'static Entry>>,
     at: StoredValue<Option<HtmlElement>, LocalStorage>,
+    /// The term that has the focus, unless its explanation was dismissed.
+    focused: StoredValue<Option<(&'static Entry, HtmlElement)>, LocalStorage>,
     leaving: StoredValue<Option<TimeoutHandle>, LocalStorage>,
 }
 
 impl Tips {
     /// None is shown. Every component below finds it.
     pub fn provide() -> Tips {
-        let tips = Tips { entry: RwSignal::new(None), at: StoredValue::new_local(None), leaving: StoredValue::new_local(None) };
+        let tips = Tips {
+            entry: RwSignal::new(None),
+            at: StoredValue::new_local(None),
+            focused: StoredValue::new_local(None),
+            leaving: StoredValue::new_local(None),
+        };
         provide_context(tips);
         tips
     }
@@ -40,6 +47,7 @@ impl Tips {
     pub fn dismiss(self) -> bool {
         self.stay();
         self.at.set_value(None);
+        self.focused.set_value(None);
         let was = self.entry.with_untracked(|e| e.is_some());
         if was {
             self.entry.set(None);
@@ -65,13 +73,14 @@ impl Tips {
         });
     }
 
-    /// Unless the pointer comes back, or the focus is on the term.
+    /// Unless the pointer comes back. The term that has the focus is explained again.
     fn leave(self) {
         self.stay();
-        let focused = self.at.with_value(|at| at.as_ref().is_some_and(|at| document().active_element().as_ref() == Some(at)));
-        if !focused {
-            self.leaving.set_value(set_timeout_with_handle(move || self.hide(), CROSSING).ok());
-        }
+        let left = move || match self.focused.get_value() {
+            Some((entry, term)) => self.show(entry, term),
+            None => self.hide(),
+        };
+        self.leaving.set_value(set_timeout_with_handle(left, CROSSING).ok());
     }
 }
 
@@ -103,10 +112,16 @@ pub fn Term(
             tips.show(entry, element.unchecked_into());
         }
     };
+    let focus = move || {
+        if let Some(element) = node.get_untracked() {
+            tips.focused.set_value(Some((entry, element.unchecked_into())));
+            show();
+        }
+    };
     view! {
         <dfn class="term" tabindex="0" data-term=key aria-describedby=format!("glossary-{key}") node_ref=node
             on:pointerenter=move |_| show() on:pointerleave=move |_| tips.leave()
-            on:focus=move |_| show() on:click=move |_| show() on:blur=move |_| tips.hide()>{children()}</dfn>
+            on:focus=move |_| focus() on:click=move |_| show() on:blur=move |_| tips.hide()>{children()}</dfn>
     }
     .into_any()
 }

@@ -40,7 +40,7 @@ impl Session {
                 };
                 let series = vec![
                     Series::line("pairs of weights", closed(points)).drawn(Shape::Dots),
-                    Series::line("ellipse of two standard deviations", closed(moment.ellipse(2.0, AROUND))).drawn(Shape::Outline),
+                    Series::line("ellipse (2 deviations)", closed(moment.ellipse(2.0, AROUND))).drawn(Shape::Outline),
                     Series::line("first axis of the KLT", axis(0)),
                     Series::line("second axis of the KLT", axis(1)),
                 ];
@@ -54,7 +54,7 @@ impl Session {
                     title: format!("Input channels {a} and {b} of {name}"),
                     caption: format!(
                         "Each point is a pair of weights, of one output channel and one place in the kernel. Of all input channels that were compared these two are \
-                         correlated most: {:.2}. Turned to the axes of the ellipse the pair takes {gain:.1} dB less.",
+                         correlated most: {:.2}. Turned to the axes of the ellipse it has a coding gain of {gain:.1} dB.",
                         pair.correlation
                     )
                     .replace(": -", ": \u{2212}"),
