@@ -54,7 +54,7 @@ impl Session {
                     title: format!("Input channels {a} and {b} of {name}"),
                     caption: format!(
                         "Each point is a pair of weights, of one output channel and one place in the kernel. Of all input channels that were compared these two are \
-                         correlated most: {:.2}. Turned to the axes of the ellipse it has a coding gain of {gain:.1} dB.",
+                         correlated most: {:.2}. Turned to the axes of the ellipse the pair has a coding gain of {gain:.1} dB.",
                         pair.correlation
                     )
                     .replace(": -", ": \u{2212}"),

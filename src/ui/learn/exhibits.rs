@@ -202,7 +202,6 @@ fn span(a: &AllocationReport) -> Option<(f64, f64)> {
 fn Level(app: App) -> impl IntoView {
     let with = move |f: fn(&AllocationReport) -> Option<String>| app.allocation.with(|a| a.as_deref().and_then(f));
     view! {
-        <OfLargest app which=Which::Slopes/>
         <Bits app/>
         <dl class="figures">
             <div><dt><Term key="water-level">"Water level λ"</Term></dt>
@@ -211,6 +210,7 @@ fn Level(app: App) -> impl IntoView {
             <div><dt>"Bits per weight of layers"</dt><dd>{move || with(|a| span(a).map(|(least, most)| format!("{least:.2} to {most:.2}")))}</dd></div>
             <div><dt><Term key="distortion">"Distortion"</Term></dt><dd>{move || with(|a| Some(format::db(a.db)))}</dd></div>
         </dl>
+        <OfLargest app which=Which::Slopes/>
     }
 }
 
@@ -237,9 +237,9 @@ fn Zeros(app: App) -> impl IntoView {
         })
     };
     view! {
-        <OfLargest app which=Which::Spectrum/>
         <Bits app/>
         <p data-testid="zero-blocks" data-zero=move || counted.get().map(|c| c.0.to_string())>{words}</p>
+        <OfLargest app which=Which::Spectrum/>
     }
 }
 
