@@ -7,6 +7,7 @@ pub mod gains;
 pub mod plane;
 #[cfg(feature = "plots")]
 pub mod plot;
+pub mod recipe;
 pub mod sweep;
 pub mod table;
 

@@ -29,9 +29,10 @@ use crate::{
     images::{Calibration, dataset},
     options::{CalibrationOptions, CodingOptions, CurveOptions, DataOptions, REPORTS, Transform, lock, positive, report},
     progress::{progress_bar, run, runner, timed},
+    recipe,
 };
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(
     group(ArgGroup::new("budget")),
     group(ArgGroup::new("images").args(["test", "calibration"]).multiple(true)),
@@ -53,9 +54,16 @@ pub struct Compress {
     /// Budget as a ratio of the original size to the file size.
     #[arg(long, group = "budget", value_name = "X", value_parser = positive)]
     pub ratio: Option<f64>,
-    /// Transform; auto chooses per layer.
-    #[arg(long, value_enum, default_value = "auto")]
-    pub transform: Transform,
+    /// Transform; auto chooses per layer [default: auto].
+    #[arg(long, value_enum)]
+    pub transform: Option<Transform>,
+    /// All of these from a recipe, as the page or --save-recipe saves it: budget, transform, how to code and to calibrate, locks, excludes.
+    /// Options that are given as well go before it. Its calibration needs images: give them with --calibration.
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Write what was asked for as a recipe. For several models: a folder that gets one for each.
+    #[arg(long, value_name = "FILE")]
+    pub save_recipe: Option<PathBuf>,
     #[command(flatten)]
     pub coding: CodingOptions,
     #[command(flatten)]
@@ -83,27 +91,31 @@ pub struct Compress {
 }
 
 pub fn compress(args: &Compress, model: &Path) -> Result<()> {
+    let args = &recipe::filled(args)?;
     let mut session = open_model(model, &args.curve.data)?;
     // What cannot be run says so before the work is done.
     let evaluator = match &args.test[..] {
         [] => None,
         paths => Some(evaluator(&*session.runnable()?, &dataset(paths, args.data.labels.as_deref())?, &args.data)?),
     };
-    let transform = TransformChoice::from(args.transform);
+    let transform = args.transform.map_or(TransformChoice::Auto, TransformChoice::from);
     if transform.needs_calibration() && args.calibration.sampling.calibration.is_empty() {
         return Err(pipeline::uncalibrated(transform));
     }
     let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
     let checker = calibration.evaluator(&session)?;
     let (calibrated, open) = (calibration.images.is_some(), transform == TransformChoice::Auto);
-    calibration.curves(&mut session, args.coding.settings(args.curve.blocks, args.calibration.distortion, calibrated, open)?)?;
+    calibration.curves(&mut session, args.coding.settings(args.curve.blocks(), args.calibration.distortion, calibrated, open)?)?;
     let budget = match (args.size, args.ratio) {
         (Some(size), _) => Budget::Size(size),
         (_, Some(ratio)) => Budget::Ratio(ratio),
         _ => Budget::Bits(args.bits.unwrap_or(4.0)),
     };
-    let locks = args.lock.iter().map(|(name, depth)| Ok((session.layer_index(name)?, *depth))).collect::<Result<_>>()?;
-    let excludes = args.exclude.iter().map(|name| session.layer_index(name)).collect::<Result<_>>()?;
+    // In the model's order, in which page and recipe have them, too.
+    let mut locks = args.lock.iter().map(|(name, depth)| Ok((session.layer_index(name)?, *depth))).collect::<Result<Vec<_>>>()?;
+    let mut excludes = args.exclude.iter().map(|name| session.layer_index(name)).collect::<Result<Vec<_>>>()?;
+    locks.sort_by_key(|lock| lock.0);
+    excludes.sort_unstable();
     let settings = AllocationSettings { budget, transform, feedback: true, locks, excludes };
     if let Some(error) = session.allocate(&settings)?.0.not_reachable {
         return Err(error);
@@ -139,6 +151,9 @@ pub fn compress(args: &Compress, model: &Path) -> Result<()> {
     let a = &report.allocation;
     if args.layers {
         print!("{}", table::allocation_text(a));
+    }
+    if let Some(path) = &args.save_recipe {
+        recipe::save(path, several, &report)?;
     }
     println!(
         "{}: {} bytes, from {} ({:.2} times smaller); {:.4} bits per weight, {:.2} dB",

@@ -44,7 +44,7 @@ pub fn curve(args: &Curve, model: &Path) -> Result<()> {
     let mut session = open_model(model, &args.curve.data)?;
     let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
     let calibrated = calibration.images.is_some();
-    calibration.curves(&mut session, args.coding.settings(args.curve.blocks, args.calibration.distortion, calibrated, true)?)?;
+    calibration.curves(&mut session, args.coding.settings(args.curve.blocks(), args.calibration.distortion, calibrated, true)?)?;
     let curves = session.rd_curves(&AllocationSettings::default())?;
     write_each(&args.plot, args.models.len() > 1, &session.model.name, &DRAWINGS, |extension| match extension {
         "png" => plot::png::curve_png(&curves, None, PLOT, &Palette::LIGHT),

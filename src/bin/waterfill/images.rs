@@ -136,6 +136,9 @@ pub fn preprocessing(runnable: &Runnable, data: &Dataset, options: &DataOptions)
         let text = fs::read_to_string(path).map_err(|e| Error::Setting(format!("{} cannot be read: {e}.", path.display())))?;
         return preprocess::parse(&text).map_err(Error::Setting).map(|p| edited(p, options));
     }
+    if let Some(recipe) = &options.recipe {
+        return Ok(edited(recipe.clone(), options));
+    }
     evaluate::preprocessing(runnable, data).map(|p| edited(p, options))
 }
 

@@ -12,6 +12,7 @@ mod images;
 mod inspect;
 mod options;
 mod progress;
+mod recipe;
 
 use std::{
     path::{Path, PathBuf},
@@ -26,6 +27,7 @@ Examples:
   waterfill compress resnet.onnx -o resnet.tq --bits 4
   waterfill compress a.onnx b.safetensors --ratio 8          (writes a.tq and b.tq)
   waterfill compress resnet.pth -o resnet.tq --size 3000000 --lock conv1.weight=8 --exclude fc.weight --report resnet.json
+  waterfill compress resnet.onnx --recipe resnet.recipe.json --calibration images
   waterfill decompress resnet.tq -o resnet-small.onnx
   waterfill curve resnet.onnx --plot curve.svg --json > curve.json
   waterfill curves resnet.onnx --data test.npz --calibration train.npz --plot measured.svg

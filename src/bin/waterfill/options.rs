@@ -5,21 +5,21 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use waterfill::{
     error::{Error, Result},
-    report::{CalibrationSettings, Coding, CurveSettings, Distortion, Method, SecondMoment, TransformChoice},
+    report::{CalibrationSettings, Coding, CurveSettings, Distortion, Method, Preprocessing, SecondMoment, TransformChoice},
 };
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct CurveOptions {
-    /// Most blocks of rows per layer, each with its own depth and step.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub blocks: u16,
+    /// Most blocks of rows per layer, each with its own depth and step [default: 8].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub blocks: Option<u16>,
     /// Files with external data of the ONNX model, if it has any. Without this, files next to the model are looked up.
     #[arg(long, value_name = "FILE")]
     pub data: Vec<PathBuf>,
 }
 
 /// Images to take statistics on.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Sampling {
     /// Images to calibrate on: a file, several, or a folder. Bits then go where they matter to the network's output, and transforms learned
     /// end to end are among the choices. See `waterfill eval --help` for what images can be.
@@ -36,13 +36,19 @@ pub struct Sampling {
     pub seed: Option<u64>,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct CalibrationOptions {
     #[command(flatten)]
     pub sampling: Sampling,
     /// What an error costs: the full second-order model, or its diagonal alone [default: model].
     #[arg(long, value_enum, requires = "calibration")]
     pub distortion: Option<DistortionModel>,
+}
+
+impl CurveOptions {
+    pub fn blocks(&self) -> u16 {
+        self.blocks.unwrap_or(8)
+    }
 }
 
 impl Sampling {
@@ -64,7 +70,7 @@ pub enum DistortionModel {
 }
 
 /// How layers are compressed.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct CodingOptions {
     /// What layers are compressed by: a transform or none; or also error feedback, entropy-coded, which needs calibration [default: feedback with
     /// --calibration, unless transforms, a coding or measured distortion are asked for; else transform].
@@ -164,7 +170,7 @@ impl From<CodingOption> for Coding {
     }
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct DataOptions {
     /// Labels in a file of their own: .npy, .npz, or text with one label, or `file,label`, per line.
     #[arg(long, value_name = "FILE", requires = "images")]
@@ -198,6 +204,9 @@ pub struct DataOptions {
     /// All of these in a JSON file, as reports have it.
     #[arg(long, value_name = "FILE", requires = "images")]
     pub preprocessing: Option<PathBuf>,
+    /// What a recipe has of it.
+    #[arg(skip)]
+    pub recipe: Option<Preprocessing>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
