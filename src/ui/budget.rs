@@ -3,6 +3,7 @@
 use leptos::{html, prelude::*};
 
 use super::{
+    choices::HistoryButtons,
     format::{Unit, plain},
     state::{App, NOT_ENTROPY, NOT_FEEDBACK},
     term::Term,
@@ -10,6 +11,15 @@ use super::{
 use crate::report::{Budget, Coding, Method, TransformChoice};
 
 const BLOCKS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+/// Numbers of blocks to choose from: a link or a recipe may have another one.
+fn blocks_with(chosen: usize) -> Vec<usize> {
+    let mut all = BLOCKS.to_vec();
+    all.push(chosen);
+    all.sort_unstable();
+    all.dedup();
+    all
+}
 
 /// A coding in words, and what it does.
 fn coding_words(coding: Coding) -> (&'static str, &'static str) {
@@ -121,6 +131,7 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
         // It may not have been taken.
         select.set_value(coding.get_untracked().name());
     };
+    let blocks = Memo::new(move |_| app.settings.with(|s| s.curves.blocks));
     let calibrated = Memo::new(move |_| app.is_calibrated());
     let method = Memo::new(move |_| app.settings.with(|s| s.curves.method));
     let method_chosen = move |select: web_sys::HtmlSelectElement| {
@@ -153,7 +164,7 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
 
     view! {
         <section class="card budget" data-part="budget" aria-labelledby="budget-title">
-            <h2 id="budget-title"><Term key="budget">"Budget"</Term></h2>
+            <div class="head"><h2 id="budget-title"><Term key="budget">"Budget"</Term></h2><HistoryButtons app/></div>
             <div class="field amount">
                 <input id="budget-number" data-testid="budget-number" type="number" inputmode="decimal" min="0" step="any"
                     aria-label="Budget" aria-describedby="budget-wrong" node_ref=number
@@ -192,8 +203,8 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
                     <label for="blocks"><Term key="block">"Blocks"</Term>" per layer"</label>
                     <select id="blocks" data-testid="blocks" disabled=disabled
                         on:change:target=move |e| if let Ok(blocks) = e.target().value().parse() { app.set_curves(|c| c.blocks = blocks) }>
-                        {BLOCKS.map(|b| view! {
-                            <option value=b.to_string() prop:selected=move || app.settings.with(|s| s.curves.blocks == b)>{b}</option>
+                        {move || blocks_with(blocks.get()).into_iter().map(|b| view! {
+                            <option value=b.to_string() prop:selected=move || blocks.get() == b>{b}</option>
                         }).collect_view()}
                     </select>
                 </div>

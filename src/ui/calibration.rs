@@ -6,7 +6,9 @@ use leptos::prelude::*;
 
 use super::{accuracy::same_inputs, format, jobs::Job, state::App, term::Term};
 use crate::{
-    report::{CalibrationSettings, CalibrationSummary, Coding, Distortion, Method, Preprocessing, TransformChoice},
+    report::{
+        CalibrationSettings, CalibrationSummary, Coding, Distortion, Method, Preprocessing, TransformChoice, recipe::RecipeCalibration,
+    },
     worker::messages::DataUse,
 };
 
@@ -82,6 +84,12 @@ impl Calibration {
     /// A number of the form, if it is one.
     fn number(&self, number: Number) -> Option<u64> {
         self.numbers[number as usize].with(|text| number.read(text))
+    }
+    /// Fills the form as a recipe has it.
+    pub(super) fn prepare(&self, recipe: &RecipeCalibration) {
+        let settings = recipe.settings();
+        Number::ALL.into_iter().for_each(|n| self.numbers[n as usize].set(n.of(&settings).to_string()));
+        self.distortion.set(recipe.distortion);
     }
     /// The first that is none.
     fn wrong(&self) -> Option<Number> {
@@ -318,7 +326,7 @@ pub fn CalibrationPanel(app: App) -> impl IntoView {
     let (known, form) = (app.accuracy, app.accuracy.calibration);
     let has_images = Memo::new(move |_| known.images(DataUse::Calibration).with(|i| i.summary.is_some()));
     let calibrated = Memo::new(move |_| app.is_calibrated());
-    let running = Memo::new(move |_| app.long_job.get().filter(|job| matches!(job, Job::Calibrate | Job::Forget)));
+    let running = Memo::new(move |_| app.long_job_or_waiting().filter(|job| matches!(job, Job::Calibrate | Job::Forget)));
     let obstacle = move || match () {
         _ if app.model.with(|m| m.is_none()) => Some(State::NoModel),
         _ if app.is_tq() => Some(State::Compressed),

@@ -3,7 +3,13 @@
 use leptos::{html, prelude::*, task::spawn_local};
 use wasm_bindgen::JsCast;
 
-use super::{dom, jobs::Then, state::App};
+use super::{
+    address::{CopyLink, TakenOver},
+    dom,
+    jobs::{Job, Then},
+    recipe::RecipeButtons,
+    state::App,
+};
 use crate::report::{
     Coding, DataSummary,
     plot::{Palette, allocation_svg, curve_svg},
@@ -74,10 +80,25 @@ fn how_large(predicted: Option<Coding>) -> &'static str {
     }
 }
 
+/// What a download holds that is asked for while a job runs, and what becomes of the job.
+fn meanwhile(job: Job) -> Option<&'static str> {
+    match job {
+        Job::Calibrate => {
+            Some("As shown now, without the calibration that runs: it gives way to the download, and goes on from its samples.")
+        }
+        Job::Evaluate { .. } => Some("As shown now. The evaluation gives way to the download, and begins again after it."),
+        Job::Recompute | Job::Forget => Some("As shown now, by the curves that there are: the new ones are computed after the download."),
+        Job::OpenData(_) => Some("As shown now, once the images are read."),
+        Job::Open | Job::Reopen => Some("Once the model is open."),
+        _ => None,
+    }
+}
+
 /// The downloads.
 #[component]
 pub fn Downloads(app: App) -> impl IntoView {
-    let busy = move || app.long_job.with(|j| j.is_some());
+    let busy = move || app.long_job.with(|j| j.is_some_and(|job| !job.lets_save()));
+    let meanwhile = move || app.long_job.get().and_then(meanwhile).filter(|_| !app.is_tq());
     let not_now = move || busy() || app.is_tq();
     let shown: NodeRef<html::Code> = NodeRef::new();
     let (copied, set_copied) = signal(None::<bool>);
@@ -98,7 +119,8 @@ pub fn Downloads(app: App) -> impl IntoView {
                 <div>
                     <button type="button" class="button primary" data-testid="download-tq" disabled=not_now on:click=move |_| app.encode(Then::SaveTq)>
                         "Compressed file (.tq)"</button>
-                    <p>{move || if app.is_tq() { "This file is already compressed." } else { how_large(app.predicted_for()) }}</p>
+                    <p data-testid="download-holds">
+                        {move || if app.is_tq() { "This file is already compressed." } else { meanwhile().unwrap_or_else(|| how_large(app.predicted_for())) }}</p>
                 </div>
                 <div>
                     <button type="button" class="button" data-testid="download-model" disabled=busy on:click=move |_| app.reconstruct()>
@@ -114,6 +136,12 @@ pub fn Downloads(app: App) -> impl IntoView {
                     </span>
                     <p>"Errors measured on the decoded weights."</p>
                 </div>
+            </div>
+            <div class="elsewhere">
+                <h3>"The same settings at another time or place"</h3>
+                <div class="buttons"><RecipeButtons app/><CopyLink app/></div>
+                <TakenOver app/>
+                <p class="hint">"A recipe and a link hold settings, and layers that are locked or excluded, by name: never weights or images. A recipe also says how it was calibrated, and is for the command line, too. Drop one on the page to load it."</p>
             </div>
             <div class="command">
                 <h3 id="command-title">"The same on the command line"</h3>

@@ -27,7 +27,9 @@ fn field_at(e: &DragEvent) -> Option<DataUse> {
 /// Opens what was chosen or dropped where models are: images are for tests.
 fn open(app: App, chosen: Vec<File>) {
     let names: Vec<String> = chosen.iter().map(File::name).collect();
-    if files::are_images(names.iter().map(String::as_str)) {
+    if files::is_recipe(names.iter().map(String::as_str)) {
+        chosen.into_iter().for_each(|file| app.load_recipe(file));
+    } else if files::are_images(names.iter().map(String::as_str)) {
         app.open_data(DataUse::Test, files::with_paths(chosen));
     } else {
         app.open(chosen.into_iter().collect());
@@ -36,6 +38,9 @@ fn open(app: App, chosen: Vec<File>) {
 
 /// Opens what was dropped.
 fn take(app: App, dropped: Dropped, field: Option<DataUse>) {
+    if let Some(recipe) = dropped.recipe().filter(|_| field.is_none()) {
+        return app.load_recipe(recipe);
+    }
     match field.or_else(|| dropped.is_images().then_some(DataUse::Test)) {
         None => app.open(dropped.files()),
         Some(usage) => spawn_local(async move {

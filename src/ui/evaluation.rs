@@ -7,6 +7,7 @@ use super::{
     damage::Damage,
     data_input::DataInput,
     format,
+    jobs::Job,
     preprocessing::PreprocessingForm,
     state::App,
     status::Doing,
@@ -127,7 +128,7 @@ pub(super) fn obstacle(has_model: bool, known: Accuracy) -> Option<State> {
 pub fn EvaluationPanel(app: App) -> impl IntoView {
     let known = app.accuracy;
     let has_model = Memo::new(move |_| app.model.with(|m| m.is_some()));
-    let running = Memo::new(move |_| app.long_job.with(|job| job.is_some_and(|job| job.is_evaluation())));
+    let running = Memo::new(move |_| app.long_job_or_waiting().is_some_and(Job::is_evaluation));
     let outdated = Memo::new(move |_| known.evaluation.with(|e| e.as_ref().and_then(|e| accuracy::outdated(&e.basis, &app.basis(false)))));
     // A result is shown even when it could not be had again.
     let state = Memo::new(move |_| match (known.error.get(), known.evaluation.with(|e| e.is_some())) {

@@ -51,6 +51,12 @@ pub fn are_images<'a>(names: impl IntoIterator<Item = &'a str>) -> bool {
     names.peek().is_some() && names.all(is_image)
 }
 
+/// Whether this is one file, with the name of a recipe.
+pub fn is_recipe<'a>(names: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut names = names.into_iter();
+    names.next().is_some_and(|name| name.to_ascii_lowercase().ends_with(".json")) && names.next().is_none()
+}
+
 /// What was dropped. A drop's contents have to be asked for at once; folders are read later.
 pub struct Dropped {
     items: Vec<(Option<FileSystemEntry>, Option<File>)>,
@@ -70,6 +76,13 @@ impl Dropped {
         let folder = self.items.iter().any(|(entry, _)| entry.as_ref().is_some_and(|e| e.is_directory()));
         let names: Vec<String> = self.items.iter().filter_map(|(_, file)| file.as_ref().map(|f| f.name())).collect();
         folder || are_images(names.iter().map(String::as_str))
+    }
+
+    /// The recipe, if it is one.
+    pub fn recipe(&self) -> Option<File> {
+        let names: Vec<String> = self.items.iter().filter_map(|(_, file)| file.as_ref().map(|f| f.name())).collect();
+        let one = self.items.len() == 1 && is_recipe(names.iter().map(String::as_str));
+        self.items.iter().find_map(|(_, file)| file.clone()).filter(|_| one)
     }
 
     /// The files, without folders.
@@ -157,6 +170,14 @@ mod tests {
         assert_eq!(paths(&["val/cat/1.png", "validation/cat/1.png"]), ["val/cat/1.png", "validation/cat/1.png"]);
         assert_eq!(paths(&["a.npz"]), ["a.npz"]);
         assert!(paths(&[]).is_empty());
+    }
+
+    #[test]
+    fn recipes_are_known_by_their_names() {
+        assert!(is_recipe(["net.recipe.json"]) && is_recipe(["A.JSON"]));
+        for names in [&["a.onnx"][..], &["a.json", "b.json"], &["json"], &[]] {
+            assert!(!is_recipe(names.iter().copied()), "{names:?}");
+        }
     }
 
     #[test]

@@ -182,6 +182,14 @@ pub enum Unit {
 impl Unit {
     /// All of them.
     pub const ALL: [Unit; 3] = [Unit::Bits, Unit::Size, Unit::Ratio];
+    /// That of a budget.
+    pub fn of(budget: Budget) -> Unit {
+        match budget {
+            Budget::Bits(_) => Unit::Bits,
+            Budget::Size(_) => Unit::Size,
+            Budget::Ratio(_) => Unit::Ratio,
+        }
+    }
     /// Its name, for the selector.
     pub fn name(self) -> &'static str {
         match self {

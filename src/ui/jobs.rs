@@ -1,6 +1,6 @@
 //! Which job runs, and which comes next. The engine is given one job at a time; only a cancel overtakes, and a new allocation does not
 //! wait for networks that run. What runs in the background gives way to everything else: measured curves then go on, unless it was their
-//! curves or images that changed.
+//! curves or images that changed. A long job gives way to a download of what there is, and goes on after it.
 
 use crate::worker::messages::DataUse;
 
@@ -92,6 +92,18 @@ impl Job {
     fn stays_live(self) -> bool {
         self.uses_images() || self.is_background()
     }
+    /// Whether it gives way to a download of what is shown: what it is asked for again with begins where it was, or costs little.
+    pub fn gives_way(self) -> bool {
+        self.uses_images() || matches!(self, Job::Recompute | Job::Forget)
+    }
+    /// Whether it makes something of what is shown, to be saved.
+    fn is_download(self) -> bool {
+        matches!(self, Job::Encode(_) | Job::Reconstruct)
+    }
+    /// Whether a download can be asked for while it runs.
+    pub fn lets_save(self) -> bool {
+        self.gives_way() || self.data().is_some() || !self.is_long()
+    }
     /// Whether it compares networks.
     pub fn is_evaluation(self) -> bool {
         matches!(self, Job::Evaluate { .. })
@@ -123,6 +135,10 @@ pub struct Queue {
     sweep: bool,
     /// Whether what runs in the background was told to end.
     told: bool,
+    /// A job that gave way to a download, and goes on when nothing else waits.
+    again: Option<Job>,
+    /// A job that gave way and does not go on: what it leaves behind is still to be undone.
+    dropped: Option<Job>,
 }
 
 impl Queue {
@@ -137,6 +153,17 @@ impl Queue {
             let check = beneath.filter(|(_, active)| *active == Job::Check);
             self.told |= check.is_some();
             return check.map(|(number, _)| number);
+        }
+        // What has given way does not go on with another model, or other images.
+        let other = matches!(job, Job::Open | Job::Reopen) || job.data().is_some() && self.again.is_some_and(Job::uses_images);
+        if other {
+            self.dropped = self.again.take();
+        } else if self.again == Some(job) {
+            self.again = None;
+        }
+        if let Some((number, active)) = self.active.filter(|(_, active)| job.is_download() && active.gives_way()) {
+            self.next = Some(job);
+            return self.again.replace(active).is_none().then_some(number);
         }
         let runs = !self.told && matches!(beneath, Some((_, Job::Sweep)));
         self.sweep = (self.sweep || runs) && !job.ends_sweep();
@@ -175,7 +202,8 @@ impl Queue {
         }
         let network = || stale.network.then_some(Job::Network);
         let sweep = || std::mem::take(&mut self.sweep).then_some(Job::Sweep);
-        let job = first.or(networks).or_else(network).or_else(sweep).or(stale.check.then_some(Job::Check))?;
+        let again = || self.again.take();
+        let job = first.or(networks).or_else(again).or_else(network).or_else(sweep).or(stale.check.then_some(Job::Check))?;
         self.last += 1;
         self.told = false;
         self.active = Some((self.last, job));
@@ -197,6 +225,7 @@ impl Queue {
     pub fn cancel(&mut self) -> Option<u32> {
         self.next = None;
         self.data.clear();
+        self.dropped = self.again.take().or(self.dropped);
         self.active.filter(|(_, job)| job.is_long()).map(|(number, _)| number)
     }
     /// No more measured curves. Returns the number of their job, if it runs.
@@ -216,8 +245,17 @@ impl Queue {
     /// The engine is gone, and with it the job that ran, and what curves were measured.
     pub fn lose(&mut self) -> Option<Job> {
         self.sweep = false;
+        self.dropped = self.again.take().or(self.dropped);
         let beside = self.beside.take().map(|_| Job::Allocate);
         self.active.take().map(|(_, job)| job).or(beside)
+    }
+    /// The job that gave way to what runs now, and goes on after it.
+    pub fn goes_on(&self) -> Option<Job> {
+        self.again
+    }
+    /// A job that gave way and does not go on, once.
+    pub fn take_dropped(&mut self) -> Option<Job> {
+        self.dropped.take()
     }
     /// The job that runs.
     pub fn active(&self) -> Option<(u32, Job)> {
@@ -225,7 +263,11 @@ impl Queue {
     }
     /// Whether no job runs or waits, but in the background.
     pub fn is_idle(&self) -> bool {
-        self.active.is_none_or(|(_, job)| job.is_background()) && self.beside.is_none() && self.next.is_none() && self.data.is_empty()
+        self.active.is_none_or(|(_, job)| job.is_background())
+            && self.beside.is_none()
+            && self.next.is_none()
+            && self.data.is_empty()
+            && self.again.is_none()
     }
 }
 
@@ -406,6 +448,85 @@ mod tests {
         q.cancel();
         q.end(5);
         assert_eq!((q.start(NOTHING), q.sweeping()), (None, Sweeping::Not));
+    }
+
+    #[test]
+    fn long_jobs_give_way_to_a_download_and_go_on() {
+        let save = Job::Encode(Then::SaveTq);
+        for job in [Job::Calibrate, EVALUATE, Job::Recompute, Job::Forget] {
+            let mut q = Queue::default();
+            q.ask(job);
+            assert_eq!(q.start(NOTHING), Some((1, job)));
+            assert!(job.lets_save() && q.goes_on().is_none());
+            assert_eq!((q.ask(save), q.goes_on()), (Some(1), Some(job)), "it is told to end");
+            assert_eq!(q.ask(save), None, "once");
+            assert!(!q.is_idle());
+            assert_eq!(q.start(ALLOCATION), None, "until it has");
+            assert_eq!(q.end(1), Some(job));
+            assert_eq!(q.start(NOTHING), Some((2, save)));
+            assert_eq!((q.ask(Job::Reconstruct), q.end(2)), (None, Some(save)), "which does not give way to another one");
+            assert_eq!(q.start(ALLOCATION), Some((3, Job::Reconstruct)));
+            q.end(3);
+            assert_eq!(q.start(ALLOCATION), Some((4, Job::Allocate)));
+            q.end(4);
+            assert_eq!((q.start(NOTHING), q.goes_on()), (Some((5, job)), None), "it goes on");
+            q.end(5);
+            assert!(q.is_idle() && q.take_dropped().is_none());
+        }
+        for job in [Job::Open, Job::Reopen, Job::Reconstruct, save] {
+            assert!(!job.lets_save(), "{job:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_given_way_does_not_go_on_with_something_else() {
+        let save = Job::Encode(Then::SaveTq);
+        let other: [(&dyn Fn(&mut Queue), Job); 4] = [
+            (
+                &|q| {
+                    q.ask(Job::Open);
+                },
+                Job::Calibrate,
+            ),
+            (
+                &|q| {
+                    q.ask(Job::CloseData(DataUse::Calibration));
+                },
+                Job::Calibrate,
+            ),
+            (
+                &|q| {
+                    q.cancel();
+                },
+                EVALUATE,
+            ),
+            (
+                &|q| {
+                    q.lose();
+                },
+                Job::Recompute,
+            ),
+        ];
+        for (act, job) in other {
+            let mut q = Queue::default();
+            q.ask(job);
+            q.start(NOTHING);
+            q.ask(save);
+            q.end(1);
+            assert_eq!(q.start(NOTHING), Some((2, save)));
+            act(&mut q);
+            assert_eq!((q.goes_on(), q.take_dropped(), q.take_dropped()), (None, Some(job), None));
+        }
+        // Asked for anew it is the new one that runs.
+        let mut q = Queue::default();
+        q.ask(Job::Recompute);
+        q.start(NOTHING);
+        q.ask(save);
+        q.end(1);
+        q.start(NOTHING);
+        q.ask(Job::Recompute);
+        q.end(2);
+        assert_eq!((q.start(NOTHING), q.goes_on(), q.take_dropped()), (Some((3, Job::Recompute)), None, None));
     }
 
     #[test]

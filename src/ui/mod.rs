@@ -6,10 +6,12 @@
 use leptos::prelude::*;
 
 pub mod accuracy;
+pub mod address;
 pub mod allocation;
 pub mod budget;
 pub mod calibration;
 pub mod check;
+pub mod choices;
 pub mod curve;
 pub mod damage;
 pub mod data_input;
@@ -22,11 +24,14 @@ pub mod figures;
 pub mod files;
 pub mod format;
 pub mod glossary;
+pub mod history;
 pub mod jobs;
 pub mod learn;
+pub mod link;
 pub mod parts;
 pub mod preprocessing;
 pub mod query;
+pub mod recipe;
 pub mod samples;
 pub mod session;
 pub mod shown;
@@ -51,7 +56,7 @@ pub fn Page() -> impl IntoView {
     // The panels are made once; which model they show is in the signals.
     let opened = Memo::new(move |_| open());
     view! {
-        <a class="skip" href="#main">"Skip to the model"</a>
+        <a class="skip" href="#main" on:click=address::skip>"Skip to the model"</a>
         <header class="top">
             <div class="brand">
                 <img class="mark" src="icon.svg" alt="" width="44" height="44"/>

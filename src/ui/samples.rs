@@ -20,7 +20,6 @@ const SAMPLES: [(&str, &str, &str); 3] = [
 
 /// Whether a model of this name is one of ours, or one of ours compressed.
 pub fn is_sample(name: &str) -> bool {
-    let stem = |name: &str| name.rsplit_once('.').map(|(stem, _)| stem.to_string());
     SAMPLES.iter().any(|s| stem(s.2) == stem(name))
 }
 
@@ -34,14 +33,32 @@ pub fn open_digits(app: App, usage: DataUse) {
     });
 }
 
-/// Opens a sample.
-pub fn open_sample(app: App, file: &'static str) {
+/// The name that a link gives a sample, if there is one of this name: that of its file, without the extension.
+pub fn known(name: &str) -> Option<&'static str> {
+    SAMPLES.iter().map(|s| stem(s.2)).find(|stem| *stem == name)
+}
+
+fn stem(file: &str) -> &str {
+    file.rsplit_once('.').map_or(file, |(stem, _)| stem)
+}
+
+/// Opens a sample, by its name in links.
+pub fn open(app: App, name: &'static str) {
+    let Some(file) = SAMPLES.iter().map(|s| s.2).find(|file| stem(file) == name) else { return };
     spawn_local(async move {
         match dom::fetch_file(&format!("samples/{file}"), file).await {
-            Ok(content) => app.open(js_sys::Array::of1(&content)),
+            Ok(content) => {
+                app.is_sample(name, content.clone());
+                app.open(js_sys::Array::of1(&content));
+            }
             Err(why) => app.fail(format!("The sample {file} cannot be fetched ({why}); load the page again.")),
         }
     });
+}
+
+/// Opens the sample that the walk goes through.
+pub fn open_that_of_the_walk(app: App) {
+    open(app, stem(OF_THE_WALK));
 }
 
 /// A button per sample.
@@ -52,9 +69,22 @@ pub fn Samples(app: App) -> impl IntoView {
             <span id="samples-title">"or try a sample"</span>
             {SAMPLES
                 .map(|(hook, name, file)| view! {
-                    <button type="button" class="button" data-testid=hook on:click=move |_| open_sample(app, file)>{name}</button>
+                    <button type="button" class="button" data-testid=hook on:click=move |_| open(app, stem(file))>{name}</button>
                 })
                 .collect_view()}
         </div>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_known_by_their_files() {
+        for (_, _, file) in SAMPLES {
+            assert!(known(stem(file)).is_some() && is_sample(file), "{file}");
+        }
+        assert_eq!((known("vgg"), known("resnet-digits.onnx"), known("")), (None, None, None));
     }
 }

@@ -96,6 +96,15 @@ pub(super) struct Session {
     pub(super) figures: Figures,
 }
 
+/// What is said when a job goes on that gave way to a download.
+fn goes_on_words(kind: Job) -> &'static str {
+    match kind {
+        Job::Calibrate => "The calibration goes on.",
+        Job::Evaluate { .. } => "The evaluation begins again.",
+        _ => "Now the curves are computed.",
+    }
+}
+
 impl App {
     /// Starts a worker; an old one ends.
     pub(super) fn spawn(self) {
@@ -117,8 +126,14 @@ impl App {
     pub(super) fn ask(self, job: Job) {
         let (number, beneath) = self
             .session
-            .try_update_value(|s| (s.queue.ask(job), s.queue.active().is_some_and(|(_, active)| active.is_background())))
+            .try_update_value(|s| {
+                let number = s.queue.ask(job);
+                (number, s.queue.goes_on().is_some() || s.queue.active().is_some_and(|(_, active)| active.is_background()))
+            })
             .unwrap_or_default();
+        if number.is_some() && self.session.with_value(|s| s.queue.goes_on().is_some()) {
+            self.said.set("What runs gives way to the download…".into());
+        }
         match number {
             // Its engine need not end with what gives way.
             Some(number) if beneath => self.post(&ToEngine::Cancel { job: number }),
@@ -190,6 +205,9 @@ impl App {
 
     /// Posts the next job, when none runs.
     pub(super) fn pump(self) {
+        if let Some(job) = self.session.try_update_value(|s| s.queue.take_dropped()).flatten() {
+            self.undo(job);
+        }
         let wanted = self.wanted();
         let tq = untrack(|| self.is_tq());
         let calibrated = self.accuracy.calibration.made.get_untracked();
@@ -215,10 +233,11 @@ impl App {
             let network = s.holds_model && !s.knows_network && s.images.iter().any(|files| files.held);
             let check = s.rested && s.holds_calibration && s.images[DataUse::Calibration as usize].held && unchecked;
             let under = s.queue.active().filter(|(_, active)| *active == Job::Check).map(|(number, _)| number);
-            (s.queue.start(Stale { allocation, network, check }), under)
+            let gave_way = s.queue.goes_on();
+            (s.queue.start(Stale { allocation, network, check }), under, gave_way.is_some() && s.queue.goes_on().is_none())
         });
         self.show_sweep();
-        let Some((Some((job, kind)), under)) = started else { return };
+        let Some((Some((job, kind)), under, goes_on)) = started else { return };
         // A check of an allocation that was.
         if let (Job::Allocate, Some(number)) = (kind, under) {
             self.post(&ToEngine::Cancel { job: number });
@@ -284,11 +303,15 @@ impl App {
             }
         };
         if matches!(kind, Job::Allocate | Job::Recompute | Job::Calibrate | Job::Forget | Job::Open | Job::Reopen) {
-            self.session.update_value(|s| s.sent = Some((allocation, choice)));
+            // An allocation is by the curves that there are, which the choice may be ahead of.
+            let of = |s: &Session| s.applied.as_ref().filter(|_| kind == Job::Allocate).map_or(choice, |a| a.1);
+            self.session.update_value(|s| s.sent = Some((allocation, of(s))));
         }
         if kind.is_long() {
             self.progress.set(None);
+            let saved = self.said.get_untracked();
             self.said.set(match kind {
+                _ if goes_on => format!("{saved} {}", goes_on_words(kind)),
                 Job::Open => "Reading the file…".into(),
                 Job::Reopen => self.restarted(),
                 Job::Recompute => "Computing the curves again…".into(),
@@ -310,6 +333,12 @@ impl App {
 
     fn show_long_job(self) {
         self.long_job.set(self.session.with_value(|s| s.queue.active()).map(|(_, job)| job).filter(|job| job.is_long()));
+    }
+
+    /// The long job that gave way to a download, or the one that runs.
+    pub(super) fn long_job_or_waiting(&self) -> Option<Job> {
+        let runs = self.long_job.get();
+        self.session.with_value(|s| s.queue.goes_on()).or(runs)
     }
 
     fn active(&self, number: u32) -> Option<Job> {
@@ -470,6 +499,8 @@ impl App {
             }
             FromEngine::Cancelled { job } => {
                 match self.end(job) {
+                    // It goes on after a download, from what it has.
+                    Some(kind) if self.session.with_value(|s| s.queue.goes_on() == Some(kind)) => self.pump(),
                     // Something else goes first, or its words were said already.
                     Some(kind) if kind.is_background() => {
                         self.undo(kind);

@@ -12,8 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     accuracy::Accuracy,
+    address::Address,
+    choices::Choice,
     dom,
     format::{self, Unit},
+    history::History,
     jobs::{Job, Then},
     session::Session,
 };
@@ -201,6 +204,8 @@ pub struct App {
     pub locks: RwSignal<BTreeMap<usize, u8>>,
     /// Layers kept as they are.
     pub excludes: RwSignal<BTreeSet<usize>>,
+    /// What was chosen before, and can be again.
+    pub history: RwSignal<History<Choice>>,
     /// The layer that is picked out in the table, the bars and the list of damage.
     pub selected: RwSignal<Option<usize>>,
     /// The figure of the paper that is shown.
@@ -211,6 +216,8 @@ pub struct App {
     pub accuracy: Accuracy,
     /// Whether the browser prefers a dark page.
     pub dark: ReadSignal<bool>,
+    /// What the page's address said that is still to be done.
+    pub(super) address: Address,
     pub(super) session: StoredValue<Session, LocalStorage>,
 }
 
@@ -231,16 +238,21 @@ impl App {
             settings: RwSignal::new(dom::recall().unwrap_or_default()),
             locks: RwSignal::new(BTreeMap::new()),
             excludes: RwSignal::new(BTreeSet::new()),
+            history: RwSignal::new(History::default()),
             selected: RwSignal::new(None),
             figure: RwSignal::new(Which::Slopes),
             aimed_at: RwSignal::new(None),
             accuracy: Accuracy::new(),
             dark: dom::media("(prefers-color-scheme: dark)"),
+            address: Address::new(),
             session: StoredValue::new_local(Session::default()),
         };
         // What was calibrated at the last visit is not any more.
         app.uncalibrated();
         app.spawn();
+        app.follow_history();
+        // What the address says goes before what was remembered.
+        app.follow_address();
         // Storage is written to when a slider rests, not at each of its steps.
         Effect::new(move |waiting: Option<Option<TimeoutHandle>>| {
             if let Some(waiting) = waiting.flatten() {
@@ -270,7 +282,7 @@ impl App {
 
     /// Changes settings; the engine follows.
     pub fn set(self, change: impl FnOnce(&mut Settings)) {
-        self.settings.update(change);
+        self.noted(|| self.settings.update(change));
         self.pump();
     }
 
@@ -304,7 +316,12 @@ impl App {
 
     /// Changes what the curves are computed by; they follow when it has not changed for a while.
     pub fn set_curves(self, change: impl FnOnce(&mut CurveChoice)) {
-        self.settings.update(|s| change(&mut s.curves));
+        self.noted(|| self.settings.update(|s| change(&mut s.curves)));
+        self.follow_curves();
+    }
+
+    /// The curves follow their settings, when these have not changed for a while.
+    pub(super) fn follow_curves(self) {
         self.session.update_value(|s| {
             if let Some(waiting) = s.recompute.take() {
                 waiting.clear();
@@ -323,23 +340,27 @@ impl App {
 
     /// Locks a layer to a depth, or unlocks it.
     pub fn lock(self, layer: usize, depth: Option<u8>) {
-        self.locks.update(|l| {
-            match depth {
-                Some(depth) => l.insert(layer, depth),
-                None => l.remove(&layer),
-            };
+        self.noted(|| {
+            self.locks.update(|l| {
+                match depth {
+                    Some(depth) => l.insert(layer, depth),
+                    None => l.remove(&layer),
+                };
+            })
         });
         self.pump();
     }
 
     /// Keeps a layer as it is, or not.
     pub fn exclude(self, layer: usize, excluded: bool) {
-        self.excludes.update(|e| {
-            if excluded {
-                e.insert(layer)
-            } else {
-                e.remove(&layer)
-            };
+        self.noted(|| {
+            self.excludes.update(|e| {
+                if excluded {
+                    e.insert(layer)
+                } else {
+                    e.remove(&layer)
+                };
+            })
         });
         self.pump();
     }

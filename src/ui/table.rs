@@ -5,14 +5,12 @@ use std::cmp::Ordering;
 use leptos::{html, prelude::*};
 
 use super::{dom, format, state::App, term::Term};
-use crate::report::LayerRow;
+use crate::report::{LayerRow, recipe::DEEPEST_LOCK};
 
 /// Rows made per frame: a table of hundreds must not hold up the page.
 const CHUNK: usize = 10;
 /// Wait for the last change before rows change places: they do not jump while a slider is dragged.
 const RESORT: std::time::Duration = std::time::Duration::from_millis(250);
-/// Deepest lock.
-const MAX_DEPTH: u8 = 8;
 
 /// A column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,7 +197,15 @@ fn Row(app: App, index: usize) -> impl IntoView {
     });
     let fixed = app.is_tq();
     let (lock_name, exclude_name) = (format!("Lock {} to a depth", first.name), format!("Exclude {}", first.name));
-    let chosen = first.locked;
+    // What a file holds stays; the rest is as it was chosen, here or by undoing, a link or a recipe.
+    let locked = Memo::new(move |_| if fixed { first.locked } else { app.locks.with(|l| l.get(&index).copied()) });
+    let excluded = Memo::new(move |_| if fixed { first.excluded } else { app.excludes.with(|e| e.contains(&index)) });
+    let depth: NodeRef<html::Select> = NodeRef::new();
+    Effect::new(move |_| {
+        if let Some(depth) = depth.get() {
+            depth.set_value(&locked.get().map_or(String::new(), |d| d.to_string()));
+        }
+    });
     let row: NodeRef<html::Tr> = NodeRef::new();
     let selected = Memo::new(move |_| app.selected.get() == Some(index));
     Effect::new(move |_| {
@@ -221,13 +227,13 @@ fn Row(app: App, index: usize) -> impl IntoView {
             <td role="cell" class="number">{move || if now.get().excluded { "exact".into() } else { format::error_db(now.get().error) }}</td>
             <td role="cell" class="number">{move || format::gap(now.get().gap)}</td>
             <td role="cell">
-                <select aria-label=lock_name disabled=fixed on:change:target=move |e| app.lock(index, e.target().value().parse().ok())>
-                    <option value="" selected=chosen.is_none()>"–"</option>
-                    {(0..=MAX_DEPTH).map(|d| view! { <option value=d.to_string() selected=chosen == Some(d)>{d}</option> }).collect_view()}
+                <select aria-label=lock_name disabled=fixed node_ref=depth on:change:target=move |e| app.lock(index, e.target().value().parse().ok())>
+                    <option value="">"–"</option>
+                    {(0..=DEEPEST_LOCK).map(|d| view! { <option value=d.to_string()>{d}</option> }).collect_view()}
                 </select>
             </td>
             <td role="cell" class="check">
-                <input type="checkbox" aria-label=exclude_name disabled=fixed checked=first.excluded
+                <input type="checkbox" aria-label=exclude_name disabled=fixed prop:checked=excluded
                     on:change:target=move |e| app.exclude(index, e.target().checked())/>
             </td>
         </tr>

@@ -52,7 +52,7 @@ fn OfModel(app: App) -> impl IntoView {
         <div class="of-model">
             <p class="hint">{words}</p>
             <Show when=move || !is_sample() && !app.long_job.with(|j| j.is_some())>
-                <button type="button" class="button small" data-testid="walk-sample" on:click=move |_| samples::open_sample(app, samples::OF_THE_WALK)>
+                <button type="button" class="button small" data-testid="walk-sample" on:click=move |_| samples::open_that_of_the_walk(app)>
                     "Use the sample network"</button>
             </Show>
         </div>

@@ -93,7 +93,7 @@ pub fn WalkPanel(app: App, walk: Walk) -> impl IntoView {
     // It is on the sample network, unless there is another.
     Effect::new(move |_| {
         if open.get() && untrack(|| app.model.with(|m| m.is_none())) && app.session.with_value(|s| s.opening.is_none()) {
-            samples::open_sample(app, samples::OF_THE_WALK);
+            samples::open_that_of_the_walk(app);
         }
     });
     view! { <Show when=move || open.get()><Panel app walk/></Show> }

@@ -1,0 +1,261 @@
+// How settings are handled: taken back and made again, put into links and recipes; and that what there is can be saved while something runs.
+
+import fs from "node:fs";
+import path from "node:path";
+import { accessibility, check, group, launch, root, serve } from "./harness.mjs";
+import { changed, download, hook, open, rate, ready, sample, shots, size, text } from "./page.mjs";
+
+const digits = path.join(root, "www/samples/digits-test.npz");
+const command = (page) => page.locator(".command .row code").first().textContent();
+const said = (page) => page.locator(".said").textContent();
+const is = (page, name, ...wanted) =>
+  page.waitForFunction(([name, wanted]) => wanted.includes(document.querySelector(`[data-testid="${name}"]`)?.dataset.state), [name, wanted], { timeout: 180000 });
+/** Waits until the command line says this. */
+const says = (page, words, not = false) =>
+  page.waitForFunction(([words, not]) => document.querySelector(".command .row code").textContent.includes(words) !== not, [words, not], { timeout: 60000 });
+const label = (page, name) => hook(page, name).getAttribute("aria-label");
+/** Longer than changes that follow each other are one. */
+const apart = (page) => page.waitForTimeout(600);
+const lock = (page, row) => hook(page, "layer-table").locator("tbody tr").nth(row).locator("select");
+const exclude = (page, row) => hook(page, "layer-table").locator("tbody tr").nth(row).locator("input");
+const layer = (page, row) => hook(page, "layer-table").locator("tbody tr").nth(row).locator("th").textContent();
+
+/** Pictures, in light and dark, wide and narrow; nothing is cut off, and axe finds nothing. */
+async function looks(page, name, part) {
+  for (const [scheme, width] of [["light", 1280], ["dark", 390]]) {
+    await page.emulateMedia({ colorScheme: scheme });
+    await page.setViewportSize({ width, height: 900 });
+    await page.waitForTimeout(400);
+    await page.locator(part).screenshot({ path: path.join(shots, `handling-${name}-${scheme}-${width}.png`) });
+    await page.screenshot({ path: path.join(shots, `handling-${name}-page-${scheme}-${width}.png`), fullPage: true });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    check(`${name}: nothing is cut off at ${width} px, ${scheme}`, wide <= 0, wide);
+    const wrong = await accessibility(page);
+    check(`${name}: axe finds nothing, ${scheme}`, wrong.length === 0, wrong);
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize({ width: 1280, height: 900 });
+}
+
+const browser = await launch();
+const server = await serve();
+const url = `${server.url}?threads=2`;
+
+await group("undo and redo", async () => {
+  const page = await open(browser, url);
+  await sample(page);
+  const begin = await command(page);
+  check("there is nothing to take back", (await hook(page, "undo").isDisabled()) && (await hook(page, "redo").isDisabled()));
+
+  // A drag of the slider is many changes and one step.
+  const slider = await hook(page, "budget-slider").boundingBox();
+  await page.mouse.move(slider.x + slider.width * 0.8, slider.y + slider.height / 2);
+  await page.mouse.down();
+  for (let i = 8; i >= 3; i--) {
+    await page.mouse.move(slider.x + (slider.width * i) / 10, slider.y + slider.height / 2, { steps: 4 });
+    await page.waitForTimeout(60);
+  }
+  await page.mouse.up();
+  await apart(page);
+  await ready(page);
+  const dragged = await command(page);
+  const bits = dragged.match(/--bits ([\d.]+)/)[1];
+  check("a drag is taken back as a whole, and said", (await label(page, "undo")) === `Undo: budget to ${bits} bits`, [await label(page, "undo"), bits]);
+  await hook(page, "undo").click();
+  await says(page, begin);
+  check("by one press", (await command(page)) === begin && (await hook(page, "budget-number").inputValue()) === "4", await command(page));
+  check("which is said", (await said(page)) === `Undone: budget to ${bits} bits.`, await said(page));
+  check("then there is nothing more", (await hook(page, "undo").isDisabled()) && (await label(page, "redo")) === `Redo: budget to ${bits} bits`, await label(page, "redo"));
+  const focused = await page.evaluate(() => document.activeElement.dataset.testid);
+  check("and the focus is not lost", focused === "redo", focused);
+  await hook(page, "redo").click();
+  await says(page, dragged);
+  check("it is made again", (await command(page)) === dragged && (await hook(page, "redo").isDisabled()));
+
+  // Everything that can be chosen, one after the other, with the command line after each.
+  const commands = [begin, dragged];
+  const step = async (act, words) => {
+    await apart(page);
+    const before = await command(page);
+    await act();
+    await changed(page, () => command(page), before);
+    check(`undo names it: ${words}`, (await label(page, "undo")) === `Undo: ${words}`, await label(page, "undo"));
+    commands.push(await command(page));
+  };
+  const name = await layer(page, 1);
+  await step(() => hook(page, "transform").selectOption("klt-row"), "transform to klt-row");
+  await step(() => hook(page, "blocks").selectOption("4"), "blocks per layer to 4");
+  await step(() => hook(page, "coding").selectOption("depths"), "coding to depths");
+  await step(() => lock(page, 1).selectOption("3"), `lock ${name} to 3 bits`);
+  await step(() => lock(page, 1).selectOption(""), `unlock ${name}`);
+  await step(() => exclude(page, 1).click(), `exclude ${name}`);
+  await apart(page);
+  await hook(page, "budget-unit").selectOption("ratio");
+  await step(() => hook(page, "budget-number").fill("9"), "budget to 9 times smaller");
+  check("all of it differs", new Set(commands).size === commands.length - 1, commands);
+
+  // A typed number keeps the field's own undo.
+  await hook(page, "budget-number").press("Control+z");
+  await page.waitForTimeout(300);
+  check("keys in a field are the field's", (await label(page, "redo")) === "Redo", await label(page, "redo"));
+  await page.locator("#budget-title").click();
+  await hook(page, "budget-number").evaluate((e) => e.blur());
+  const again = await command(page);
+  if (again !== commands.at(-1)) {
+    await hook(page, "budget-number").fill("9");
+    await says(page, "--ratio 9");
+  }
+  await page.locator("main").focus();
+  const back = async (keys) => {
+    const shown = [];
+    for (;;) {
+      shown.unshift(await command(page));
+      const before = await label(page, "undo");
+      await page.keyboard.press(keys);
+      if (before === "Undo") return shown.filter((c, i) => c !== shown[i - 1]);
+      await page.waitForFunction((before) => document.querySelector('[data-testid="undo"]').getAttribute("aria-label") !== before, before);
+      await page.waitForTimeout(300);
+      await ready(page);
+    }
+  };
+  const shown = await back("Control+z");
+  const wanted = commands.filter((c, i) => c !== commands[i - 1]);
+  check("keys take all of it back, in order", JSON.stringify(shown.filter((c) => wanted.includes(c))) === JSON.stringify(wanted) && shown[0] === begin, { shown, wanted });
+  check("the table too", (await lock(page, 1).inputValue()) === "" && !(await exclude(page, 1).isChecked()));
+  for (let i = 0; i < 20 && (await label(page, "redo")) !== "Redo"; i++) {
+    await page.keyboard.press(i % 2 ? "Control+Shift+z" : "Control+y");
+    await page.waitForTimeout(300);
+    await ready(page);
+  }
+  await says(page, commands.at(-1));
+  check("and make it again", (await command(page)) === commands.at(-1) && (await exclude(page, 1).isChecked()) && (await hook(page, "coding").inputValue()) === "depths", await command(page));
+
+  await looks(page, "undo", ".budget");
+
+  // A computation that is cancelled leaves nothing to take back.
+  const before = await label(page, "undo");
+  await page.evaluate(() => {
+    const blocks = document.querySelector('[data-testid="blocks"]');
+    blocks.value = "32";
+    blocks.dispatchEvent(new Event("change", { bubbles: true }));
+    const look = () => {
+      const cancel = document.querySelector('[data-testid="cancel"]');
+      cancel ? cancel.click() : setTimeout(look, 1);
+    };
+    look();
+  });
+  await page.locator(".said", { hasText: /Cancelled/ }).waitFor({ timeout: 20000 }).catch(() => {});
+  await ready(page);
+  if (/Cancelled/.test(await said(page))) check("a cancelled choice is no step", (await label(page, "undo")) === before, [before, await label(page, "undo")]);
+  await sample(page, "sample-alexnet");
+  await page.locator(".model-name", { hasText: "alexnet" }).waitFor();
+  await ready(page);
+  check("a new model begins a new history", (await hook(page, "undo").isDisabled()) && (await hook(page, "redo").isDisabled()));
+  check("no errors", page.errors.length === 0, page.errors);
+  await page.context().close();
+});
+
+await group("links", async () => {
+  const page = await open(browser, `${url}#hide=layers&main`, { permissions: ["clipboard-read", "clipboard-write"] });
+  check("a link without settings changes nothing", (await page.evaluate(() => location.hash)) === "#hide=layers&main");
+  await sample(page);
+  const length = await page.evaluate(() => history.length);
+  const names = [await layer(page, 0), await layer(page, 3)];
+  await hook(page, "budget-number").fill("2.75");
+  await hook(page, "transform").selectOption("klt-col");
+  await hook(page, "blocks").selectOption("2");
+  await hook(page, "coding").selectOption("entropy");
+  await hook(page, "method").selectOption("transform");
+  await lock(page, 0).selectOption("9");
+  await exclude(page, 3).click();
+  await says(page, "--exclude");
+  await says(page, "--coding entropy");
+  await ready(page);
+  const wanted = await command(page);
+  await page.waitForFunction(() => location.hash.includes("exclude="));
+  const hash = await page.evaluate(() => location.hash);
+  const expected = `#hide=layers&main&bits=2.75&unit=bits&transform=klt-col&blocks=2&coding=entropy&method=transform&lock=${names[0]}=9&exclude=${names[1]}&sample=resnet-digits`;
+  check("the address says what was chosen, in the command line's words", hash === expected, [hash, expected]);
+  check("and its query stays", (await page.evaluate(() => location.search)) === "?threads=2");
+  check("going back leaves the page as before", (await page.evaluate(() => history.length)) === length);
+  await hook(page, "copy-link").click();
+  await page.locator(".elsewhere .hint", { hasText: "on the clipboard" }).waitFor();
+  const link = await page.evaluate(() => navigator.clipboard.readText());
+  check("the link is copied", link === (await page.evaluate(() => location.href)) && link.endsWith(hash), link);
+
+  // Another machine: nothing is remembered there, or something else.
+  const there = await open(browser, link, { method: "feedback" });
+  await there.locator(".model-name", { hasText: "resnet-digits" }).waitFor({ timeout: 60000 });
+  await says(there, "--lock");
+  await ready(there);
+  check("elsewhere it opens the sample, and comes to the same", (await command(there)) === wanted && (await size(there)) === (await size(page)), [await command(there), wanted]);
+  check("the table shows what is locked and excluded", (await lock(there, 0).inputValue()) === "9" && (await exclude(there, 3).isChecked()));
+  check("so do the settings", (await hook(there, "blocks").inputValue()) === "2" && (await hook(there, "budget-number").inputValue()) === "2.75");
+  check("that is no step", await hook(there, "undo").isDisabled());
+  await looks(there, "link", ".downloads");
+  await there.reload();
+  await there.locator(".model-name", { hasText: "resnet-digits" }).waitFor({ timeout: 60000 });
+  await says(there, "--lock");
+  check("and again, when it is loaded again", (await command(there)) === wanted, await command(there));
+
+  // Another link in the same tab.
+  await ready(there);
+  await there.evaluate((name) => (location.hash = `#ratio=9&blocks=3&exclude=${name}&layer=${name}&sample=resnet-digits`), names[0]);
+  await says(there, "--ratio 9");
+  await says(there, `--exclude ${names[0]}`);
+  await ready(there);
+  check("another link is followed at once", /--ratio 9 .*--blocks 3/.test(await command(there)) && !(await command(there)).includes("--lock"), await command(there));
+  check("also to a number of blocks that is not in the list", (await hook(there, "blocks").inputValue()) === "3" && (await hook(there, "budget-unit").inputValue()) === "ratio", await hook(there, "blocks").inputValue());
+  check("and picks out its layer", (await there.locator("tr.selected th").textContent()) === names[0]);
+  check("it can be taken back", (await label(there, "undo")) === "Undo: settings from a recipe or a link", await label(there, "undo"));
+  await hook(there, "undo").click();
+  await says(there, "--lock");
+  await ready(there);
+  check("as a whole", (await command(there)) === wanted, [await command(there), wanted]);
+  check("no errors there", there.errors.length === 0, there.errors);
+  await there.context().close();
+  check("no errors", page.errors.length === 0, page.errors);
+  await page.context().close();
+});
+
+await group("links that do not fit", async () => {
+  let page = await open(browser, `${url}#bits=2&blocks=1000&learn=2&sample=resnet-digits&lock=%ff&coding=zip`);
+  await page.locator(".model-name", { hasText: "resnet-digits" }).waitFor({ timeout: 60000 });
+  await ready(page);
+  check("what is understood is used", (await command(page)).includes("--bits 2") && !(await command(page)).includes("--blocks"), await command(page));
+  check("the rest is said in a sentence", (await said(page)).endsWith("`blocks=1000` in the link and 2 more of its parts are not understood; it is used without them."), await said(page));
+  await page.locator(".status").screenshot({ path: path.join(shots, "handling-link-wrong.png") });
+  await page.waitForFunction(() => !location.hash.includes("1000"));
+  check("what others put there stays", (await page.evaluate(() => location.hash)).startsWith("#learn=2&bits=2&"), await page.evaluate(() => location.hash));
+  check("no errors", page.errors.length === 0, page.errors);
+  await page.context().close();
+
+  page = await open(browser, `${url}#size=40000&lock=conv9.weight=3&exclude=head&transform=elt-row`);
+  check("there is no transform that needs calibration", (await said(page)).startsWith("There is no elt-row without calibration."), await said(page));
+  await sample(page, "sample-alexnet");
+  await page.locator(".said", { hasText: "wait for a model" }).waitFor();
+  check("layers of another model are said", (await said(page)).endsWith("The link is for another model: alexnet-digits.onnx has no conv9.weight, head. Its layers wait for a model that has them."), await said(page));
+  check("and the budget in bytes waits with them", (await command(page)).includes("--bits 4"), await command(page));
+  await page.context().close();
+
+  page = await open(browser, `${url}#size=40000`);
+  await sample(page, "sample-alexnet");
+  await says(page, "--size 40000");
+  await ready(page);
+  check("a budget in bytes is that of the next model", (await size(page)) <= 40000 && (await hook(page, "budget-unit").inputValue()) === "size", await size(page));
+  await page.locator(".skip").focus();
+  await page.keyboard.press("Enter");
+  const [focused, hash] = await page.evaluate(() => [document.activeElement.id, location.hash]);
+  check("skipping the head leaves the address alone", focused === "main" && hash.includes("size=40000"), [focused, hash]);
+  await page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: { writeText: () => Promise.reject(new Error("denied")) } }));
+  await hook(page, "copy-link").click();
+  await page.locator(".elsewhere code").waitFor();
+  const selected = await page.evaluate(() => [String(getSelection()), location.href]);
+  check("where the clipboard is denied, the link is shown and selected", selected[0] === selected[1], selected);
+  await looks(page, "denied", ".downloads");
+  check("no errors", page.errors.length === 0, page.errors);
+  await page.context().close();
+});
+
+await browser.close();
+await server.stop();
