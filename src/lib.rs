@@ -17,6 +17,8 @@
 //! coefficients ─ quantize::trellis ─→ indices ─ entropy ─→ bytes of a layer's section ─→ container
 //!                                                            └─ pipeline::settle ─→ what was coded ─→ rate, until the budget is met
 //!
+//! weights, gradients, curves, Allocation ─ pipeline::figures ─→ a figure of the paper ─ report::plot::figure ─→ a drawing
+//!
 //! gradients ─ rate::limit ─→ the line that no coder comes below, and how far above it every layer is
 //! gradients ─ rate::feedback ─→ factors, scales and order of columns ─ quantize::feedback ─→ indices ─→ a layer ─ pipeline::matching ─→ its gains, biases of the file
 //!
@@ -61,6 +63,7 @@
 //! | entropy coding of the quantized coefficients | [`entropy`], in a layer's section [`container::layer`] |
 //! | eq. 8 and Algorithm 1, allocation | [`rate`] |
 //! | Figs. 6 and 9, distortion and accuracy against rate, measured | [`pipeline::sweep`] |
+//! | Figs. 2, 3, 5, 7 and 8, Tables 3 and 6, and others, for the model that is open | [`pipeline::figures`], drawn by [`report::plot`] |
 //! | Section 3, output distortion `E‖ŷ − y‖²` | [`evaluate`] |
 //! | Section 4.2, gradients of `vᵗy` by weights, `C_γγ` | [`nn::Network::gradient`], [`statistics`] |
 //! | Section 4.2, output distortion to second order | [`rate::cost`] |
