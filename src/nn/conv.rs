@@ -187,6 +187,11 @@ impl Operator for Conv {
         vec![y]
     }
 
+    fn seen(&self, shapes: &[&[usize]], x: &Tensor, pixels: &[usize]) -> Option<Vec<f32>> {
+        let g = self.geometry(shapes).ok().filter(|g| g.groups == 1)?;
+        Some(columns::seen(&g, &x.data, pixels))
+    }
+
     fn needs(&self, wanted: &[bool]) -> Needs {
         Needs { inputs: vec![wanted[1], wanted[0]], outputs: vec![] }
     }

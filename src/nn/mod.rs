@@ -37,7 +37,7 @@ pub mod window;
 
 use std::{borrow::Cow, fmt};
 
-pub use network::{Builder, Hooks, Network, NoHooks, Walk};
+pub use network::{Before, Builder, Hooks, Network, NoHooks, Walk};
 pub use tensor::Tensor;
 
 /// An input of an operator: borrowed, or owned when nothing reads it later, so that it can be overwritten.
@@ -68,6 +68,12 @@ pub trait Operator: fmt::Debug + Send + Sync {
     /// Vector–Jacobian product: for cotangents `∂L/∂output`, the cotangents `∂L/∂input` of `wanted` inputs (`None` for the others, and
     /// for inputs that have no derivative). A cotangent that is `None` is zero; at least one is not. Cotangents are given away: reuse them.
     fn vjp(&self, tape: &Tape<'_>, cotangents: Vec<Option<Tensor>>, wanted: &[bool]) -> Vec<Option<Tensor>>;
+
+    /// Of a convolution of one group: what some pixels of its output see of its input, for these shapes of inputs. A row for each of the weights of an output
+    /// channel, in their order, a column for each pixel; these count through all images. Of other operators nothing.
+    fn seen(&self, _shapes: &[&[usize]], _x: &Tensor, _pixels: &[usize]) -> Option<Vec<f32>> {
+        None
+    }
 
     /// Multiplications of the forward computation, for convolutions and matrix products; 0 for the rest, which is small beside them.
     fn multiplications(&self, _inputs: &[&[usize]], _outputs: &[&[usize]]) -> u64 {

@@ -172,7 +172,70 @@ pub struct Walk {
     layer: Option<(usize, ValueId)>,
 }
 
+/// What a [`Walk`] has when it stands just before an operator that uses a layer's weights.
+#[derive(Debug)]
+pub struct Before<'a> {
+    /// The operator.
+    pub operator: &'a dyn Operator,
+    /// Shapes of its inputs.
+    pub shapes: Vec<&'a [usize]>,
+    /// Its data.
+    pub input: &'a Tensor,
+    /// Shape of its output.
+    pub output: &'a [usize],
+    /// What will be added to its output, constants apart, where that is of the same shape and there already: what a residual branch goes round.
+    pub beside: Option<&'a Tensor>,
+}
+
 impl Walk {
+    /// Runs on until the next operator that uses a layer's weights would come. [`Walk::next_layer`] then runs that one.
+    pub fn approach(&mut self) -> Option<Before<'_>> {
+        let plan = self.network.plan.clone();
+        let mut steps = plan.steps.iter().enumerate().skip(self.at);
+        let at = steps.find_map(|(i, step)| plan.halt(step).map(|_| i))?;
+        self.run(at);
+        let plan = &*self.network.plan;
+        let step = &plan.steps[at];
+        let (_, data) = step.layer?;
+        Some(Before {
+            operator: &*step.operator,
+            shapes: step.inputs.iter().map(|&v| &plan.values[v].shape[..]).collect(),
+            input: self.slots[step.inputs[data]].as_ref()?,
+            output: &plan.values[step.outputs[0]].shape,
+            beside: self.beside(at),
+        })
+    }
+
+    /// The other term of the addition that reads what a step gives, and nothing else does.
+    fn beside(&self, at: usize) -> Option<&Tensor> {
+        let plan = &*self.network.plan;
+        let mut value = plan.steps[at].outputs[0];
+        let shape = &plan.values[value].shape;
+        for (i, step) in plan.steps.iter().enumerate().skip(at + 1) {
+            let Some(position) = step.inputs.iter().position(|&v| v == value) else { continue };
+            let ([a, b], "Add", (first, last)) = (&step.inputs[..], step.operator.name(), plan.readers[value]) else { return None };
+            let other = if position == 0 { *b } else { *a };
+            if first != i || last != i || plan.values[step.outputs[0]].shape != *shape {
+                return None;
+            }
+            if plan.values[other].constant().is_none() {
+                return self.slots[other].as_ref().filter(|tensor| tensor.shape == *shape);
+            }
+            value = step.outputs[0];
+        }
+        None
+    }
+
+    /// As [`Walk::next_layer`], the layer with other weights, in the order of the tensor in the file.
+    pub fn next_layer_with(&mut self, weights: &Tensor) -> Option<(usize, &mut Tensor)> {
+        let plan = self.network.plan.clone();
+        let mut steps = plan.steps.iter().enumerate().skip(self.at);
+        let (at, halt) = steps.find_map(|(i, step)| Some((i, plan.halt(step)?)))?;
+        self.layer = Some(halt);
+        self.run_with(at + 1, Some((halt.0, weights)));
+        self.layer()
+    }
+
     /// Runs on to the next operator that uses a layer's weights, that one included. Gives the layer and the operator's output, before bias
     /// additions and activations that are operators of their own: what follows sees it as it is left. A layer whose weights several
     /// operators use comes several times. Nothing when no layer follows.
@@ -204,7 +267,11 @@ impl Walk {
 
     /// Runs the steps before `end`.
     fn run(&mut self, end: usize) {
-        let mut store = Store { plan: &self.network.plan, slots: std::mem::take(&mut self.slots), replaced: None };
+        self.run_with(end, None);
+    }
+
+    fn run_with(&mut self, end: usize, replaced: Option<(usize, &Tensor)>) {
+        let mut store = Store { plan: &self.network.plan, slots: std::mem::take(&mut self.slots), replaced };
         self.network.run(&mut store, self.at..end, None, &mut NoHooks);
         self.slots = store.slots;
         self.at = end;

@@ -18,10 +18,14 @@
 //! the weights are multiplied by `a`, and `c` goes into a small tensor of the file that is added there ([`crate::graph::offsets`]). Where there
 //! is none, `c` is 0, and the layers after it are matched to that.
 //!
+//! The same pass can quantize layers again, for inputs that the quantized network has: [`targets`].
+//!
 //! One pass over the images does for all layers. Sums are taken per micro-batch and added in the order of the images: the same bits for any
 //! number of threads.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+pub mod targets;
+
+use std::{cell::RefCell, collections::HashMap, ops::Range, rc::Rc, sync::Arc};
 
 use super::{
     Session,
@@ -30,13 +34,15 @@ use super::{
     inputs::{EncodedBatch, Inputs},
     job::{self, Item, Job, Runner, Span},
 };
+use targets::Targets;
+
 use crate::{
     container::Head,
     data::Dataset,
     error::{Error, Result},
     graph::{Runnable, batch_norm, offsets::Added},
     io::{Model, Order, Role},
-    nn::{Network, Walk},
+    nn::{Network, Tensor, Walk},
     report::Preprocessing,
 };
 
@@ -220,6 +226,14 @@ impl Matcher {
     /// # Errors
     /// Those of reading and decoding images, and of the runner.
     pub async fn run(&self, span: Span, runner: &mut impl Runner) -> Result<Matched> {
+        self.run_with(None, span, runner).await
+    }
+
+    /// As [`Matcher::run`]; layers are first quantized again for their [`targets`], if there are such.
+    ///
+    /// # Errors
+    /// Those of reading and decoding images, of encoding, and of the runner.
+    pub async fn run_with(&self, targets: Option<&Targets<'_>>, span: Span, runner: &mut impl Runner) -> Result<Matched> {
         let model_layers = self.model.layers();
         let channels = |index: &usize| match self.model.tensors[*index].role {
             Role::Layer(shape) => shape.groups * shape.outputs,
@@ -236,7 +250,12 @@ impl Matcher {
             let part = span.part(done / total, (done + halt.cost) / total);
             done += halt.cost;
             let name = &self.model.tensors[model_layers[halt.layer]].name;
-            let results = runner.run(part, self.job(*halt, site, name, &pairs, correction.take())).await?;
+            let (mut halt, mut part, mut weights) = (*halt, part, None);
+            if let Some(targets) = targets.filter(|targets| targets.wants(halt.layer)) {
+                weights = targets.layer(self, halt, name, &pairs, correction.take(), part.part(0.0, 0.8), runner).await?;
+                (halt.steps, part) = (1, part.part(0.8, 1.0));
+            }
+            let results = runner.run(part, self.job(halt, site, name, &pairs, correction.take(), weights)).await?;
             let mut sums: Option<Vec<Moments>> = Some(vec![Moments::default(); site.channels]);
             for (item, (pair, moments)) in results.into_iter().enumerate() {
                 pairs.borrow_mut()[item] = Some(pair);
@@ -256,6 +275,20 @@ impl Matcher {
         Ok(Matched { corrections, tensors, images: self.images.len() })
     }
 
+    /// The images of an item.
+    fn range(&self, item: usize) -> Range<usize> {
+        item * self.micro..((item + 1) * self.micro).min(self.images.len())
+    }
+
+    /// Where an item stands.
+    fn start(&self, item: usize, pairs: &RefCell<Vec<Option<Pair>>>) -> Result<Start> {
+        let before = pairs.borrow_mut()[item].take();
+        Ok(match before {
+            Some(pair) => Start::Walks(pair),
+            None => Start::Images(self.images.read(self.range(item), self.micro)?, self.full.clone(), self.quantized.clone()),
+        })
+    }
+
     /// The job of one layer: every item corrects the layer before by `correction`, goes on to this layer, and sums.
     fn job<'a>(
         &'a self,
@@ -264,24 +297,21 @@ impl Matcher {
         name: &str,
         pairs: &'a RefCell<Vec<Option<Pair>>>,
         correction: Option<Correction>,
+        weights: Option<Arc<Tensor>>,
     ) -> Job<'a, (Pair, Option<Vec<Moments>>)> {
         let items = (0..self.items()).map(|_| Item { name: name.into(), cost: halt.cost }).collect();
         let correction = correction.map(Arc::new);
         let prepare = move |item: usize| -> Result<job::Task<(Pair, Option<Vec<Moments>>)>> {
-            let range = item * self.micro..((item + 1) * self.micro).min(self.images.len());
-            let real = range.len();
-            let before = pairs.borrow_mut()[item].take();
-            let start = match before {
-                Some(pair) => Start::Walks(pair),
-                None => Start::Images(self.images.read(range, self.micro)?, self.full.clone(), self.quantized.clone()),
-            };
-            let (channels, dense, batch, correction) = (site.channels, site.dense, self.micro, correction.clone());
+            let real = self.range(item).len();
+            let start = self.start(item, pairs)?;
+            let (channels, dense, batch) = (site.channels, site.dense, self.micro);
+            let (correction, weights) = (correction.clone(), weights.clone());
             Ok(Box::new(move || {
                 let mut pair = start.walks()?;
                 if let Some(correction) = correction {
                     pair.correct(&correction, batch);
                 }
-                let moments = pair.advance(halt.steps, channels, dense, batch, real);
+                let moments = pair.advance(halt.steps, weights.as_deref(), channels, dense, batch, real);
                 Ok((pair, moments))
             }))
         };
@@ -402,14 +432,25 @@ impl Pair {
         }
     }
 
-    /// Goes on so many layers, and sums over the `real` images of the batch, per channel. Nothing where channels cannot be found.
-    fn advance(&mut self, steps: usize, channels: usize, dense: bool, batch: usize, real: usize) -> Option<Vec<Moments>> {
+    /// Goes on so many layers, the last of the quantized network perhaps with other weights, and sums over the `real` images of the batch, per channel. Nothing where channels cannot be found.
+    fn advance(
+        &mut self,
+        steps: usize,
+        weights: Option<&Tensor>,
+        channels: usize,
+        dense: bool,
+        batch: usize,
+        real: usize,
+    ) -> Option<Vec<Moments>> {
         for _ in 1..steps {
             self.full.next_layer();
             self.quantized.next_layer();
         }
         let (_, f) = self.full.next_layer()?;
-        let (_, o) = self.quantized.next_layer()?;
+        let (_, o) = match weights {
+            Some(weights) => self.quantized.next_layer_with(weights)?,
+            None => self.quantized.next_layer()?,
+        };
         self.channels = Channels::of(&o.shape, batch, channels, dense);
         let of = self.channels?;
         let mut sums = vec![Moments::default(); channels];

@@ -507,6 +507,28 @@ fn encode_layer(
     Ok(EncodedLayer { error, body: Some(body) })
 }
 
+/// Encodes a layer whose errors are fed back with others than its weights to be met, in the units of these: the body, and the weights that it gives. Nothing for another
+/// plan. The error is a clause.
+pub(crate) fn encode_target(
+    shape: &LayerShape,
+    weights: &[f32],
+    target: &[f32],
+    curves: &LayerCurves,
+    plan: &Plan,
+    folded: bool,
+) -> std::result::Result<Option<(Vec<u8>, Vec<f32>)>, String> {
+    let Plan::Quantized { candidate, blocks } = plan else { return Ok(None) };
+    let candidate = &curves.candidates[*candidate];
+    let Some(feedback) = &candidate.feedback else { return Ok(None) };
+    // Steps are in units of the weights.
+    let exponent = quantize::normalize(&mut weights.to_vec());
+    let unit = quantize::power_of_two(-i32::from(exponent));
+    let target: Vec<f32> = target.iter().map(|v| v * unit).collect();
+    let body = layer::encode_feedback(&layer_code(candidate, shape, blocks, exponent, folded), &target, &feedback.factors);
+    let decoded = layer::decode(&body, shape)?;
+    Ok(Some((body, decoded)))
+}
+
 /// The side information of a layer under a candidate, with the depths of a plan.
 pub(crate) fn layer_code(candidate: &Candidate, shape: &LayerShape, blocks: &[Vertex], exponent: i16, folded: bool) -> layer::LayerCode {
     let codes = blocks.iter().zip(&candidate.blocks).map(|(Vertex { taken, .. }, block)| {

@@ -19,7 +19,8 @@ use super::{
     EncodedLayer, Session,
     evaluate::{Evaluator, Reference},
     job::{Item, Job, Runner, Span},
-    layer_code, matching,
+    layer_code,
+    matching::{self, targets::Targets},
     sweep::{self, Compressed, On},
 };
 use crate::{
@@ -166,7 +167,8 @@ async fn encode_by_rate(
 }
 
 /// Matches gains and biases of a compressed network to the full-precision one, on an evaluator's images: its layers get gains, and small tensors new values. Gains are coded
-/// coarser, and at last left out, where the budget leaves no room for them.
+/// coarser, and at last left out, where the budget leaves no room for them. With `targets` layers are quantized again on the way ([`matching::targets`]): they may
+/// then take more than the budget has.
 ///
 /// # Errors
 /// Those of [`super::matching`], of encoding and of decoding, and of the runner.
@@ -175,6 +177,7 @@ pub async fn matched(
     compressed: Compressed,
     settings: &AllocationSettings,
     evaluator: &Evaluator,
+    targets: bool,
     span: Span,
     runner: &mut impl Runner,
 ) -> Result<Compressed> {
@@ -196,9 +199,11 @@ pub async fn matched(
             keep.borrow_mut()[layer] = Some(gains);
             sizes
         });
-        let found = matcher.run(part(0.0, 0.6), runner).await?;
+        let targets = targets.then(|| Targets::new(session, &compressed.allocation, &compressed.layers));
+        let found = matcher.run_with(targets.as_ref(), part(0.0, 0.6), runner).await?;
         let gains = kept.take();
-        let layers = runner.run(part(0.6, 0.8), session.matched_job(&compressed.layers, &gains)).await?;
+        let layers = targets.map_or_else(|| compressed.layers.clone(), Targets::into_layers);
+        let layers = runner.run(part(0.6, 0.8), session.matched_job(&layers, &gains)).await?;
         if section_bytes(&layers) > limit && coarser < COARSER {
             continue;
         }
@@ -263,10 +268,12 @@ pub async fn settle(
     }
     tries.truncate((MOST_RUN / on.0.cost().max(1.0)).clamp(2.0, 100.0) as usize);
     let on = On { evaluator: on.0, reference: on.1, calibration: Some(on.0) };
-    // With errors fed back layers are weighed once more by what running them shows, which takes about as long as three other tries.
+    // With errors fed back layers are weighed once more by what running them shows, which takes about as long as three other tries, and the best is quantized for
+    // its own inputs.
     let weighs = session.curve_settings().method == Method::Feedback;
-    let (count, first) = (tries.len() as f64, if weighs { 4.0 } else { 0.0 });
-    let part = |from: f64, to: f64| span.part(from / (count + first), to / (count + first));
+    let retargets = weighs && session.curve_settings().matching;
+    let (count, first, extra) = (tries.len() as f64, if weighs { 4.0 } else { 0.0 }, if retargets { 1.0 } else { 0.0 });
+    let part = |from: f64, to: f64| span.part(from / (count + first + extra), to / (count + first + extra));
     let mut found: Vec<Settled> = Vec::new();
     let mut weighted = None;
     for (i, (Alternative { transform, allocation }, together)) in tries.into_iter().enumerate() {
@@ -294,7 +301,44 @@ pub async fn settle(
     found.sort_by(|a, b| a.alternatives[0].measured_db.total_cmp(&b.alternatives[0].measured_db));
     let rows = found.iter().map(|f| f.alternatives[0]).collect();
     let best = found.into_iter().next().ok_or_else(|| Error::Setting("There is nothing to run.".into()))?;
-    Ok(Settled { alternatives: rows, ..best })
+    let mut best = Settled { alternatives: rows, ..best };
+    if retargets {
+        best = retargeted(session, best, settings, on, part(count + first, count + first + extra), runner).await?;
+    }
+    Ok(best)
+}
+
+/// The same allocation with layers quantized for the inputs that they have in the quantized network ([`matching::targets`]), if that fits the budget, or takes no more bytes,
+/// and does less harm.
+async fn retargeted(
+    session: &Session,
+    mut settled: Settled,
+    settings: &AllocationSettings,
+    on: On<'_>,
+    span: Span,
+    runner: &mut impl Runner,
+) -> Result<Settled> {
+    let row = settled.alternatives[0];
+    let settings = AllocationSettings { transform: row.transform, ..settings.clone() };
+    let layers = runner.run(span.part(0.0, 0.2), session.encode_job(&settled.allocation)).await?;
+    let decoded = sweep::decode(session, &layers, span.part(0.2, 0.3), runner).await?;
+    let (allocation, report) = (settled.allocation.clone(), settled.report.clone());
+    let compressed = Compressed { allocation, layers, report, decoded, small: Vec::new() };
+    let compressed = matched(session, compressed, &settings, on.evaluator, true, span.part(0.3, 0.9), runner).await?;
+    let limit = session.problem().layer_limit(&settings)?.unwrap_or(0).max(section_bytes(&settled.layers));
+    if section_bytes(&compressed.layers) > limit {
+        return Ok(settled);
+    }
+    let network = session.runnable()?.with_tensors(&compressed.decoded.tensors)?;
+    let what = super::evaluate::what(&compressed.report);
+    let evaluation = sweep::compare(&network, what, on.evaluator, on.reference, span.part(0.9, 1.0), runner).await?;
+    let found = Settled::new(row.transform, [row.steps_together, row.layers_measured], compressed, evaluation);
+    if found.alternatives[0].measured_db < row.measured_db {
+        let mut alternatives = std::mem::take(&mut settled.alternatives);
+        alternatives[0] = found.alternatives[0];
+        return Ok(Settled { alternatives, ..found });
+    }
+    Ok(settled)
 }
 
 impl Settled {

@@ -137,7 +137,7 @@ pub async fn finish(
     if let Some(images) = calibration.filter(|_| session.curve_settings().matching) {
         let matching = 0.8 * session.encode_job(&compressed.allocation).cost();
         matched = matching / (matching + evaluator.cost()).max(f64::MIN_POSITIVE);
-        compressed = settle::matched(session, compressed, settings, images, span.part(0.0, matched), runner).await?;
+        compressed = settle::matched(session, compressed, settings, images, false, span.part(0.0, matched), runner).await?;
     }
     let network = session.runnable()?.with_tensors(&compressed.decoded.tensors)?;
     let what = evaluate::what(&compressed.report);

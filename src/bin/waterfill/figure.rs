@@ -78,7 +78,7 @@ pub fn figure(args: &Figure) -> Result<()> {
     let transform = TransformChoice::from(args.transform);
     let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
     let (calibrated, open) = (calibration.images.is_some(), transform == TransformChoice::Auto);
-    calibration.curves(&mut session, args.coding.settings(args.curve.blocks, args.calibration.distortion, calibrated, open)?)?;
+    calibration.curves(&mut session, args.coding.settings(args.curve.blocks(), args.calibration.distortion, calibrated, open)?)?;
     let budget = match (args.size, args.ratio) {
         (Some(size), _) => Budget::Size(size),
         (_, Some(ratio)) => Budget::Ratio(ratio),

@@ -122,6 +122,26 @@ fn gather(g: &Geometry, group: usize, tile: &Tile, rows: Range<usize>, x: &[f32]
     });
 }
 
+/// The columns of some pixels of a convolution of one group; pixels count through all images.
+pub(super) fn seen(g: &Geometry, x: &[f32], pixels: &[usize]) -> Vec<f32> {
+    let (window, count) = (&g.window, pixels.len());
+    let mut columns = vec![0f32; g.seen() * count];
+    for (row, columns) in columns.chunks_mut(count.max(1)).enumerate() {
+        let (channel, tap) = (row / g.taps(), row % g.taps());
+        let taps = [tap / window.kernel[1], tap % window.kernel[1]];
+        let inside = [0, 1].map(|i| window.inside(i, taps[i], g.output[i], g.input[i]));
+        for (to, pixel) in columns.iter_mut().zip(pixels) {
+            let (image, at) = (pixel / g.pixels(), pixel % g.pixels());
+            let at = [at / g.output[1], at % g.output[1]];
+            if inside[0].contains(&at[0]) && inside[1].contains(&at[1]) {
+                let [y, x_] = [0, 1].map(|i| at[i] * window.stride[i] + taps[i] * window.dilation[i] - window.pads[i]);
+                *to = x[(image * g.channels + channel) * g.plane() + y * g.input[1] + x_];
+            }
+        }
+    }
+    columns
+}
+
 /// The adjoint of [`gather`]: adds columns to the elements they came from.
 fn scatter(g: &Geometry, group: usize, tile: &Tile, rows: Range<usize>, columns: &[f32], x: &mut [f32]) {
     let stride = g.window.stride[1];
