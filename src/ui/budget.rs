@@ -174,7 +174,7 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
                 <select data-testid="budget-unit" aria-label="Unit of the budget" disabled=disabled
                     on:change:target=move |e| unit_chosen(e.target().value())>
                     {Unit::ALL.map(|u| view! {
-                        <option value=u.key() selected=move || app.settings.with(|s| s.unit == u)>{u.name()}</option>
+                        <option value=u.key() prop:selected=move || app.settings.with(|s| s.unit == u)>{u.name()}</option>
                     }).collect_view()}
                 </select>
             </div>

@@ -1,10 +1,15 @@
 // How settings are handled: taken back and made again, put into links and recipes; and that what there is can be saved while something runs.
 
+import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { accessibility, check, group, launch, root, serve } from "./harness.mjs";
 import { changed, download, hook, open, rate, ready, sample, shots, size, text } from "./page.mjs";
 
+/** The command line tool, where it was built beside this test's. */
+const tool = path.resolve(path.dirname(process.env.XTASK_EXE), "waterfill");
+const hasTool = fs.existsSync(tool);
+if (!hasTool) console.log(`\n${tool} is not there: comparisons with the command line are left out`);
 const digits = path.join(root, "www/samples/digits-test.npz");
 const command = (page) => page.locator(".command .row code").first().textContent();
 const said = (page) => page.locator(".said").textContent();
@@ -129,6 +134,7 @@ await group("undo and redo", async () => {
   }
   await says(page, commands.at(-1));
   check("and make it again", (await command(page)) === commands.at(-1) && (await exclude(page, 1).isChecked()) && (await hook(page, "coding").inputValue()) === "depths", await command(page));
+  check("with the unit", (await hook(page, "budget-unit").inputValue()) === "ratio" && (await hook(page, "budget-number").inputValue()) === "9", await hook(page, "budget-unit").inputValue());
 
   await looks(page, "undo", ".budget");
 
@@ -203,6 +209,7 @@ await group("links", async () => {
   await there.evaluate((name) => (location.hash = `#ratio=9&blocks=3&exclude=${name}&layer=${name}&sample=resnet-digits`), names[0]);
   await says(there, "--ratio 9");
   await says(there, `--exclude ${names[0]}`);
+  await says(there, "--blocks 3");
   await ready(there);
   check("another link is followed at once", /--ratio 9 .*--blocks 3/.test(await command(there)) && !(await command(there)).includes("--lock"), await command(there));
   check("also to a number of blocks that is not in the list", (await hook(there, "blocks").inputValue()) === "3" && (await hook(there, "budget-unit").inputValue()) === "ratio", await hook(there, "blocks").inputValue());
@@ -210,6 +217,7 @@ await group("links", async () => {
   check("it can be taken back", (await label(there, "undo")) === "Undo: settings from a recipe or a link", await label(there, "undo"));
   await hook(there, "undo").click();
   await says(there, "--lock");
+  await says(there, "--blocks 2");
   await ready(there);
   check("as a whole", (await command(there)) === wanted, [await command(there), wanted]);
   check("no errors there", there.errors.length === 0, there.errors);
@@ -231,7 +239,7 @@ await group("links that do not fit", async () => {
   await page.context().close();
 
   page = await open(browser, `${url}#size=40000&lock=conv9.weight=3&exclude=head&transform=elt-row`);
-  check("there is no transform that needs calibration", (await said(page)).startsWith("There is no elt-row without calibration."), await said(page));
+  check("a transform that needs calibration waits for it", (await said(page)).startsWith("The transform elt-row waits for a calibration; until then it is auto."), await said(page));
   await sample(page, "sample-alexnet");
   await page.locator(".said", { hasText: "wait for a model" }).waitFor();
   check("layers of another model are said", (await said(page)).endsWith("The link is for another model: alexnet-digits.onnx has no conv9.weight, head. Its layers wait for a model that has them."), await said(page));
@@ -255,6 +263,162 @@ await group("links that do not fit", async () => {
   await looks(page, "denied", ".downloads");
   check("no errors", page.errors.length === 0, page.errors);
   await page.context().close();
+});
+
+/** Drops a file on the page. */
+const drop = (page, name, content) =>
+  page.evaluate(([name, content]) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([content], name, { type: "application/json" }));
+    for (const type of ["dragenter", "dragover", "drop"]) document.body.dispatchEvent(new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: transfer }));
+  }, [name, content]);
+
+await group("recipes", async () => {
+  const page = await open(browser, url);
+  await sample(page);
+  const begin = await command(page);
+  const names = [await layer(page, 0), await layer(page, 3)];
+  await hook(page, "budget-number").fill("2.5");
+  await hook(page, "blocks").selectOption("4");
+  await hook(page, "coding").selectOption("depths");
+  await lock(page, 0).selectOption("6");
+  await exclude(page, 3).click();
+  await says(page, "--coding depths");
+  await says(page, "--exclude");
+  await ready(page);
+  const wanted = await command(page);
+  const { name, content } = await download(page, "recipe-save");
+  const recipe = JSON.parse(content);
+  const expected = { format: "waterfill-recipe", version: 1, budget: { bits: 2.5 }, transform: "auto", blocks: 4, method: "feedback", coding: "depths", locks: { [names[0]]: 6 }, excludes: [names[1]] };
+  check("it holds what was chosen, layers by name", name === "resnet-digits.recipe.json" && JSON.stringify(recipe) === JSON.stringify(expected), recipe);
+  const file = path.join(shots, name);
+  fs.writeFileSync(file, content);
+
+  if (hasTool) {
+    const run = (...args) => execFileSync(tool, args, { cwd: shots, stdio: ["ignore", "pipe", "ignore"] });
+    fs.copyFileSync(path.join(root, "www/samples/resnet-digits.onnx"), path.join(shots, "resnet-digits.onnx"));
+    run("compress", "resnet-digits.onnx", "--recipe", name, "-o", "by-recipe.tq");
+    run(...wanted.replace("-o resnet-digits.tq", "-o by-command.tq").split(" ").slice(1));
+    const [a, b] = ["by-recipe.tq", "by-command.tq"].map((f) => fs.readFileSync(path.join(shots, f)));
+    check("on the command line it comes to the same file as the command that is shown", a.equals(b), [a.length, b.length]);
+  }
+
+  const fresh = await open(browser, url);
+  await sample(fresh);
+  await hook(fresh, "recipe-load").setInputFiles(file);
+  await says(fresh, "--coding depths");
+  await says(fresh, "--exclude");
+  await ready(fresh);
+  check("loaded elsewhere it comes to the same", (await command(fresh)) === wanted && (await size(fresh)) === (await size(page)), [await command(fresh), wanted]);
+  check("which is said, and stays", (await text(fresh, "taken-over")) === "resnet-digits.recipe.json is loaded.", await text(fresh, "taken-over"));
+  await hook(fresh, "undo").click();
+  await says(fresh, "--exclude", true);
+  await says(fresh, "--coding", true);
+  await ready(fresh);
+  check("it is one step", (await command(fresh)) === begin, await command(fresh));
+  await drop(fresh, "r.json", JSON.stringify({ ...recipe, blocks: 3, budget: { size: 50000 }, locks: { [names[0]]: 10, nowhere: 3 }, colour: "red" }));
+  await says(fresh, "--blocks 3");
+  await ready(fresh);
+  check("it can be dropped", (await command(fresh)).includes(`--size 50000 --blocks 3 --coding depths --lock ${names[0]}=10`), await command(fresh));
+  const note = await text(fresh, "taken-over");
+  check("what is not known, and what the model has not, is said", /`colour` is not known/.test(note) && /also names nowhere, which resnet-digits.onnx does not have/.test(note), note);
+  check("the budget shows its unit", (await hook(fresh, "budget-unit").inputValue()) === "size");
+  await looks(fresh, "recipe", ".downloads");
+  const before = await command(fresh);
+  for (const [wrong, words] of [["{", "nor any JSON"], ['{"program": "waterfill"}', "JSON, but no recipe"], ['{"format": "waterfill-recipe", "version": 9}', "of a later version; use a newer Waterfill"]]) {
+    await drop(fresh, "w.json", wrong);
+    await fresh.waitForFunction((words) => document.querySelector('[data-testid="status"]').textContent.includes(words), words);
+    check(`a file that is none is said: ${words}`, (await text(fresh, "status")).startsWith("error: w.json: ") && (await command(fresh)) === before);
+  }
+  await fresh.locator(".status").screenshot({ path: path.join(shots, "handling-recipe-wrong.png") });
+  check("no errors there", fresh.errors.length === 0, fresh.errors);
+  await fresh.context().close();
+
+  // A calibration is prepared, and made by the user; a transform that needs it waits.
+  const other = await open(browser, url);
+  const calibrated = { format: "waterfill-recipe", version: 1, budget: { bits: 3 }, transform: "elt-row", method: "transform", coding: "fixed", calibration: { images: 24, draws: 2, seed: 5, distortion: "diagonal" } };
+  await drop(other, "c.json", JSON.stringify(calibrated));
+  await other.locator(".said", { hasText: "c.json is loaded" }).waitFor();
+  await sample(other);
+  check("before there is a model it waits for one", (await command(other)).includes("--bits 3"), await command(other));
+  check("and says what is to be done", /choose images, and calibrate\. The transform elt-row waits/.test(await text(other, "taken-over")), await text(other, "taken-over"));
+  await hook(other, "calibration-input").setInputFiles(digits);
+  await is(other, "calibration", "ready");
+  const form = await Promise.all(["calibration-images", "calibration-draws", "calibration-seed", "distortion-model"].map((n) => hook(other, n).inputValue()));
+  check("the form is as the recipe has it", form.join() === "24,2,5,diagonal", form);
+  await hook(other, "calibrate").click();
+  await is(other, "calibration", "done");
+  await says(other, "--transform elt-row");
+  await ready(other);
+  check("calibrated, the command says all of it", /--transform elt-row --calibration \S+ --calibration-images 24 --draws 2 --seed 5 --distortion diagonal/.test(await command(other)), await command(other));
+  const again = JSON.parse((await download(other, "recipe-save")).content);
+  const { images, draws, seed, distortion } = again.calibration;
+  check("and so does its recipe", again.transform === "elt-row" && [images, draws, seed, distortion].join() === "24,2,5,diagonal", again);
+  check("no errors in the end", other.errors.length === 0, other.errors);
+  await other.context().close();
+  check("no errors", page.errors.length === 0, page.errors);
+  await page.context().close();
+});
+
+await group("a download while something runs", async () => {
+  for (const query of ["?threads=2", "?engine=st"]) {
+    const page = await open(browser, server.url + query, { method: "transform" });
+    await sample(page);
+    const before = await download(page, "download-tq");
+    await hook(page, "calibration-input").setInputFiles(digits);
+    await is(page, "calibration", "ready");
+    await hook(page, "calibration-draws").fill("500");
+    await hook(page, "calibrate").click();
+    // What is counted is what is still to be done: all in all it is 500 times 400 samples.
+    const sampled = async (least) => {
+      const read = (least) => {
+        const [, done, of] = document.querySelector(".doing")?.textContent.match(/sample (\d+) of (\d+)/) ?? [];
+        const taken = 500 * 400 - Number(of) + Number(done);
+        return taken >= least && taken;
+      };
+      return (await page.waitForFunction(read, least, { timeout: 60000 })).jsonValue();
+    };
+    await sampled(40);
+    const busy = await hook(page, "download-tq").isDisabled();
+    const holds = await text(page, "download-holds");
+    check(`${query}: during a calibration the file can be saved, and it is said which`, !busy && /without the calibration that runs/.test(holds), holds);
+    if (query === "?threads=2") await looks(page, "during", ".downloads");
+    const running = await is(page, "calibration", "running").then(() => true);
+    const last = await sampled(1);
+    const [file] = await Promise.all([page.waitForEvent("download", { timeout: 60000 }), hook(page, "download-tq").click()]);
+    const content = fs.readFileSync(await file.path());
+    check(`${query}: it is the file of what is shown`, running && content.equals(before.content), [content.length, before.content.length]);
+    await page.locator(".said", { hasText: "The calibration goes on." }).waitFor({ timeout: 10000 });
+    check(`${query}: which is said`, /^Saved resnet-digits\.tq, [\d,]+ bytes\. The calibration goes on\.$/.test(await said(page)), await said(page));
+    const next = await sampled(1);
+    check(`${query}: the calibration goes on from its samples`, next >= last, [last, next]);
+    // A second time, and then cancelled: nothing goes on.
+    await is(page, "calibration", "running");
+    await hook(page, "cancel").click();
+    await page.locator(".said", { hasText: "Cancelled" }).waitFor();
+    await ready(page);
+    await is(page, "calibration", "ready");
+    await hook(page, "calibration-draws").fill("1");
+    await hook(page, "calibration-images").fill("100");
+    await hook(page, "calibrate").click();
+    await is(page, "calibration", "running");
+    await Promise.all([page.waitForEvent("download", { timeout: 60000 }), hook(page, "download-model").click()]);
+    await is(page, "calibration", "done");
+    await ready(page);
+    check(`${query}: it comes to its end`, (await hook(page, "calibration-readout").getAttribute("data-samples")) === "100", await hook(page, "calibration-readout").getAttribute("data-samples"));
+
+    await hook(page, "test-input").setInputFiles(digits);
+    await is(page, "accuracy-readout", "ready");
+    await hook(page, "find-damage").click();
+    await is(page, "accuracy-readout", "running");
+    const [saved] = await Promise.all([page.waitForEvent("download", { timeout: 60000 }), hook(page, "download-tq").click()]);
+    const evaluated = fs.readFileSync(await saved.path());
+    await is(page, "accuracy-readout", "done");
+    await ready(page);
+    check(`${query}: an evaluation gives way, and comes to its end`, evaluated.length === (await size(page)), [evaluated.length, await size(page)]);
+    check(`${query}: no errors`, page.errors.length === 0, page.errors);
+    await page.context().close();
+  }
 });
 
 await browser.close();
