@@ -55,6 +55,7 @@
 //! | eq. 5, the quantizer | [`quantize::index`]; not in the paper: [`quantize::trellis`], [`quantize::feedback`] |
 //! | Section 4.2, KLT | [`transform::klt`] |
 //! | Theorem 3, ELT | [`transform::elt`] |
+//! | Fig. 4, both in two dimensions | [`report::plane`], in closed form |
 //! | eq. 11, Fig. 3, coding gains; Fig. 5, overheads | [`transform::gain`] |
 //! | Section 4.3, storing only what the rank needs | [`transform::Geometry`], and [`rate::hull`]: a pruned row stores no basis |
 //! | Section 7.1, transforms on both sides | [`transform::two_sided`], [`rate::curve::Candidate::second`] |
