@@ -1,4 +1,4 @@
-//! Two input channels of a layer whose weights are correlated most: what transforms live on, in a form that can be drawn.
+//! Two channels of a layer whose weights are correlated most: what transforms live on, in a form that can be drawn.
 
 use super::{Geometry, to_matrix};
 use crate::{io::LayerShape, report::TransformKind};
@@ -6,25 +6,29 @@ use crate::{io::LayerShape, report::TransformKind};
 /// Most channels that are compared, and most pairs of weights that they are compared by.
 const CHANNELS: usize = 128;
 const COMPARED: usize = 1024;
-/// Fewest pairs of weights that a correlation is believed of.
-const FEWEST: usize = 64;
+/// Pairs of weights that a correlation is believed of, and the fewest that are shown where a layer has no more.
+const ENOUGH: usize = 64;
+const FEWEST: usize = 8;
 
-/// Two input channels of the same group.
+/// Two channels of the same group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pair {
+    /// Whether they are input channels, or output channels.
+    pub inputs: bool,
     /// The channels, counted over all groups.
     pub channels: (usize, usize),
     /// Their correlation, about zero, as the KLT sees it: `Σab / √(Σa² Σb²)`.
     pub correlation: f64,
-    /// Weights of both, at the same output channel and place in the kernel.
+    /// Weights of both, at the same place otherwise: of the other channels, and of the kernel.
     pub points: Vec<(f32, f32)>,
 }
 
-/// The pair of greatest correlation, of either sign; at most `most` of its points, evenly spaced. None where the layer has no two input channels
-/// in a group, or too few weights for each.
+/// The pair of greatest correlation, of either sign; at most `most` of its points, evenly spaced. Of input channels, or where these have too few weights each,
+/// of output channels. None where the layer has no two channels in a group, or too few weights for each.
 pub fn most_correlated(shape: &LayerShape, weights: &[f32], most: usize) -> Option<Pair> {
-    let kind = TransformKind::KltRow;
-    let Geometry { dim, width, .. } = Geometry::new(shape, kind).filter(|g| g.width >= FEWEST)?;
+    let sides = || [TransformKind::KltRow, TransformKind::KltCol].into_iter().filter_map(|kind| Some((kind, Geometry::new(shape, kind)?)));
+    let side = sides().find(|s| s.1.width >= ENOUGH).or_else(|| sides().find(|s| s.1.width >= FEWEST));
+    let (kind, Geometry { dim, width, .. }) = side?;
     let x = to_matrix(shape, kind, weights);
     let every = width.div_ceil(COMPARED);
     let thinned: Vec<Vec<f64>> = x.chunks(width).map(|row| row.iter().step_by(every).map(|&v| f64::from(v)).collect()).collect();
@@ -50,7 +54,7 @@ pub fn most_correlated(shape: &LayerShape, weights: &[f32], most: usize) -> Opti
     let (a, b) = (&x[i * width..(i + 1) * width], &x[j * width..(j + 1) * width]);
     let every = width.div_ceil(most.max(1));
     let points = a.iter().zip(b).step_by(every).map(|(&a, &b)| (a, b)).collect();
-    Some(Pair { channels: (i, j), correlation, points })
+    Some(Pair { inputs: kind.across_inputs(), channels: (i, j), correlation, points })
 }
 
 #[cfg(test)]
@@ -74,7 +78,7 @@ mod tests {
             }
         }
         let pair = most_correlated(&shape, &weights, 1000).unwrap();
-        assert_eq!((pair.channels, pair.points.len()), ((6 + 1, 6 + 4), 180));
+        assert_eq!((pair.inputs, pair.channels, pair.points.len()), (true, (6 + 1, 6 + 4), 180));
         assert!(pair.correlation < -0.98 && pair.correlation >= -1.0, "{}", pair.correlation);
         assert_eq!(pair.points[0], (weights[at(1, 0, 1, 0)], weights[at(1, 0, 4, 0)]));
         let few = most_correlated(&shape, &weights, 50).unwrap();
@@ -82,8 +86,20 @@ mod tests {
     }
 
     #[test]
+    fn output_channels_are_compared_where_there_are_no_two_input_channels() {
+        let first = shape(1, 5, 1, 9);
+        let mut weights = noise(first.weights(), 3);
+        for t in 0..9 {
+            weights[4 * 9 + t] = weights[2 * 9 + t];
+        }
+        let pair = most_correlated(&first, &weights, 100).unwrap();
+        assert_eq!((pair.inputs, pair.channels, pair.points.len()), (false, (2, 4), 9));
+        assert!((pair.correlation - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
     fn layers_without_pairs_have_none() {
-        for (shape, weights) in [(shape(1, 20, 1, 9), 180), (shape(6, 20, 1, 9), 1080), (shape(1, 4, 8, 9), 288)] {
+        for (shape, weights) in [(shape(1, 1, 1, 9), 9), (shape(6, 1, 1, 9), 54), (shape(1, 4, 4, 1), 16)] {
             assert_eq!(most_correlated(&shape, &noise(weights, 1), 100), None, "{shape:?}");
         }
         let zero = shape(1, 20, 3, 9);

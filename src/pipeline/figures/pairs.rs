@@ -1,4 +1,4 @@
-//! Weights of two input channels, against each other: what a transform has to do with (Young et al. 2021, Section 4.2).
+//! Weights of two channels, against each other: what a transform has to do with (Young et al. 2021, Section 4.2).
 
 use super::{
     super::{Session, curve_cost, job::Item},
@@ -27,7 +27,7 @@ impl Session {
             Ok(Box::new(move || {
                 let Some(pair) = most_correlated(&shape, &weights, MOST) else {
                     return Err(Error::Setting(format!(
-                        "{name} has no two input channels with enough weights to compare; choose another layer."
+                        "{name} has no two channels with enough weights to compare; choose another layer."
                     )));
                 };
                 let points: Vec<(f64, f64)> = pair.points.iter().map(|&(a, b)| (f64::from(a), f64::from(b))).collect();
@@ -46,14 +46,15 @@ impl Session {
                 ];
                 let (a, b) = (pair.channels.0 + 1, pair.channels.1 + 1);
                 let gain = Basis::klt(&moment).gain_db(&moment, &Moment::WHITE);
-                let axis = |channel: usize| Axis::new(&format!("weight of input channel {channel}"), "");
+                let side = if pair.inputs { "input" } else { "output" };
+                let axis = |channel: usize| Axis::new(&format!("weight of {side} channel {channel}"), "");
                 let (x, y) = (axis(a), axis(b));
                 let chart = Chart { x, y, equal: true, series, ..Chart::default() };
                 let figure = Figure {
                     which: Which::Pairs,
-                    title: format!("Input channels {a} and {b} of {name}"),
+                    title: format!("{} channels {a} and {b} of {name}", if pair.inputs { "Input" } else { "Output" }),
                     caption: format!(
-                        "Each point is a pair of weights, of one output channel and one place in the kernel. Of all input channels that were compared these two are \
+                        "Each point is a pair of weights, at the same place of both channels. Of all {side} channels that were compared these two are \
                          correlated most: {:.2}. Turned to the axes of the ellipse the pair has a coding gain of {gain:.1} dB.",
                         pair.correlation
                     )

@@ -129,7 +129,6 @@ fn pairs_are_weights_and_their_ellipse_is_turned_to_the_klt() {
     assert!((along("first axis of the KLT") - angle).sin().abs() < 1e-9);
     assert!((along("second axis of the KLT") - angle).cos().abs() < 1e-9);
     // The first layer has one input channel.
-    let Making { job, .. } = session.figure(Which::Pairs, 0, &AllocationSettings::default()).unwrap();
-    let Err(error) = run(job, &mut |_| Ok(())) else { panic!("there are no pairs") };
-    assert!(error.to_string().ends_with("has no two input channels with enough weights to compare; choose another layer."), "{error}");
+    let figure = made(&session, Which::Pairs, 0, &AllocationSettings::default());
+    assert!(figure.title.starts_with("Output channels "), "{}", figure.title);
 }
