@@ -482,20 +482,10 @@ fn encode_layer(
     let mut normalized = weights.clone();
     let exponent = quantize::normalize(&mut normalized);
     let code = layer_code(candidate, shape, blocks, exponent, folded);
-    let coefficients = curve::coefficients(candidate, &code, cost, shape, &normalized);
+    let (code, indices) = indices(candidate, code, cost, shape, &normalized, coding);
     drop(normalized);
-    let basis = candidate.basis.as_ref();
-    let second = basis.and_then(|b| b.second.as_ref()).map_or(&[][..], |v| &v.rows);
-    let basis = basis.map_or(&[][..], |b| &b.rows);
-    let body = match coding {
-        Coding::Fixed => layer::encode(&code, layer::Coding::Fixed, &code.indices(&coefficients, basis, second)),
-        Coding::Depths => layer::encode(&code, layer::Coding::Adaptive, &code.indices(&coefficients, basis, second)),
-        Coding::Entropy => match &candidate.feedback {
-            Some(feedback) => layer::encode_feedback(&code, &coefficients, &feedback.factors),
-            None => layer::encode_trellis(&code, &coefficients, basis, second),
-        },
-    };
-    drop(coefficients);
+    let body = layer::encode(&code, coding.into(), &indices);
+    drop(indices);
     let decoded = layer::decode(&body, shape)?;
     let error = match cost {
         Cost::Weights => relative_error(&weights, &decoded),
@@ -527,6 +517,29 @@ pub(crate) fn encode_target(
     let body = layer::encode_feedback(&layer_code(candidate, shape, blocks, exponent, folded), &target, &feedback.factors);
     let decoded = layer::decode(&body, shape)?;
     Ok(Some((body, decoded)))
+}
+
+/// The code of a layer as it is written, and its indices. `normalized` are the weights as they are quantized.
+fn indices(
+    candidate: &Candidate,
+    code: layer::LayerCode,
+    cost: &Cost,
+    shape: &LayerShape,
+    normalized: &[f32],
+    coding: Coding,
+) -> (layer::LayerCode, layer::Indices) {
+    let coefficients = curve::coefficients(candidate, &code, cost, shape, normalized);
+    let basis = candidate.basis.as_ref();
+    let second = basis.and_then(|b| b.second.as_ref()).map_or(&[][..], |v| &v.rows);
+    let basis = basis.map_or(&[][..], |b| &b.rows);
+    match (coding, &candidate.feedback) {
+        (Coding::Fixed | Coding::Depths, _) => {
+            let indices = code.indices(&coefficients, basis, second);
+            (code, indices)
+        }
+        (Coding::Entropy, Some(feedback)) => layer::fed_back(&code, &coefficients, &feedback.factors, layer::FEEDBACK_PASSES),
+        (Coding::Entropy, None) => layer::trellis_coded(&code, &coefficients, basis, second),
+    }
 }
 
 /// The side information of a layer under a candidate, with the depths of a plan.

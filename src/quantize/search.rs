@@ -61,6 +61,17 @@ pub fn best_steps<'a>(rows: impl Iterator<Item = (&'a [f32], f64)> + Clone, max_
     choices
 }
 
+/// What the search sees of quantizers, by depth and step: their weighted squared errors. `rows` as in [`best_steps`].
+pub fn distortions<'a>(rows: impl Iterator<Item = (&'a [f32], f64)> + Clone, quantizers: &[(u8, Step)]) -> Vec<f64> {
+    let max = rows.clone().map(|(row, _)| greatest(row)).fold(0f32, f32::max);
+    let energy: f64 = rows.clone().map(|(row, weight)| weight * square_sum(row)).sum();
+    if max == 0.0 || energy == 0.0 {
+        return vec![energy; quantizers.len()];
+    }
+    let histogram = Histogram::new(rows, max, energy);
+    quantizers.iter().map(|&(depth, step)| histogram.error(step.size().into(), depth)).collect()
+}
+
 /// Unclipped quantizers of falling steps, `rungs` an octave, after the choice to store nothing: from steps that leave next to nothing to those
 /// of about `max_depth` bits. `rows` as in [`best_steps`].
 pub fn ladder<'a>(rows: impl Iterator<Item = (&'a [f32], f64)> + Clone, max_depth: u8, rungs: u8) -> Vec<Choice> {

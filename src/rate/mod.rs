@@ -15,6 +15,7 @@ pub mod hull;
 pub mod joint;
 pub mod limit;
 mod second;
+pub mod steps;
 
 use std::collections::BinaryHeap;
 

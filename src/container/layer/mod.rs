@@ -238,11 +238,17 @@ const LOWERED: f32 = 0.3;
 /// The same where errors are fed back: squared error at 2 bits and 1, gains matched, 3.52 and 28.6 with half of it, 3.50 and 27.9 with 0.3, 3.55 and 30.1 with 0.7.
 const LOWERED_FED_BACK: f32 = 0.3;
 /// How often weights are quantized whose errors are fed back, each time by the bits of what was found before.
-const FEEDBACK_PASSES: usize = 3;
+pub const FEEDBACK_PASSES: usize = 3;
 
 /// Encodes a body of unclipped coefficients ([`quantize::UNCLIPPED`]) with a trellis of eight states, by what indices err and cost. Arguments as of
 /// [`LayerCode::indices`]; the steps of `code` are those of single quantizers.
 pub fn encode_trellis(code: &LayerCode, coefficients: &[f32], basis: &[f32], second: &[f32]) -> Vec<u8> {
+    let (code, indices) = trellis_coded(code, coefficients, basis, second);
+    adaptive::encode(&code, &indices)
+}
+
+/// The code with a trellis, and the indices: what [`encode_trellis`] encodes.
+pub fn trellis_coded(code: &LayerCode, coefficients: &[f32], basis: &[f32], second: &[f32]) -> (LayerCode, Indices) {
     let mut code = code.clone();
     let mut indices = code.indices(coefficients, basis, second);
     code.trellis = Trellis::Eight;
@@ -263,7 +269,7 @@ pub fn encode_trellis(code: &LayerCode, coefficients: &[f32], basis: &[f32], sec
     for (&row, found) in used.iter().zip(found.chunks(width.max(1))) {
         indices.coefficients[row * width..(row + 1) * width].copy_from_slice(found);
     }
-    adaptive::encode(&code, &indices)
+    (code, indices)
 }
 
 /// Encodes a body of unclipped weights with scales of columns and a trellis of eight states, errors fed back. Arguments as of [`fed_back`].
@@ -401,7 +407,7 @@ impl LayerCode {
     }
 
     /// The step of a row of coefficients: its block's, times its scale.
-    fn row_step(&self, row: usize) -> f32 {
+    pub fn row_step(&self, row: usize) -> f32 {
         let step = self.block(row).step.size();
         self.scales.as_ref().map_or(step, |scales| step * scales[row].size())
     }
@@ -516,25 +522,25 @@ pub fn decode(body: &[u8], shape: &LayerShape) -> Result<Vec<f32>, String> {
     Ok(reconstruct(&code, &indices, shape))
 }
 
-/// The weights of indices.
-pub fn reconstruct(code: &LayerCode, indices: &Indices, shape: &LayerShape) -> Vec<f32> {
-    let geometry = code.geometry;
-    let Geometry { groups, dim, width, rank } = geometry;
-    let used: Vec<bool> = (0..geometry.rows()).map(|row| code.is_used(row)).collect();
-    let rows = |indices: &[i32], width: usize, step: &dyn Fn(usize) -> f32| -> Vec<f32> {
-        let mut values = vec![0f32; indices.len()];
-        let width = width.max(1);
-        for (row, (values, indices)) in values.chunks_mut(width).zip(indices.chunks(width)).enumerate().filter(|(row, _)| used[*row]) {
-            let step = step(row);
-            values.iter_mut().zip(indices).for_each(|(v, &q)| *v = q as f32 * step);
-        }
-        values
-    };
+/// A number for each row's numbers: indices of rows that are stored times steps, zeros for others.
+fn stepped(code: &LayerCode, indices: &[i32], width: usize, step: impl Fn(usize) -> f32) -> Vec<f32> {
+    let mut values = vec![0f32; indices.len()];
+    let width = width.max(1);
+    for (row, (values, indices)) in values.chunks_mut(width).zip(indices.chunks(width)).enumerate().filter(|(row, _)| code.is_used(*row)) {
+        let step = step(row);
+        values.iter_mut().zip(indices).for_each(|(v, &q)| *v = q as f32 * step);
+    }
+    values
+}
+
+/// The coefficients of indices, of weights over `2^exponent`; zeros of rows that are not stored.
+pub fn coefficients(code: &LayerCode, indices: &Indices, shape: &LayerShape) -> Vec<f32> {
+    let Geometry { width, rank, .. } = code.geometry;
     let levels = match code.trellis {
         Trellis::None => Cow::Borrowed(&indices.coefficients[..]),
         trellis => {
             let (mut levels, mut walk) = (indices.coefficients.clone(), Walk::new(trellis));
-            for (_, row) in levels.chunks_mut(width.max(1)).enumerate().filter(|(row, _)| used[*row]) {
+            for (_, row) in levels.chunks_mut(width.max(1)).enumerate().filter(|(row, _)| code.is_used(*row)) {
                 if code.restarts() {
                     walk = Walk::new(trellis);
                 }
@@ -543,7 +549,7 @@ pub fn reconstruct(code: &LayerCode, indices: &Indices, shape: &LayerShape) -> V
             Cow::Owned(levels)
         }
     };
-    let mut coefficients = rows(&levels, width, &|row| code.row_step(row));
+    let mut coefficients = stepped(code, &levels, width, |row| code.row_step(row));
     if let Some(columns) = &code.columns {
         for (group, rows) in coefficients.chunks_mut((rank * width).max(1)).enumerate() {
             let (scales, sequence) = (columns.columns(group, shape.inputs), columns.sequence(group, shape.inputs));
@@ -553,10 +559,20 @@ pub fn reconstruct(code: &LayerCode, indices: &Indices, shape: &LayerShape) -> V
             }
         }
     }
+    coefficients
+}
+
+/// The weights of indices.
+pub fn reconstruct(code: &LayerCode, indices: &Indices, shape: &LayerShape) -> Vec<f32> {
+    let geometry = code.geometry;
+    let Geometry { groups, dim, width, rank } = geometry;
+    let used: Vec<bool> = (0..geometry.rows()).map(|row| code.is_used(row)).collect();
+    let coefficients = coefficients(code, indices, shape);
     let mut x = if code.kind == TransformKind::None {
         coefficients
     } else {
-        let basis = dct::basis(shape, code.kind).unwrap_or_else(|| rows(&indices.basis, dim, &|row| code.block(row).basis_step.size()));
+        let basis =
+            dct::basis(shape, code.kind).unwrap_or_else(|| stepped(code, &indices.basis, dim, |row| code.block(row).basis_step.size()));
         let second: Vec<f32> = code.second.map_or_else(Vec::new, |s| indices.second.iter().map(|&q| q as f32 * s.step.size()).collect());
         let mut x = Vec::with_capacity(shape.weights());
         for g in 0..groups {
