@@ -276,22 +276,24 @@ fn axes<B: DrawingBackend>(pen: &Pen<B>, chart: &Chart, frame: &ChartFrame, pale
     pen.text(&chart.x.words(), ((left + right) / 2.0, bottom + 23.0), HPos::Center, VPos::Top, palette.text)
 }
 
-/// A line across, with its name at its end, where there is room for it.
-fn mark<B: DrawingBackend>(pen: &Pen<B>, mark: &Mark, frame: &ChartFrame, palette: &Palette) -> Drawn<(), B> {
+/// A line across, with its name at its end, where there is room for it; one `named` already is thin.
+fn mark<B: DrawingBackend>(pen: &Pen<B>, mark: &Mark, named: bool, frame: &ChartFrame, palette: &Palette) -> Drawn<(), B> {
     let ChartFrame { left, right, top, bottom, .. } = *frame;
     if !mark.at.is_finite() {
         return Ok(());
     }
+    let name = if named { "" } else { &mark.name };
+    let (color, width) = if named { (palette.muted, 0.75) } else { (palette.text, 1.25) };
     if mark.standing {
         let x = frame.to_px([mark.at, 0.0]).0;
-        pen.dashed(&[(x, top), (x, bottom)], 3.0, 3.0, palette.text, 1.25)?;
+        pen.dashed(&[(x, top), (x, bottom)], 3.0, 3.0, color, width)?;
         let (at, side) = if x > (left + right) / 2.0 { (x - 5.0, HPos::Right) } else { (x + 5.0, HPos::Left) };
-        pen.text(&mark.name, (at, top + 2.0), side, VPos::Top, palette.text)
+        pen.text(name, (at, top + 2.0), side, VPos::Top, palette.text)
     } else {
         let y = frame.to_px([0.0, mark.at]).1;
-        pen.dashed(&[(left, y), (right, y)], 3.0, 3.0, palette.text, 1.25)?;
+        pen.dashed(&[(left, y), (right, y)], 3.0, 3.0, color, width)?;
         let (at, side) = if y < top + 18.0 { (y + 3.0, VPos::Top) } else { (y - 3.0, VPos::Bottom) };
-        pen.text(&mark.name, (right - 2.0, at), HPos::Right, side, palette.text)
+        pen.text(name, (right - 2.0, at), HPos::Right, side, palette.text)
     }
 }
 
@@ -304,7 +306,8 @@ fn chart<B: DrawingBackend>(pen: &Pen<B>, chart: &Chart, size: (u32, u32), palet
         let zero = frame.to_px([0.0, 0.0]).1;
         pen.line((frame.left, zero), (frame.right, zero), palette.muted, 1.0)?;
     }
-    chart.marks.iter().try_for_each(|m| mark(pen, m, &frame, palette))?;
+    let named = |i: usize| chart.marks[..i].iter().any(|m| m.name == chart.marks[i].name);
+    chart.marks.iter().enumerate().try_for_each(|(i, m)| mark(pen, m, named(i), &frame, palette))?;
     for (line, series) in legend(chart, inner(size).0).into_iter().enumerate() {
         let (mut x, y) = (LEFT + 10.0, TITLE + ROW * (line as f64 + 0.5));
         for i in series {
@@ -335,11 +338,18 @@ fn shade(value: f32, full: f32, palette: &Palette) -> Option<RGBColor> {
     Some(RGBColor(mix(r, to_r), mix(g, to_g), mix(b, to_b)))
 }
 
+/// Side of a cell of a picture.
+fn cell(picture: &Picture, (width, height): (u32, u32)) -> f64 {
+    let columns = picture.width.max(1);
+    let rows = picture.values.len().div_ceil(columns).max(1);
+    ((f64::from(width) - 4.0 - RIGHT) / columns as f64).min((f64::from(height) - 52.0) / rows as f64).clamp(0.5, 28.0)
+}
+
 fn picture<B: DrawingBackend>(pen: &Pen<B>, picture: &Picture, (width, height): (u32, u32), palette: &Palette) -> Drawn<(), B> {
     let columns = picture.width.max(1);
     let rows = picture.values.len().div_ceil(columns).max(1);
     let (left, top) = (4.0, 26.0);
-    let cell = ((f64::from(width) - left - RIGHT) / columns as f64).min((f64::from(height) - top - 26.0) / rows as f64).clamp(0.5, 28.0);
+    let cell = cell(picture, (width, height));
     let words = format!("{} down, {} across", picture.rows, picture.columns);
     pen.text(&words, (left, 6.0), HPos::Left, VPos::Top, palette.text)?;
     for (row, line) in picture.values.chunks(columns).enumerate() {
@@ -391,10 +401,17 @@ pub fn panel_svg(of: &Panel, size: (u32, u32), palette: &Palette) -> String {
 /// Height of a heading in a picture of a whole figure.
 const HEADING: u32 = 30;
 
-/// Size of a picture of a whole figure, whose panels are of `size`.
-pub fn figure_size(figure: &Figure, (width, height): (u32, u32)) -> (u32, u32) {
+/// Height of a panel in a picture of a whole figure: that of charts is given, pictures take no more than they need.
+fn panel_height(of: &Panel, (width, height): (u32, u32)) -> u32 {
+    let Content::Picture(picture) = &of.content else { return height };
+    let rows = picture.values.len().div_ceil(picture.width.max(1)).max(1);
+    height.min((60.0 + cell(picture, (width, height)) * rows as f64).ceil() as u32)
+}
+
+/// Size of a picture of a whole figure, whose charts are of `size`.
+pub fn figure_size(figure: &Figure, size: (u32, u32)) -> (u32, u32) {
     let named = figure.panels.iter().filter(|p| !p.name.is_empty()).count() as u32;
-    (width, HEADING + figure.panels.len() as u32 * height + named * HEADING)
+    (size.0, HEADING + figure.panels.iter().map(|p| panel_height(p, size)).sum::<u32>() + named * HEADING)
 }
 
 /// Draws a whole figure: its title, its panels one below the other, each of `size`.
@@ -404,6 +421,7 @@ pub fn draw_figure<B: DrawingBackend>(backend: B, figure: &Figure, size: (u32, u
     let whole = pen.area.clone();
     let mut y = HEADING;
     for of in &figure.panels {
+        let size = (size.0, panel_height(of, size));
         if !of.name.is_empty() {
             pen.area = whole.clone();
             pen.text(&of.name, (4.0, f64::from(y) + 8.0), HPos::Left, VPos::Top, palette.muted)?;
