@@ -14,11 +14,22 @@ pub enum Which {
     Spectrum,
     /// Weights of two channels of a layer, against each other.
     Pairs,
+    /// Histograms of a layer's coefficients and weights, with the quantizer's cells.
+    Histogram,
+    /// Distortion of a layer against the step.
+    Steps,
+    /// A layer's kernels before and after quantization, as pictures.
+    Kernels,
+    /// Variances of a layer's rows before and after transforms, of weights and of gradients.
+    RowGains,
+    /// Gains and bases of transforms within a layer's kernels.
+    Intra,
 }
 
 impl Which {
     /// All of them, in the order in which they are offered.
-    pub const ALL: [Which; 3] = [Which::Slopes, Which::Spectrum, Which::Pairs];
+    pub const ALL: [Which; 8] =
+        [Which::Slopes, Which::Spectrum, Which::Pairs, Which::Histogram, Which::Steps, Which::Kernels, Which::RowGains, Which::Intra];
 
     /// The name on the command line, in JSON and in addresses.
     pub fn name(self) -> &'static str {
@@ -26,6 +37,11 @@ impl Which {
             Which::Slopes => "slopes",
             Which::Spectrum => "spectrum",
             Which::Pairs => "pairs",
+            Which::Histogram => "histogram",
+            Which::Steps => "steps",
+            Which::Kernels => "kernels",
+            Which::RowGains => "row-gains",
+            Which::Intra => "intra",
         }
     }
 
@@ -35,6 +51,11 @@ impl Which {
             Which::Slopes => "Slopes and λ",
             Which::Spectrum => "Spectrum and water level",
             Which::Pairs => "Correlated channels",
+            Which::Histogram => "Histogram and cells",
+            Which::Steps => "Steps",
+            Which::Kernels => "Kernels",
+            Which::RowGains => "Gains by row",
+            Which::Intra => "Within kernels",
         }
     }
 
@@ -42,7 +63,8 @@ impl Which {
     pub fn of_layer(self) -> bool {
         match self {
             Which::Slopes => false,
-            Which::Spectrum | Which::Pairs => true,
+
+            Which::Spectrum | Which::Pairs | Which::Histogram | Which::Steps | Which::Kernels | Which::RowGains | Which::Intra => true,
         }
     }
 

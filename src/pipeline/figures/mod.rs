@@ -2,9 +2,15 @@
 //!
 //! A figure follows from the curves, what calibration found, and the settings of the allocation; where it needs more of a layer, that is a task of a job.
 
+mod given;
+mod histogram;
+mod kernels;
 mod pairs;
+mod part;
+mod rows;
 mod slopes;
 mod spectrum;
+mod steps;
 
 use super::{
     Session,
@@ -17,6 +23,8 @@ use crate::{
         figure::{Figure, Which},
     },
 };
+
+use given::Given;
 
 /// What a task of a figure's job has found.
 pub enum Piece {
@@ -66,6 +74,11 @@ impl Session {
             Which::Slopes => self.slopes(layer, settings).map(Making::ready),
             Which::Spectrum => self.spectrum(layer, settings),
             Which::Pairs => self.pairs(layer),
+            Which::Histogram => self.histogram(layer, settings),
+            Which::Steps => self.steps(layer, settings),
+            Which::Kernels => self.kernels(layer, settings),
+            Which::RowGains => self.row_gains(layer),
+            Which::Intra => self.intra(layer),
         }
     }
 
@@ -80,5 +93,7 @@ fn decibels(ratio: f64) -> f64 {
     if ratio > 0.0 { 10.0 * ratio.log10() } else { f64::NAN }
 }
 
+#[cfg(test)]
+mod layer_tests;
 #[cfg(test)]
 mod tests;

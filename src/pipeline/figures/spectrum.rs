@@ -6,6 +6,7 @@
 use super::{
     super::{Session, curve_cost, job::Item},
     Making, Piece, decibels,
+    rows::{SIDES, across_channels},
 };
 use crate::{
     error::Result,
@@ -15,12 +16,6 @@ use crate::{
     },
     transform::gain,
 };
-
-/// Transforms across the same channels, and what those are called.
-const SIDES: [(&str, [TransformKind; 2]); 2] = [
-    ("across input channels", [TransformKind::KltRow, TransformKind::EltRow]),
-    ("across output channels", [TransformKind::KltCol, TransformKind::EltCol]),
-];
 
 /// The water level where a bit buys `lambda`.
 fn level(lambda: f64) -> f64 {
@@ -32,6 +27,7 @@ impl Session {
         let lambda = self.allocate(settings)?.0.lambda;
         let name = self.layer_name(layer);
         let (tensor, shape) = self.layers[layer];
+        across_channels(&name, &shape)?;
         let item = Item { name: name.clone(), cost: curve_cost(&shape, 0) };
         let none = self.curves[layer].candidates.iter().find(|c| c.kind == TransformKind::None && c.feedback.is_none());
         // What the layer's loss costs, by the model of the curves.
@@ -42,6 +38,9 @@ impl Session {
             Ok(Box::new(move || {
                 let gains = gain::layer_gains(&shape, &weights, statistics.as_deref(), true);
                 let mut panels = Vec::new();
+                let best = gains.iter().filter(|g| g.rows.is_some() && !g.transform.within_kernels());
+                let best = best.max_by(|a, b| a.total_db.total_cmp(&b.total_db)).map(|g| g.transform);
+                let mut below = String::new();
                 for (side, kinds) in SIDES {
                     let rows = |kind: TransformKind| gains.iter().find(|g| g.transform == kind).and_then(|g| g.rows.as_ref());
                     let Some(before) = rows(kinds[0]).map(|r| &r.before.product_db) else { continue };
@@ -55,6 +54,10 @@ impl Session {
                     let after = kinds.into_iter().filter_map(|kind| Some(line(kind.name(), &rows(kind)?.after.product_db)));
                     let series: Vec<Series> = std::iter::once(line(TransformKind::None.name(), before)).chain(after).collect();
                     let at = decibels(level(lambda));
+                    if let Some(line) = series.iter().find(|s| best.is_some_and(|b| b.name() == s.name) && lambda > 0.0) {
+                        let under = line.points.iter().filter(|p| p[1].is_nan() || p[1] < at).count();
+                        below = format!(" Under {}, the best here, {under} of {} rows lie below it.", line.name, line.points.len());
+                    }
                     let marks = if lambda > 0.0 { vec![Mark { name: "water level".into(), standing: false, at }] } else { Vec::new() };
                     let (x, y) = (Axis::new("row, by falling variance", ""), Axis::new("variance of a coefficient", "dB of distortion"));
                     panels.push(Panel { name: side.into(), content: Content::Chart(Chart { x, y, series, marks, ..Chart::default() }) });
@@ -62,9 +65,10 @@ impl Session {
                 let figure = Figure {
                     which: Which::Spectrum,
                     title: format!("Spectrum of {name}, and the water level"),
-                    caption: "What it costs to lose a coefficient of each row, without a transform and after one. A transform makes few rows strong and many weak. Rows above the \
-                              water level take half a bit for every 3 dB; those below it take none, and are left out."
-                        .into(),
+                    caption: format!(
+                        "What it costs to lose a coefficient of each row, without a transform and after one. A transform makes few rows strong and many weak. Rows above the \
+                              water level take half a bit for every 3 dB; those below it take none, and are left out.{below}"
+                    ),
                     source: "Young et al. 2021, Sections 4.2 and 4.3".into(),
                     layer: Some(layer),
                     panels,
