@@ -297,6 +297,12 @@ impl Network {
         layers
     }
 
+    /// Every operator that a layer's weights meet data in: the layer, its multiplications, and the shape of the data.
+    pub fn layer_steps(&self) -> impl Iterator<Item = (usize, u64, &[usize])> {
+        let steps = self.plan.steps.iter().filter_map(|s| Some((s, s.layer?)));
+        steps.map(|(s, (layer, data))| (layer, self.plan.multiplications(s), &self.plan.values[s.inputs[data]].shape[..]))
+    }
+
     /// Names of the nodes, in the order they run.
     pub fn nodes(&self) -> impl Iterator<Item = (&str, &dyn Operator)> {
         self.plan.steps.iter().map(|s| (s.node.as_str(), &*s.operator))

@@ -261,22 +261,23 @@ impl Session {
         Job {
             stage: "encoding",
             items: items.collect(),
-            prepare: Box::new(move |item| {
-                let i = some[item];
-                let plan = allocation.plans[i].clone();
-                if plan == Plan::Exact {
-                    return Ok(Box::new(|| Ok(EncodedLayer { body: None, error: 0.0 })));
-                }
-                let (tensor, shape) = self.layers[i];
-                let (weights, curves, cost) = (self.read(tensor)?, self.curves[i].clone(), self.cost(i, self.curve_settings));
-                let (file, folded) = (self.model.name.clone(), self.head.factors(tensor).is_some());
-                let coding = self.curve_settings.coding;
-                Ok(Box::new(move || {
-                    let encoded = encode_layer(&shape, weights, &curves, &plan, &cost, folded, coding);
-                    encoded.map_err(|reason| bad(file, reason, "report this as a bug"))
-                }))
-            }),
+            prepare: Box::new(move |item| self.encode_task(some[item], allocation.plans[some[item]].clone())),
         }
+    }
+
+    /// The task that encodes a layer by a plan.
+    fn encode_task(&self, i: usize, plan: Plan) -> Result<job::Task<EncodedLayer>> {
+        if plan == Plan::Exact {
+            return Ok(Box::new(|| Ok(EncodedLayer { body: None, error: 0.0 })));
+        }
+        let (tensor, shape) = self.layers[i];
+        let (weights, curves, cost) = (self.read(tensor)?, self.curves[i].clone(), self.cost(i, self.curve_settings));
+        let (file, folded) = (self.model.name.clone(), self.head.factors(tensor).is_some());
+        let coding = self.curve_settings.coding;
+        Ok(Box::new(move || {
+            let encoded = encode_layer(&shape, weights, &curves, &plan, &cost, folded, coding);
+            encoded.map_err(|reason| bad(file, reason, "report this as a bug"))
+        }))
     }
 
     /// The session with other values for some small tensors, by index in the model's table, in what it writes and in the sizes it tells:

@@ -24,12 +24,37 @@ pub enum Which {
     RowGains,
     /// Gains and bases of transforms within a layer's kernels.
     Intra,
+    /// Coding gains of all layers under transforms across channels.
+    Gains,
+    /// What bases take of all layers.
+    Overhead,
+    /// Rows of all layers that are not zero.
+    Rows,
+    /// Multiplications of all layers.
+    Flops,
+    /// How near all layers are to the limit of all coders.
+    Limits,
+    /// Cells of KLT and ELT in two dimensions ([`super::geometry`]); of no model.
+    Geometry,
 }
 
 impl Which {
-    /// All of them, in the order in which they are offered.
-    pub const ALL: [Which; 8] =
-        [Which::Slopes, Which::Spectrum, Which::Pairs, Which::Histogram, Which::Steps, Which::Kernels, Which::RowGains, Which::Intra];
+    /// All that are of a model, in the order in which they are offered.
+    pub const ALL: [Which; 13] = [
+        Which::Slopes,
+        Which::Gains,
+        Which::Overhead,
+        Which::Rows,
+        Which::Flops,
+        Which::Limits,
+        Which::Spectrum,
+        Which::Pairs,
+        Which::Histogram,
+        Which::Steps,
+        Which::Kernels,
+        Which::RowGains,
+        Which::Intra,
+    ];
 
     /// The name on the command line, in JSON and in addresses.
     pub fn name(self) -> &'static str {
@@ -42,6 +67,12 @@ impl Which {
             Which::Kernels => "kernels",
             Which::RowGains => "row-gains",
             Which::Intra => "intra",
+            Which::Gains => "gains",
+            Which::Overhead => "overhead",
+            Which::Rows => "rows",
+            Which::Flops => "flops",
+            Which::Limits => "limits",
+            Which::Geometry => "geometry",
         }
     }
 
@@ -56,21 +87,26 @@ impl Which {
             Which::Kernels => "Kernels",
             Which::RowGains => "Gains by row",
             Which::Intra => "Within kernels",
+            Which::Gains => "Coding gains",
+            Which::Overhead => "Cost of bases",
+            Which::Rows => "Rows left",
+            Which::Flops => "Multiplications",
+            Which::Limits => "Bits and the limit",
+            Which::Geometry => "Geometry of cells",
         }
     }
 
     /// Whether it is of one layer.
     pub fn of_layer(self) -> bool {
         match self {
-            Which::Slopes => false,
-
+            Which::Slopes | Which::Gains | Which::Overhead | Which::Rows | Which::Flops | Which::Limits | Which::Geometry => false,
             Which::Spectrum | Which::Pairs | Which::Histogram | Which::Steps | Which::Kernels | Which::RowGains | Which::Intra => true,
         }
     }
 
     /// The figure of a name.
     pub fn named(name: &str) -> Option<Which> {
-        Which::ALL.into_iter().find(|w| w.name() == name)
+        Which::ALL.into_iter().chain([Which::Geometry]).find(|w| w.name() == name)
     }
 }
 

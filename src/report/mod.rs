@@ -4,6 +4,7 @@ pub mod calibration;
 pub mod evaluation;
 pub mod figure;
 pub mod gains;
+pub mod geometry;
 pub mod plane;
 #[cfg(feature = "plots")]
 pub mod plot;

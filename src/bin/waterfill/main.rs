@@ -75,7 +75,7 @@ fn main() -> ExitCode {
         Command::Inspect(i) => each(&i.files, |file| inspect::inspect(&i, file)),
         Command::Eval(e) => each(std::slice::from_ref(&e.model), |model| eval::eval(&e, model)),
         Command::Gains(g) => each(std::slice::from_ref(&g.model), |_| gains::gains(&g)),
-        Command::Figure(f) => each(std::slice::from_ref(&f.model), |_| figure::figure(&f)),
+        Command::Figure(f) => each(std::slice::from_ref(f.model.as_ref().unwrap_or(&PathBuf::new())), |_| figure::figure(&f)),
     };
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }

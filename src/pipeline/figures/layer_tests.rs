@@ -359,11 +359,11 @@ fn the_caption_counts_the_rows_below_the_water() {
 #[test]
 fn layers_of_single_channels_have_a_sentence() {
     let shape = |groups, outputs, inputs, taps| LayerShape { groups, outputs, inputs, taps, columns: 3, order: Order::OutIn };
-    let words = |shape| rows::across_channels("conv", &shape).unwrap_err().to_string();
+    let words = |shape| row_gains::across_channels("conv", &shape).unwrap_err().to_string();
     assert_eq!(
         words(shape(8, 1, 1, 9)),
         "conv has one channel on each side, across which there is no transform; choose a layer with more channels."
     );
     assert!(words(shape(1, 5000, 4000, 1)).starts_with("conv has more than 2048 channels"));
-    assert!(rows::across_channels("conv", &shape(1, 1, 8, 9)).is_ok());
+    assert!(row_gains::across_channels("conv", &shape(1, 1, 8, 9)).is_ok());
 }

@@ -2,11 +2,16 @@
 //!
 //! A figure follows from the curves, what calibration found, and the settings of the allocation; where it needs more of a layer, that is a task of a job.
 
+mod flops;
+mod gains;
 mod given;
 mod histogram;
 mod kernels;
+mod limits;
+mod overhead;
 mod pairs;
 mod part;
+mod row_gains;
 mod rows;
 mod slopes;
 mod spectrum;
@@ -19,8 +24,8 @@ use super::{
 use crate::{
     error::{Error, Result},
     report::{
-        AllocationSettings,
-        figure::{Figure, Which},
+        AllocationSettings, LayerGains,
+        figure::{Axis, Figure, Series, Shape, Which},
     },
 };
 
@@ -30,6 +35,10 @@ use given::Given;
 pub enum Piece {
     /// A figure of one layer, whole.
     Figure(Box<Figure>),
+    /// Coding gains of a layer.
+    Gains(LayerGains),
+    /// Rows of a layer: of all, those that are not zero; nothing of a layer that is kept as it is.
+    Rows(Option<rows::RowCount>),
 }
 
 /// What puts the pieces of a figure together.
@@ -55,9 +64,19 @@ impl<'a> Making<'a> {
         let job = Job { stage: "figure", items: vec![item], prepare: Box::new(move |_| prepare()) };
         let finish = |mut pieces: Vec<Piece>| match pieces.pop() {
             Some(Piece::Figure(figure)) => *figure,
-            None => unreachable!("a job of one item has one result"),
+            _ => unreachable!("a job of one item has one figure as its result"),
         };
         Making { job, finish: Box::new(finish) }
+    }
+
+    /// A figure of all layers, by a job of another stage.
+    fn of_layers<T: 'static>(job: Job<'a, T>, piece: fn(T) -> Piece, finish: impl FnOnce(Vec<Piece>) -> Figure + 'a) -> Making<'a> {
+        let Job { items, prepare, .. } = job;
+        let prepare = move |item: usize| -> Result<super::job::Task<Piece>> {
+            let task = prepare(item)?;
+            Ok(Box::new(move || Ok(piece(task()?))))
+        };
+        Making { job: Job { stage: "figure", items, prepare: Box::new(prepare) }, finish: Box::new(finish) }
     }
 }
 
@@ -79,6 +98,12 @@ impl Session {
             Which::Kernels => self.kernels(layer, settings),
             Which::RowGains => self.row_gains(layer),
             Which::Intra => self.intra(layer),
+            Which::Gains => Ok(self.gains(layer)),
+            Which::Overhead => self.overhead(layer, settings).map(Making::ready),
+            Which::Rows => self.rows(layer, settings),
+            Which::Flops => self.flops(layer, settings),
+            Which::Limits => self.limits(layer, settings).map(Making::ready),
+            Which::Geometry => Err(Error::Setting("The geometry of cells is of no model: leave the file out.".into())),
         }
     }
 
@@ -86,6 +111,23 @@ impl Session {
     fn layer_name(&self, layer: usize) -> String {
         self.model.tensors[self.layers[layer].0].name.clone()
     }
+
+    /// The axis of layers.
+    fn layer_axis(&self) -> Axis {
+        Axis::layers((0..self.layers.len()).map(|layer| self.layer_name(layer)).collect())
+    }
+}
+
+/// A bar for every layer; none where there is no number.
+fn bars(name: &str, values: impl Iterator<Item = Option<f64>>) -> Series {
+    let points: Vec<[f64; 2]> = values.enumerate().map(|(i, v)| [i as f64, v.unwrap_or(f64::NAN)]).collect();
+    let layers = (0..points.len()).collect();
+    Series::line(name, points).drawn(Shape::Bars).of(layers)
+}
+
+/// `1 layer`, `20 layers`.
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// `10 log₁₀` of a ratio; NaN of what is not positive.

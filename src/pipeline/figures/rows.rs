@@ -1,177 +1,168 @@
-//! Variances of a layer's rows before and after transforms (Young et al. 2021, Fig. 3), and what transforms within kernels gain (Section 7.2 and
-//! Table 6).
+//! Rows of coefficients that are left (Young et al. 2021, Fig. 7): a row whose indices are all zero need not be computed with, and its basis vector is not stored.
 
 use super::{
-    super::{Session, curve_cost, job::Item},
-    Making, Piece,
-    kernels::Grid,
+    super::{Session, code_cost, job::Item, job::Job, job::Task},
+    Making, Piece, bars, counted,
 };
 use crate::{
-    error::{Error, Result},
+    container::layer,
+    error::{Result, bad},
     io::LayerShape,
+    rate::Plan,
     report::{
-        RowVariances, TransformGain, TransformKind,
-        figure::{Axis, Chart, Content, Figure, Panel, Series, Shape, Which},
+        AllocationSettings, TransformKind,
+        figure::{Axis, Chart, Content, Figure, Panel, Which},
     },
-    transform::{Geometry, gain},
 };
 
-/// Transforms across the same channels, and what those are called.
-pub(super) const SIDES: [(&str, [TransformKind; 2]); 2] = [
-    ("across input channels", [TransformKind::KltRow, TransformKind::EltRow]),
-    ("across output channels", [TransformKind::KltCol, TransformKind::EltCol]),
-];
-
-/// Says that there is no transform across channels of which variances could be shown.
-pub(super) fn across_channels(name: &str, shape: &LayerShape) -> Result<()> {
-    let dims: Vec<usize> = SIDES.iter().filter_map(|(_, kinds)| Geometry::new(shape, kinds[0])).map(|g| g.dim).collect();
-    let reason = match dims.iter().min() {
-        Some(&dim) if dim <= gain::MOST_CHANNELS => return Ok(()),
-        Some(_) => {
-            format!("has more than {} channels, across which variances are not computed; choose a smaller layer", gain::MOST_CHANNELS)
-        }
-        None if shape.weights() > crate::transform::KLT_WEIGHTS => {
-            "is too large for a transform across channels; choose a smaller layer".into()
-        }
-        None => "has one channel on each side, across which there is no transform; choose a layer with more channels".into(),
-    };
-    Err(Error::Setting(format!("{name} {reason}.")))
+/// Rows of coefficients of an encoded layer, over all its groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowCount {
+    /// Its transform.
+    pub kind: TransformKind,
+    /// Rows.
+    pub all: usize,
+    /// Rows with an index that is not zero.
+    pub left: usize,
 }
 
-/// What a panel takes of the variances of rows.
-type Part = (&'static str, fn(&RowVariances) -> &Vec<f64>);
-
-/// Panels of one side: variances of every row before (`none`) and under each of its transforms.
-pub(super) fn row_panels(gains: &[TransformGain], calibrated: bool) -> Vec<Panel> {
-    let parts: [Part; 3] = [("weights", |v| &v.weight_db), ("gradients", |v| &v.gradient_db), ("both", |v| &v.product_db)];
-    // Without calibration gradients are white, and both are the weights alone.
-    let parts = if calibrated { &parts[..] } else { &parts[..1] };
-    let mut panels = Vec::new();
-    for (side, kinds) in SIDES {
-        let rows = |kind: TransformKind| gains.iter().find(|g| g.transform == kind).and_then(|g| g.rows.as_ref());
-        let Some(first) = rows(kinds[0]) else { continue };
-        for (name, values) in parts {
-            let line = |name: &str, of: &RowVariances| {
-                let points: Vec<[f64; 2]> = values(of).iter().enumerate().map(|(i, db)| [i as f64 + 1.0, *db]).collect();
-                let shape = if points.len() > 1 { Shape::Line } else { Shape::Dots };
-                Series::line(name, points).drawn(shape)
-            };
-            let mut series = vec![line(TransformKind::None.name(), &first.before)];
-            series.extend(kinds.into_iter().filter_map(|kind| Some(line(kind.name(), &rows(kind)?.after))));
-            let x = Axis::new("row, by falling variance of weights times gradients", "");
-            let y = Axis::new("variance", "dB over the mean");
-            panels.push(Panel { name: format!("{name}, {side}"), content: Content::Chart(Chart { x, y, series, ..Chart::default() }) });
-        }
-    }
-    panels
-}
-
-/// What transforms within kernels gain, as bars.
-pub(super) fn gain_bars(gains: &[TransformGain]) -> Chart {
-    let within: Vec<&TransformGain> = gains.iter().filter(|g| g.transform.within_kernels()).collect();
-    let bars = |name: &str, value: fn(&TransformGain) -> f64| {
-        let points = within.iter().enumerate().map(|(i, g)| [i as f64, value(g)]);
-        Series::line(name, points.collect()).drawn(Shape::Bars)
-    };
-    let names = within.iter().map(|g| g.transform.name().to_string()).collect();
-    Chart {
-        x: Axis { names, ..Axis::new("transform", "") },
-        y: Axis::new("coding gain", "dB"),
-        series: vec![bars("gradients", |g| g.gradient_db), bars("weights", |g| g.weight_db), bars("total", |g| g.total_db)],
-        ..Chart::default()
-    }
+/// Counts the rows of a layer's section. The error is a clause.
+fn count(body: &[u8], shape: &LayerShape) -> std::result::Result<RowCount, String> {
+    let layer::Read { code, indices, .. } = layer::read(body, shape)?;
+    let all = code.geometry.rows();
+    let rows = indices.coefficients.chunks(code.geometry.width.max(1));
+    Ok(RowCount { kind: code.kind, all, left: rows.filter(|row| row.iter().any(|&index| index != 0)).count() })
 }
 
 impl Session {
-    pub(super) fn row_gains(&self, layer: usize) -> Result<Making<'_>> {
-        let (tensor, shape) = self.layers[layer];
-        let name = self.layer_name(layer);
-        across_channels(&name, &shape)?;
-        let item = Item { name: name.clone(), cost: curve_cost(&shape, 0) };
-        Ok(Making::of_layer(item, move || {
-            let (weights, name) = (self.read(tensor)?, name.clone());
-            let statistics = self.statistics.as_ref().map(|s| s.layers[layer].clone());
+    /// The job that encodes all layers by their plans, and counts their rows.
+    pub(super) fn rows_job(&self, plans: Vec<Plan>) -> Job<'_, Option<RowCount>> {
+        let items = self.layers.iter().map(|&(t, shape)| Item { name: self.model.tensors[t].name.clone(), cost: code_cost(&shape) });
+        let prepare = move |i: usize| -> Result<Task<Option<RowCount>>> {
+            let (encode, shape, file) = (self.encode_task(i, plans[i].clone())?, self.layers[i].1, self.model.name.clone());
             Ok(Box::new(move || {
-                let gains = gain::layer_gains(&shape, &weights, statistics.as_deref(), true);
-                let panels = row_panels(&gains, statistics.is_some());
-                let best = gains.iter().filter(|g| g.rows.is_some() && !g.transform.within_kernels());
-                let best = best.max_by(|a, b| a.total_db.total_cmp(&b.total_db));
-                let gains = best.map_or(String::new(), |g| {
-                    format!(" The most is gained by {}, {:.2} dB or {:.2} bits a weight.", g.transform.name(), g.total_db, g.bits_saved)
-                });
-                let white =
-                    if statistics.is_some() { "" } else { " Without calibration gradients count as white, and have no part in it." };
-                Ok(Piece::Figure(Box::new(Figure {
-                    which: Which::RowGains,
-                    title: format!("Rows of {name} before and after transforms"),
-                    caption: format!(
-                        "A transform makes the variances of rows unequal: few stay high, most fall. How far a curve falls below that without a transform, on average, is the coding gain.{gains}{white}"
-                    ),
-                    source: "Young et al. 2021, Fig. 3 and eq. 11".into(),
-                    layer: Some(layer),
-                    panels,
-                })))
+                let counted = encode()?.body.map(|body| count(&body, &shape)).transpose();
+                counted.map_err(|reason| bad(file, reason, "report this as a bug"))
             }))
+        };
+        Job { stage: "figure", items: items.collect(), prepare: Box::new(prepare) }
+    }
+
+    pub(super) fn rows(&self, layer: usize, settings: &AllocationSettings) -> Result<Making<'_>> {
+        let (allocation, report) = self.allocate(settings)?;
+        let rate = report.rate;
+        Ok(Making::of_layers(self.rows_job(allocation.plans), Piece::Rows, move |pieces| {
+            self.rows_figure(layer, rate, &row_counts(pieces))
         }))
     }
 
-    pub(super) fn intra(&self, layer: usize) -> Result<Making<'_>> {
-        let (tensor, shape) = self.layers[layer];
-        let name = self.layer_name(layer);
-        if shape.taps < 2 {
-            let reason = "has kernels of one position, across which there is no transform; choose a layer with larger kernels";
-            return Err(Error::Setting(format!("{name} {reason}.")));
+    fn rows_figure(&self, layer: usize, rate: f64, counts: &[Option<RowCount>]) -> Figure {
+        let of = |value: fn(&RowCount) -> f64| counts.iter().map(move |c| c.as_ref().map(value));
+        let share = bars("rows left", of(|c| 100.0 * c.left as f64 / c.all.max(1) as f64));
+        let number = vec![bars("all rows", of(|c| c.all as f64)), bars("rows left", of(|c| c.left as f64))];
+        let panel = |name: &str, y: Axis, series| {
+            let chart = Chart { x: self.layer_axis(), y, series, ..Chart::default() };
+            Panel { name: name.into(), content: Content::Chart(chart) }
+        };
+        let sum = |value: fn(&RowCount) -> usize| counts.iter().flatten().map(value).sum::<usize>();
+        let (all, left) = (sum(|c| c.all), sum(|c| c.left));
+        let kept = counts.iter().filter(|c| c.is_none()).count();
+        let kept = if kept == 0 { String::new() } else { format!(" Of {}, kept as stored, there are none.", counted(kept, "layer")) };
+        Figure {
+            which: Which::Rows,
+            title: format!("Rows of coefficients left at {rate:.2} bits per weight: {left} of {all}"),
+            caption: format!(
+                "Every layer is encoded, and a row of its coefficients counts as left if one of its indices is not zero; without a transform rows are output channels. \
+                 The others were not worth their bits, and save computing as well as bytes: fewer bits leave fewer rows.{kept}"
+            ),
+            source: "Young et al. 2021, Fig. 7".into(),
+            layer: Some(layer),
+            panels: vec![
+                panel("share", Axis { at_least: Some([0.0, 100.0]), ..Axis::new("rows left", "% of the layer's rows") }, vec![share]),
+                panel("number", Axis::new("rows", ""), number),
+            ],
         }
-        if Geometry::new(&shape, TransformKind::IntraKlt).is_none() || shape.taps > gain::MOST_CHANNELS {
-            return Err(Error::Setting(format!("{name} is too large for transforms within its kernels; choose a smaller layer.")));
-        }
-        let bases: Vec<(TransformKind, Vec<f32>)> = [TransformKind::IntraKlt, TransformKind::IntraElt]
-            .into_iter()
-            .filter_map(|kind| {
-                let of = self.curves[layer].candidates.iter().find(|c| c.kind == kind)?;
-                Some((kind, of.basis.as_ref()?.rows.clone()))
-            })
-            .collect();
-        let item = Item { name: name.clone(), cost: curve_cost(&shape, 0) };
-        Ok(Making::of_layer(item, move || {
-            let (weights, name, bases) = (self.read(tensor)?, name.clone(), bases.clone());
-            let statistics = self.statistics.as_ref().map(|s| s.layers[layer].clone());
-            Ok(Box::new(move || {
-                let gains = gain::layer_gains(&shape, &weights, statistics.as_deref(), false);
-                let chart = gain_bars(&gains);
-                let mut panels = vec![Panel { name: "coding gains".into(), content: Content::Chart(chart) }];
-                for (kind, rows) in bases {
-                    // Kernels that weights are sums of, each as one of a layer with so many output channels.
-                    let grid = Grid::new(&LayerShape { groups: 1, outputs: rows.len() / shape.taps, inputs: 1, ..shape });
-                    let mut picture = grid.picture(&rows, grid.greatest(&rows));
-                    picture.rows = "line".into();
-                    picture.columns = "basis kernels by strength".into();
-                    panels.push(Panel { name: format!("basis of {}", kind.name()), content: Content::Picture(picture) });
+    }
+}
+
+/// The counts of the pieces of [`Session::rows_job`].
+pub(super) fn row_counts(pieces: Vec<Piece>) -> Vec<Option<RowCount>> {
+    pieces.into_iter().map(|p| if let Piece::Rows(count) = p { count } else { unreachable!("the job is of rows") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::tests::{chart, made, series, session},
+        *,
+    };
+    use crate::{
+        pipeline::{decode_job, job::run},
+        report::{Budget, Coding, CurveSettings},
+    };
+
+    fn at(bits: f64) -> AllocationSettings {
+        AllocationSettings { budget: Budget::Bits(bits), ..AllocationSettings::default() }
+    }
+
+    /// Without a transform a row that is zero is an output channel that a decoder makes zero.
+    #[test]
+    fn rows_left_are_channels_that_are_not_zero_once_decoded() {
+        let mut session = session();
+        for coding in Coding::ALL {
+            let settings = CurveSettings { coding, ..CurveSettings::default() };
+            let curves = run(session.curves_job(settings), &mut |_| Ok(())).unwrap();
+            session.set_curves(settings, curves);
+            let none = AllocationSettings { transform: crate::report::TransformChoice::None, excludes: vec![1], ..at(0.9) };
+            let figure = made(&session, Which::Rows, 0, &none);
+            let (allocation, _) = session.allocate(&none).unwrap();
+            let layers = run(session.encode_job(&allocation), &mut |_| Ok(())).unwrap();
+            let tq = session.tq(&layers).unwrap();
+            let tensors = run(decode_job(&tq), &mut |_| Ok(())).unwrap();
+            let counted = series(chart(&figure, 1), "rows left");
+            let mut lost = 0;
+            for (i, (tensor, shape)) in session.layers.iter().enumerate() {
+                let name = &session.model.tensors[*tensor].name;
+                let decoded = tq.tensors.iter().position(|t| &t.name == name).unwrap();
+                let values: Vec<f32> = tensors[decoded].chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+                let channels = shape.groups * shape.outputs;
+                let zero = values.chunks(values.len() / channels).filter(|c| c.iter().all(|v| *v == 0.0)).count();
+                if i == 1 {
+                    assert!(counted.points[i][1].is_nan(), "it is kept");
+                } else {
+                    assert_eq!(counted.points[i][1], (channels - zero) as f64, "{name}, {coding:?}");
+                    lost += zero;
                 }
-                let within = gains.iter().filter(|g| g.transform.within_kernels());
-                let best = within.max_by(|a, b| a.total_db.total_cmp(&b.total_db));
-                let best = best.map_or(String::new(), |g| {
-                    format!(
-                        " Of this layer's {} positions {} makes the most: {:.2} dB, or {:.2} bits a weight.",
-                        shape.taps,
-                        g.transform.name(),
-                        g.total_db,
-                        g.bits_saved
-                    )
-                });
-                let white = if statistics.is_some() { "" } else { " Without calibration gradients count as white, and gain nothing." };
-                Ok(Piece::Figure(Box::new(Figure {
-                    which: Which::Intra,
-                    title: format!("Transforms within the kernels of {name}"),
-                    caption: format!(
-                        "What a transform across the positions of kernels gains. Every kernel is a sum of the basis kernels below: the first of a smooth layer is flat, later ones have \
-                         edges.{best}{white}"
-                    ),
-                    source: "Young et al. 2021, Section 7.2 and Table 6".into(),
-                    layer: Some(layer),
-                    panels,
-                })))
-            }))
-        }))
+            }
+            assert!(lost > 0, "{coding:?}: there is something to see");
+        }
+    }
+
+    #[test]
+    fn fewer_bits_leave_fewer_rows_and_the_share_is_of_all() {
+        let session = session();
+        let left = |bits: f64| {
+            let figure = made(&session, Which::Rows, 2, &at(bits));
+            let (share, number) = (chart(&figure, 0), chart(&figure, 1));
+            let (all, left) = (series(number, "all rows"), series(number, "rows left"));
+            for (i, share) in share.series[0].points.iter().enumerate() {
+                assert!((share[1] - 100.0 * left.points[i][1] / all.points[i][1]).abs() < 1e-9 && share[1] <= 100.0);
+                assert_eq!(left.layer(i), Some(i));
+            }
+            let sum = left.points.iter().map(|p| p[1]).sum::<f64>();
+            assert!(figure.title.contains(&format!(": {sum} of ")), "{}", figure.title);
+            sum
+        };
+        let [few, some, most] = [0.5, 1.5, 8.0].map(left);
+        assert!(few < some && some < most, "{few} {some} {most}");
+    }
+
+    /// A block without bits has no row left.
+    #[test]
+    fn pruned_blocks_have_no_rows() {
+        let session = session();
+        let locked = AllocationSettings { locks: vec![(0, 0)], ..at(4.0) };
+        let figure = made(&session, Which::Rows, 0, &locked);
+        assert_eq!(series(chart(&figure, 1), "rows left").points[0][1], 0.0);
     }
 }

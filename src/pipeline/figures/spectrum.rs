@@ -6,7 +6,7 @@
 use super::{
     super::{Session, curve_cost, job::Item},
     Making, Piece, decibels,
-    rows::{SIDES, across_channels},
+    row_gains::{SIDES, across_channels},
 };
 use crate::{
     error::Result,

@@ -2,10 +2,11 @@ use std::rc::Rc;
 
 use super::*;
 use crate::{
+    data,
     io::source::BytesSource,
-    pipeline::{Opened, job::run, open},
+    pipeline::{Opened, calibrate::Memory, evaluate, job::run, open},
     report::{
-        CurveSettings,
+        CalibrationSettings, Coding, CurveSettings, Method,
         figure::{Chart, Content, Series},
     },
 };
@@ -19,6 +20,22 @@ pub(super) fn session() -> Session {
     let curves = run(session.curves_job(settings), &mut |_| Ok(())).unwrap();
     session.set_curves(settings, curves);
     *session
+}
+
+/// The same, calibrated by a few images.
+pub(super) fn calibrated() -> Session {
+    let mut session = session();
+    let source = Rc::new(BytesSource::new("digits-test.npz", include_bytes!("../../../www/samples/digits-test.npz").to_vec()));
+    let data = data::open(vec![data::Entry { path: "digits-test.npz".into(), source }]).unwrap();
+    let preprocessing = evaluate::preprocessing(&session.runnable().unwrap(), &data).unwrap();
+    let settings = CalibrationSettings { images: 16, draws: 1, seed: 3 };
+    let calibrator = session.calibrator(&data, preprocessing, settings, Memory::default()).unwrap();
+    run(calibrator.job(), &mut |_| Ok(())).unwrap();
+    session.set_statistics(Some(calibrator.statistics()));
+    let settings = CurveSettings { coding: Coding::Entropy, method: Method::Feedback, ..CurveSettings::default() };
+    let curves = run(session.curves_job(settings), &mut |_| Ok(())).unwrap();
+    session.set_curves(settings, curves);
+    session
 }
 
 /// A figure, made.
@@ -39,18 +56,27 @@ pub(super) fn series<'a>(chart: &'a Chart, name: &str) -> &'a Series {
 
 #[test]
 fn every_figure_says_what_it_is_and_has_numbers() {
-    let session = session();
-    let settings = AllocationSettings::default();
-    for which in Which::ALL {
-        let figure = made(&session, which, 1, &settings);
-        assert_eq!((figure.which, figure.layer), (which, Some(1)));
-        assert!(figure.caption.ends_with('.') && !figure.title.ends_with('.') && !figure.source.is_empty(), "{which:?}");
-        assert_eq!(figure.title.contains(&session.layer_name(1)), which.of_layer(), "{}", figure.title);
-        assert!(!figure.panels.is_empty() && figure.csv().lines().count() > 5, "{which:?}");
-        let named = figure.panels.iter().filter(|p| !p.name.is_empty()).count();
-        assert!(named == figure.panels.len() || figure.panels.len() == 1, "{which:?}: panels of several have names");
+    let kept = AllocationSettings { excludes: vec![0, 1], ..AllocationSettings::default() };
+    for session in [session(), calibrated()] {
+        for (which, settings) in Which::ALL.into_iter().flat_map(|which| [(which, AllocationSettings::default()), (which, kept.clone())]) {
+            if session.figure(which, 1, &settings).is_err() {
+                assert!(which == Which::Limits && session.statistics().is_none(), "{which:?}");
+                continue;
+            }
+            let figure = made(&session, which, 1, &settings);
+            assert_eq!((figure.which, figure.layer), (which, Some(1)));
+            assert!(figure.caption.ends_with('.') && !figure.title.ends_with('.') && !figure.source.is_empty(), "{which:?}");
+            assert!(figure.caption.split(". ").count() <= 4, "{which:?}: {}", figure.caption);
+            if which.of_layer() {
+                assert!(figure.title.contains(&session.layer_name(1)), "{}", figure.title);
+            }
+            assert!(!figure.panels.is_empty() && figure.csv().lines().count() > 5, "{which:?}");
+            let named = figure.panels.iter().filter(|p| !p.name.is_empty()).count();
+            assert!(named == figure.panels.len() || figure.panels.len() == 1, "{which:?}: panels of several have names");
+        }
     }
-    assert!(session.figure(Which::Slopes, 999, &settings).is_err_and(|e| e.to_string().starts_with("There is no layer 999")));
+    let session = session();
+    assert!(session.figure(Which::Slopes, 999, &kept).is_err_and(|e| e.to_string().starts_with("There is no layer 999")));
 }
 
 #[test]
