@@ -200,10 +200,12 @@ pub fn FigureView(app: App, figure: Signal<Option<Arc<Figure>>>) -> impl IntoVie
 }
 
 /// Saves a figure.
-fn save(app: App, figure: Arc<Figure>, kind: &'static str) {
+pub fn save(app: App, figure: Arc<Figure>, kind: &'static str) {
     let model = app.model.with_untracked(|m| m.as_ref().map_or(String::new(), |m| m.name.clone()));
     let stem = model.rsplit_once('.').map_or(model.as_str(), |(stem, _)| stem);
-    let name = format!("{stem}-{}.{}", figure.which.name(), kind.to_lowercase());
+    // A figure of no model has a name of its own.
+    let of = if stem.is_empty() || figure.which == Which::Geometry { String::new() } else { format!("{stem}-") };
+    let name = format!("{of}{}.{}", figure.which.name(), kind.to_lowercase());
     let svg = || figure_svg(&figure, PICTURE, &Palette::LIGHT);
     match kind {
         "CSV" => app.save(dom::text_blob(&figure.csv(), "text/csv"), &name),
@@ -328,7 +330,7 @@ fn label(panel: &Panel) -> String {
 
 /// The numbers, for those who do not see the figure, and for copying.
 #[component]
-fn Numbers(figure: Signal<Option<Arc<Figure>>>) -> impl IntoView {
+pub fn Numbers(figure: Signal<Option<Arc<Figure>>>) -> impl IntoView {
     let (open, set_open) = signal(false);
     let tables = |figure: Arc<Figure>| {
         let panels = figure.panels.iter().map(|panel| {

@@ -23,6 +23,7 @@ pub mod evaluation;
 pub mod figures;
 pub mod files;
 pub mod format;
+pub mod geometry;
 pub mod glossary;
 pub mod history;
 pub mod jobs;
@@ -89,6 +90,9 @@ pub fn Page() -> impl IntoView {
             <evaluation::EvaluationPanel app/>
             <Show when=move || opened.get()>
                 <figures::FiguresPanel app/>
+            </Show>
+            <geometry::GeometryPanel app/>
+            <Show when=move || opened.get()>
                 <table::LayerTable app/>
                 <downloads::Downloads app/>
             </Show>
