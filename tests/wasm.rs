@@ -285,6 +285,7 @@ fn a_whole_report_survives_the_way_and_json() {
         check: Some(evaluation()),
         alternatives: Vec::new(),
         evaluation: Some(evaluation()),
+        promise: None,
     };
     let parts = Array::of1(&Uint8Array::from(&[7u8][..]));
     let message = FromEngine::Encoded { job: 1, file_name: "a.tq".into(), parts, report: Box::new(report.clone()), csv: "a,b\n".into() };

@@ -16,6 +16,7 @@ pub mod inputs;
 pub mod job;
 pub mod matching;
 pub mod measure;
+pub mod promise;
 pub mod settle;
 pub mod sweep;
 
@@ -370,6 +371,7 @@ impl Session {
             check: None,
             alternatives: Vec::new(),
             evaluation: None,
+            promise: None,
         })
     }
 

@@ -8,6 +8,7 @@ pub mod geometry;
 pub mod plane;
 #[cfg(feature = "plots")]
 pub mod plot;
+pub mod promise;
 pub mod recipe;
 pub mod sweep;
 pub mod table;
@@ -535,6 +536,9 @@ pub struct Report {
     /// What the compressed network gave on test data, where it was run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<EvaluationReport>,
+    /// The promise that chose the rate, where that was the budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promise: Option<promise::Promise>,
 }
 
 #[cfg(test)]

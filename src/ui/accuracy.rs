@@ -11,6 +11,7 @@ use super::{
     check::Check,
     dom, format,
     jobs::Job,
+    promise::Promises,
     state::{App, Phase},
     sweep::Sweep,
 };
@@ -79,6 +80,8 @@ pub struct Accuracy {
     pub check: RwSignal<Check>,
     /// The measured curves.
     pub sweep: Sweep,
+    /// A promise as the budget.
+    pub promise: Promises,
 }
 
 impl Accuracy {
@@ -96,6 +99,7 @@ impl Accuracy {
             calibration: Calibration::new(),
             check: RwSignal::new(Check::default()),
             sweep: Sweep::new(),
+            promise: Promises::new(),
         }
     }
     /// Images of one use.
@@ -130,6 +134,7 @@ impl Accuracy {
         self.error.set(None);
         self.calibration.error.set(None);
         self.sweep.forget();
+        self.promise.forget();
     }
 }
 

@@ -5,6 +5,7 @@ use leptos::{html, prelude::*};
 use super::{
     choices::HistoryButtons,
     format::{Unit, plain},
+    promise::{self, PromisePanel},
     state::{App, NOT_ENTROPY, NOT_FEEDBACK},
     term::Term,
 };
@@ -110,7 +111,9 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
         }
         Err(why) => set_wrong.set(Some(why)),
     };
+    let promising = app.accuracy.promise.chosen;
     let unit_chosen = move |key: String| {
+        promising.set(key == promise::UNIT);
         if let Some(unit) = Unit::ALL.into_iter().find(|u| u.key() == key) {
             set_wrong.set(None);
             app.set(|s| s.unit = unit);
@@ -166,7 +169,8 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
         <section class="card budget" data-part="budget" aria-labelledby="budget-title">
             <div class="head"><h2 id="budget-title"><Term key="budget">"Budget"</Term></h2><HistoryButtons app/></div>
             <div class="field amount">
-                <input id="budget-number" data-testid="budget-number" type="number" inputmode="decimal" min="0" step="any"
+                <Show when=move || promising.get()><promise::Points app/></Show>
+                <input id="budget-number" hidden=move || promising.get() data-testid="budget-number" type="number" inputmode="decimal" min="0" step="any"
                     aria-label="Budget" aria-describedby="budget-wrong" node_ref=number
                     aria-invalid=move || wrong.get().map(|_| "true") disabled=disabled
                     on:input:target=move |e| typed(e.target().value())
@@ -174,10 +178,12 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
                 <select data-testid="budget-unit" aria-label="Unit of the budget" disabled=disabled
                     on:change:target=move |e| unit_chosen(e.target().value())>
                     {Unit::ALL.map(|u| view! {
-                        <option value=u.key() prop:selected=move || app.settings.with(|s| s.unit == u)>{u.name()}</option>
+                        <option value=u.key() prop:selected=move || !promising.get() && app.settings.with(|s| s.unit == u)>{u.name()}</option>
                     }).collect_view()}
+                    <option value=promise::UNIT prop:selected=promising>"points lost"</option>
                 </select>
             </div>
+            <Show when=move || promising.get()><PromisePanel app/></Show>
             <input class="slider" data-testid="budget-slider" type="range" step="0.01" aria-label="Budget in bits per weight"
                 aria-valuetext=valuetext node_ref=slider disabled=disabled on:input:target=move |e| slid(e.target().value())/>
             <div class="ends" aria-hidden="true"><span>"smaller"</span><span>"closer to the original"</span></div>

@@ -45,6 +45,8 @@ pub enum Job {
         /// Whether to run one with a single layer quantized, for every layer.
         damage: bool,
     },
+    /// Finds the smallest file that keeps a promise about accuracy.
+    Promise,
     /// Measures curves, in the background.
     Sweep,
     /// Runs the compressed network on the images of its calibration, in the background.
@@ -82,11 +84,11 @@ impl Job {
     }
     /// Whether its progress is shown in the panel of the images, not at the top.
     pub fn is_of_data(self) -> bool {
-        self.data().is_some() || self.uses_images() || self == Job::Forget
+        (self.data().is_some() || self.uses_images() || self == Job::Forget) && self != Job::Promise
     }
     /// Whether it runs networks on images.
     pub fn uses_images(self) -> bool {
-        self.is_evaluation() || self == Job::Calibrate
+        self.is_evaluation() || matches!(self, Job::Calibrate | Job::Promise)
     }
     /// Whether allocations run beside it.
     fn stays_live(self) -> bool {
@@ -94,7 +96,7 @@ impl Job {
     }
     /// Whether it gives way to a download of what is shown: what it is asked for again with begins where it was, or costs little.
     pub fn gives_way(self) -> bool {
-        self.uses_images() || matches!(self, Job::Recompute | Job::Forget)
+        self.uses_images() && self != Job::Promise || matches!(self, Job::Recompute | Job::Forget)
     }
     /// Whether it makes something of what is shown, to be saved.
     fn is_download(self) -> bool {

@@ -31,6 +31,7 @@ pub mod learn;
 pub mod link;
 pub mod parts;
 pub mod preprocessing;
+pub mod promise;
 pub mod query;
 pub mod recipe;
 pub mod samples;

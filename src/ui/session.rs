@@ -284,6 +284,10 @@ impl App {
                 let Asked { preprocessing, settings, allocation } = asked;
                 ToEngine::Sweep { job, preprocessing, settings, allocation }
             }
+            Job::Promise => {
+                let lose = self.accuracy.promise.asked.get_untracked();
+                ToEngine::Promise { job, preprocessing: self.accuracy.edited.get_untracked(), lose, allocation: allocation.clone() }
+            }
             Job::Check => {
                 untrack(|| self.checking());
                 ToEngine::Check { job }
@@ -320,6 +324,7 @@ impl App {
                 Job::Reconstruct => "Decoding the model…".into(),
                 Job::OpenData(usage) => format!("Reading the {}…", use_name(usage)),
                 Job::Evaluate { .. } => "Running the networks…".into(),
+                Job::Promise => "Trying rates…".into(),
                 _ => "Encoding…".into(),
             });
         }
@@ -479,6 +484,16 @@ impl App {
                         });
                     }
                     self.measured(*curves);
+                    self.pump();
+                }
+            }
+            FromEngine::Promised { job, promise, done } => {
+                if self.active(job) == Some(Job::Promise) {
+                    if done {
+                        self.end(job);
+                        self.settle();
+                    }
+                    self.promised(*promise, done);
                     self.pump();
                 }
             }
@@ -643,6 +658,7 @@ impl App {
             Job::OpenData(usage) => self.accuracy.images(usage).update(|i| i.error = Some(error.clone())),
             Job::Evaluate { .. } => self.accuracy.error.set(Some(error.clone())),
             Job::Sweep => self.accuracy.sweep.error.set(Some(error.clone())),
+            Job::Promise => self.accuracy.promise.error.set(Some(error.clone())),
             // Nobody asked for it.
             Job::Check => {
                 self.check_failed(error);

@@ -28,6 +28,7 @@ use crate::{
         evaluate::{self, Evaluator, Options, Reference},
         figures::Making,
         job::{Job, Progress, Run, Runner, Span},
+        promise::{self, Kept, Tests},
         settle::{self, Settled},
         sweep::{self, On, Sweep},
     },
@@ -35,6 +36,7 @@ use crate::{
         AllocationSettings, CalibrationSettings, CurveSettings, Distortion, Evaluation, EvaluationReport, MeasuredCurves, ModelSummary,
         Preprocessing, Report, SweepSettings,
         figure::{Figure, Which},
+        promise::Promise,
         table,
     },
 };
@@ -150,6 +152,7 @@ pub async fn handle(message: JsValue) {
         ToEngine::Evaluate { job, preprocessing, damage } => (job, evaluate(job, preprocessing, damage).await),
         ToEngine::Check { job } => (job, check(job).await),
         ToEngine::Sweep { job, preprocessing, settings, allocation } => (job, sweep_on(job, preprocessing, settings, allocation).await),
+        ToEngine::Promise { job, preprocessing, lose, allocation } => (job, promise(job, preprocessing, lose, allocation).await),
         ToEngine::Figure { number, which, layer } => {
             let figure = figure(which, layer).await.map(Box::new).map_err(|e| e.to_string());
             return post(&FromEngine::Figure { number, figure });
@@ -732,6 +735,35 @@ async fn sweep_points(job: u32, session: &Session, sweep: &mut Sweep, evaluator:
         // Points that were measured before run no job that would look for this.
         still_running(job)?;
     }
+}
+
+/// Finds the smallest file that keeps a promise ([`promise::keep`]), and keeps it as what its settings come to.
+async fn promise(job: u32, preprocessing: Option<Preprocessing>, lose: f64, allocation: AllocationSettings) -> Result<()> {
+    let session = session()?;
+    RUNNING.set(job);
+    let test = images(DataUse::Test).ok_or_else(no_tests)?;
+    let runnable = session.runnable()?;
+    let p = preprocessing.map_or_else(|| evaluate::preprocessing(&runnable, &test), Ok)?;
+    let evaluator = Evaluator::new(&runnable, &test, p.clone(), Options::default())?;
+    let whole = Part::whole();
+    let part = |from: f64, to: f64| whole.part(Span { from, to });
+    let on = match on_calibration(job, &session, part(0.0, 0.03)).await {
+        Err(Error::Cancelled) => return Err(Error::Cancelled),
+        on => on.map(|(on, _)| on),
+    };
+    let tests = on_images(job, part(0.03, 0.06), evaluator, p, DataUse::Test as usize).await?;
+    let known = Tests { evaluator: &tests.evaluator, reference: &tests.reference, full: &tests.evaluation };
+    let run_on = on.as_ref().ok().map(|on| (&on.evaluator, &on.reference));
+    let told = |promise: &Promise| post(&FromEngine::Promised { job, promise: Box::new(promise.clone()), done: false });
+    let mut jobs = Jobs { job, part: part(0.06, 1.0) };
+    let (promise, kept) = promise::keep(&session, &allocation, lose, known, run_on, Span::WHOLE, &mut jobs, told).await?;
+    if let Some(Kept { settings, mut settled, .. }) = kept {
+        let evaluation = settled.evaluation.take();
+        let check = on.map(|on| on.evaluator.report(Some(on.evaluation.clone()), evaluation, Vec::new()));
+        STATE.with_borrow_mut(|s| s.settled = Some(Rc::new(Made { settings, settled, check })));
+    }
+    post(&FromEngine::Promised { job, promise: Box::new(promise), done: true });
+    Ok(())
 }
 
 fn no_tests() -> Error {

@@ -6,7 +6,7 @@
 //! A job is one request and all its answers; the page numbers them upwards. Every job ends with exactly one of its result,
 //! [`FromEngine::Failed`] or [`FromEngine::Cancelled`]. A failed or cancelled `Open` leaves the model that was open before, a failed or
 //! cancelled `OpenData` the images, a failed or cancelled `Recompute`, `Calibrate` or `Forget` the curves. One job runs at a time, but
-//! `Allocate` may be asked for while `Evaluate`, `Calibrate`, `Check` or `Sweep` runs: they go on with the allocation that they began with,
+//! `Allocate` may be asked for while `Evaluate`, `Calibrate`, `Check`, `Promise` or `Sweep` runs: they go on with the allocation that they began with,
 //! and a `Sweep` has its own.
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use crate::report::{
     AllocationReport, AllocationSettings, CalibrationSettings, CalibrationSummary, CurveSettings, DataSummary, EvaluationReport,
     MeasuredCurves, ModelSummary, Preprocessing, RdCurves, Report, SweepSettings,
     figure::{Figure, Which},
+    promise::Promise,
 };
 
 /// What images are for.
@@ -144,6 +145,19 @@ pub enum ToEngine {
         /// Transforms and rates.
         settings: SweepSettings,
         /// Which layers are locked or excluded; the rest does not matter.
+        allocation: AllocationSettings,
+    },
+    /// Finds the smallest file that loses at most so many points of top-1 on the test images, or without labels of agreement: `Progress`…,
+    /// `Promised` after each try, and with the last one `done`. What was found is then what `Encode` writes for the settings it was found
+    /// with, without finding it again.
+    Promise {
+        /// Job number.
+        job: u32,
+        /// How images become inputs; none: as guessed.
+        preprocessing: Option<Preprocessing>,
+        /// Most percentage points that may be lost.
+        lose: f64,
+        /// Settings of all tries; the budget does not matter.
         allocation: AllocationSettings,
     },
     /// Makes a figure of the open model, for the allocation asked for last: `Figure`. Not a job: it has a number of its own, is made beside whatever runs, and cannot be
@@ -292,6 +306,15 @@ pub enum FromEngine {
         job: u32,
         /// What there is so far.
         curves: Box<MeasuredCurves>,
+    },
+    /// A rate was tried for a promise, or all were.
+    Promised {
+        /// Job number.
+        job: u32,
+        /// What was tried so far.
+        promise: Box<Promise>,
+        /// Whether that is all: then the job has ended, and the best of the tries is what was asked for, if there is one.
+        done: bool,
     },
     /// A figure.
     Figure {

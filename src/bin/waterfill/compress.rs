@@ -8,16 +8,18 @@ use std::{
 use clap::{ArgGroup, Args};
 use waterfill::{
     container::TqFile,
-    error::Result,
+    error::{Error, Result},
     io::source::PathSource,
     pipeline::{
         self, evaluate,
         job::{Span, wait},
+        promise::{self, Tests},
         settle::{Settled, settle},
     },
     report::{
         AllocationSettings, Budget, Report, TransformChoice,
         plot::{self, Palette},
+        promise::Promise,
         table,
     },
 };
@@ -27,7 +29,7 @@ use crate::{
     eval::{evaluator, print_evaluation, run_reference},
     files::{PLOT, json, open_model, output, write_each, write_file},
     images::{Calibration, dataset},
-    options::{CalibrationOptions, CodingOptions, CurveOptions, DataOptions, REPORTS, Transform, lock, positive, report},
+    options::{CalibrationOptions, CodingOptions, CurveOptions, DataOptions, REPORTS, Transform, lock, points, positive, report},
     progress::{progress_bar, run, runner, timed},
     recipe,
 };
@@ -54,6 +56,11 @@ pub struct Compress {
     /// Budget as a ratio of the original size to the file size.
     #[arg(long, group = "budget", value_name = "X", value_parser = positive)]
     pub ratio: Option<f64>,
+    /// Budget as a promise: the smallest file found (of 8 at most that are tried) that loses at most so many percentage points of top-1 on the
+    /// images of --test; without labels, of agreement with the full-precision network. Images that choose the rate are no proof for
+    /// others: chance alone, one standard deviation of sqrt(p(1-p)/n), is told in points.
+    #[arg(long, group = "budget", value_name = "POINTS", value_parser = points, requires = "test")]
+    pub lose: Option<f64>,
     /// Transform; auto chooses per layer [default: auto].
     #[arg(long, value_enum)]
     pub transform: Option<Transform>,
@@ -116,19 +123,36 @@ pub fn compress(args: &Compress, model: &Path) -> Result<()> {
     let mut excludes = args.exclude.iter().map(|name| session.layer_index(name)).collect::<Result<Vec<_>>>()?;
     locks.sort_by_key(|lock| lock.0);
     excludes.sort_unstable();
-    let settings = AllocationSettings { budget, transform, feedback: true, locks, excludes };
-    if let Some(error) = session.allocate(&settings)?.0.not_reachable {
+    let mut settings = AllocationSettings { budget, transform, feedback: true, locks, excludes };
+    if args.lose.is_none()
+        && let Some(error) = session.allocate(&settings)?.0.not_reachable
+    {
         return Err(error);
     }
     let run_full = checker.as_ref().map(run_reference).transpose()?;
     let on = checker.as_ref().zip(run_full.as_ref()).map(|(checker, (reference, _))| (checker, reference));
     let bar = progress_bar(if on.is_some() { "settling" } else { "encoding" });
-    let settled = wait(settle(&session, &settings, on, Span::WHOLE, &mut runner(&bar)));
-    bar.finish_and_clear();
-    let Settled { allocation, layers, evaluation, alternatives, small, .. } = settled?;
+    let mut tested = None;
+    let (settled, promise) = if let (Some(lose), Some(evaluator)) = (args.lose, &evaluator) {
+        let (reference, full) = run_reference(evaluator)?;
+        let tests = Tests { evaluator, reference: &reference, full: &full };
+        let told = |promise: &Promise| bar.suspend(|| promise.tries.last().iter().for_each(|t| eprintln!("{}", promise.tried(t))));
+        let found = wait(promise::keep(&session, &settings, lose, tests, on, Span::WHOLE, &mut runner(&bar), told));
+        bar.finish_and_clear();
+        let (promise, kept) = found?;
+        let Some(kept) = kept else { return Err(Error::Setting(format!("{}: {}", session.model.name, promise.words()))) };
+        settings = kept.settings;
+        tested = Some((reference, full));
+        (kept.settled, Some(promise))
+    } else {
+        let settled = wait(settle(&session, &settings, on, Span::WHOLE, &mut runner(&bar)));
+        bar.finish_and_clear();
+        (settled?, None)
+    };
+    let Settled { allocation, layers, evaluation, alternatives, small, .. } = settled;
     let session = session.with_small(&small)?;
     let check = checker.zip(run_full).map(|(checker, (_, full))| checker.report(Some(full), evaluation, Vec::new()));
-    let mut report = Report { alternatives, check, ..session.report(&allocation, &settings, &layers)? };
+    let mut report = Report { alternatives, check, promise, ..session.report(&allocation, &settings, &layers)? };
     let several = args.models.len() > 1;
     let path = output(args.output.as_deref(), several, model, &pipeline::tq_name(&session.model.name))?;
     write_file(&path, |out| session.write(&layers, out).map(drop))?;
@@ -137,7 +161,7 @@ pub fn compress(args: &Compress, model: &Path) -> Result<()> {
         let tq = TqFile::open(Rc::new(PathSource::open(&path)?))?;
         let decoded = evaluate::decoded(&tq, &run(pipeline::decode_job(&tq))?);
         let compressed = session.runnable()?.with_tensors(&decoded.tensors)?;
-        let (reference, full) = run_reference(evaluator)?;
+        let (reference, full) = tested.map_or_else(|| run_reference(evaluator), Ok)?;
         let (results, seconds) = timed(|| run(evaluator.compressed_job(&compressed, &reference)?))?;
         let compressed = evaluator.finish(evaluate::what(&report.allocation), seconds, &results);
         report.evaluation = Some(evaluator.report(Some(full), Some(compressed), Vec::new()));
@@ -170,6 +194,9 @@ pub fn compress(args: &Compress, model: &Path) -> Result<()> {
     }
     if let Some(text) = table::check_text(&report) {
         println!("{text}");
+    }
+    if let Some(promise) = &report.promise {
+        println!("{} {}", promise.words(), promise.measures());
     }
     if let Some(evaluation) = &report.evaluation {
         print_evaluation(evaluation);

@@ -251,6 +251,11 @@ impl From<Transform> for TransformChoice {
     }
 }
 
+/// Percentage points: a number from 0 to 100.
+pub fn points(s: &str) -> std::result::Result<f64, String> {
+    s.parse().ok().filter(|v| (0.0..=100.0).contains(v)).ok_or_else(|| "must be a number from 0 to 100".into())
+}
+
 pub fn positive(s: &str) -> std::result::Result<f64, String> {
     s.parse().ok().filter(|v: &f64| v.is_finite() && *v > 0.0).ok_or_else(|| "must be a positive number".into())
 }
