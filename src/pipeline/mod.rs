@@ -7,6 +7,7 @@
 //! A [`Session`] keeps what did not change: moving the budget re-runs only [`Session::allocate`]. Heavy work is handed out as
 //! [`job::Job`]s, so that the worker can post progress and be cancelled between layers.
 
+pub mod batch;
 pub mod calibrate;
 pub mod command;
 pub mod evaluate;

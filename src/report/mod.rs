@@ -1,5 +1,6 @@
 //! What is shown: the same serde types on the page, in JSON and in CSV. Nothing here computes a rate or a distortion.
 
+pub mod batch;
 pub mod calibration;
 pub mod evaluation;
 pub mod figure;

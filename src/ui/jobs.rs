@@ -22,6 +22,10 @@ pub enum Job {
     Open,
     /// Opens the last model again, in a new engine.
     Reopen,
+    /// Compresses several models, one after the other.
+    Batch,
+    /// Puts what came of it into one archive.
+    Pack,
     /// Computes the curves with other settings.
     Recompute,
     /// Takes statistics, and computes the curves from them.
@@ -92,7 +96,7 @@ impl Job {
     }
     /// Whether allocations run beside it.
     fn stays_live(self) -> bool {
-        self.uses_images() || self.is_background()
+        self.uses_images() || self.is_background() || self == Job::Batch
     }
     /// Whether it gives way to a download of what is shown: what it is asked for again with begins where it was, or costs little.
     pub fn gives_way(self) -> bool {

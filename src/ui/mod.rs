@@ -8,6 +8,7 @@ use leptos::prelude::*;
 pub mod accuracy;
 pub mod address;
 pub mod allocation;
+pub mod batch;
 pub mod budget;
 pub mod calibration;
 pub mod check;
@@ -78,6 +79,7 @@ pub fn Page() -> impl IntoView {
             <learn::WalkPanel app walk/>
             <drop::Drop app/>
             <status::Status app/>
+            <batch::BatchPanel app/>
             <Show when=move || opened.get() fallback=Steps>
                 <div class="work">
                     <curve::Curve app/>

@@ -12,6 +12,7 @@ use web_sys::Blob;
 
 use super::{
     accuracy::{Basis, use_name},
+    batch::BatchFiles,
     calibration::Wish,
     check::Checked,
     dom,
@@ -92,6 +93,8 @@ pub(super) struct Session {
     /// Until it has.
     pub(super) rest: Option<TimeoutHandle>,
     pub(super) recompute: Option<TimeoutHandle>,
+    /// Files of a batch.
+    pub(super) batch: BatchFiles,
     /// Figures that were asked for.
     pub(super) figures: Figures,
 }
@@ -284,6 +287,8 @@ impl App {
                 let Asked { preprocessing, settings, allocation } = asked;
                 ToEngine::Sweep { job, preprocessing, settings, allocation }
             }
+            Job::Batch => self.batch_message(job, allocation.clone(), choice),
+            Job::Pack => self.pack_message(job),
             Job::Promise => {
                 let lose = self.accuracy.promise.asked.get_untracked();
                 ToEngine::Promise { job, preprocessing: self.accuracy.edited.get_untracked(), lose, allocation: allocation.clone() }
@@ -324,6 +329,8 @@ impl App {
                 Job::Reconstruct => "Decoding the model…".into(),
                 Job::OpenData(usage) => format!("Reading the {}…", use_name(usage)),
                 Job::Evaluate { .. } => "Running the networks…".into(),
+                Job::Batch => "Compressing several models…".into(),
+                Job::Pack => "Putting the archive together…".into(),
                 Job::Promise => "Trying rates…".into(),
                 _ => "Encoding…".into(),
             });
@@ -487,6 +494,31 @@ impl App {
                     self.pump();
                 }
             }
+            FromEngine::Several { job, groups } => {
+                if self.end(job) == Some(Job::Open) {
+                    self.settle();
+                    self.several(groups);
+                }
+            }
+            FromEngine::Batched { job, index, progress, parts } => {
+                if self.active(job) == Some(Job::Batch) {
+                    self.batched(index, progress, &parts);
+                }
+            }
+            FromEngine::BatchEnded { job } => {
+                if self.end(job).is_some() {
+                    self.settle();
+                    self.batch_ended();
+                    self.pump();
+                }
+            }
+            FromEngine::Packed { job, parts } => {
+                if self.end(job).is_some() {
+                    self.settle();
+                    self.packed(&parts);
+                    self.pump();
+                }
+            }
             FromEngine::Promised { job, promise, done } => {
                 if self.active(job) == Some(Job::Promise) {
                     if done {
@@ -636,6 +668,7 @@ impl App {
             }
             Job::OpenData(usage) => self.data_lost(usage),
             Job::Check => self.not_checking(),
+            Job::Batch => self.batch_stopped(),
             _ => {}
         }
     }
@@ -650,6 +683,7 @@ impl App {
     }
 
     fn failed(self, kind: Job, error: String) {
+        let others = kind == Job::Batch && self.batch_failed(&error);
         self.undo(kind);
         if error.starts_with(CRASHED) {
             self.spawn();
@@ -659,6 +693,11 @@ impl App {
             Job::Evaluate { .. } => self.accuracy.error.set(Some(error.clone())),
             Job::Sweep => self.accuracy.sweep.error.set(Some(error.clone())),
             Job::Promise => self.accuracy.promise.error.set(Some(error.clone())),
+            // One model failed with the engine; the others go on.
+            Job::Batch if others => {
+                self.said.set(error);
+                return self.ask(Job::Batch);
+            }
             // Nobody asked for it.
             Job::Check => {
                 self.check_failed(error);

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     report::{
         AllocationReport, AllocationSettings, Budget, Coding, CurveSettings, Distortion, Method, ModelSummary, RdCurves, TransformChoice,
-        figure::Which,
+        batch::Item, figure::Which,
     },
     worker::messages::DataUse,
 };
@@ -208,6 +208,8 @@ pub struct App {
     pub history: RwSignal<History<Choice>>,
     /// The layer that is picked out in the table, the bars and the list of damage.
     pub selected: RwSignal<Option<usize>>,
+    /// Several models that are compressed one after the other.
+    pub batch: RwSignal<Vec<Item>>,
     /// The figure of the paper that is shown.
     pub figure: RwSignal<Which>,
     /// The images' field that files are being dragged over.
@@ -240,6 +242,7 @@ impl App {
             excludes: RwSignal::new(BTreeSet::new()),
             history: RwSignal::new(History::default()),
             selected: RwSignal::new(None),
+            batch: RwSignal::new(Vec::new()),
             figure: RwSignal::new(Which::Slopes),
             aimed_at: RwSignal::new(None),
             accuracy: Accuracy::new(),

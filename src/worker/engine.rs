@@ -4,6 +4,8 @@
 //! new long job, which ends the one that runs) is seen; with threads, tasks run on the pool and this thread only
 //! waits, so that it sees them at once. A task of an ended job may still run to its end on the pool; its result is dropped.
 
+mod batch;
+
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -134,6 +136,10 @@ pub async fn handle(message: JsValue) {
     };
     let (job, result) = match message {
         ToEngine::Open { job, files, curves, allocation } => (job, open(job, files, curves, allocation).await),
+        ToEngine::Batch { job, groups, which, curves, allocation, calibration } => {
+            (job, batch::run(job, groups, which, curves, allocation, calibration).await)
+        }
+        ToEngine::Pack { job, files } => (job, batch::pack(job, files)),
         ToEngine::Recompute { job, curves, allocation } => (job, recompute(job, curves, allocation).await),
         ToEngine::Calibrate { job, preprocessing, calibration, curves, allocation } => {
             (job, calibrate(job, preprocessing, calibration, curves, allocation).await)
@@ -331,6 +337,10 @@ async fn open(job: u32, files: Array, curves: CurveSettings, allocation: Allocat
     let sources = files.iter().map(source).collect::<Result<Vec<_>>>()?;
     if let Some(images) = images_in(&sources) {
         return opened_images(job, DataUse::Test, images);
+    }
+    if let Some(groups) = batch::several(&sources) {
+        post(&FromEngine::Several { job, groups });
+        return Ok(());
     }
     match pipeline::open(sources)? {
         Opened::Model(mut session) => {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::{
     AllocationReport, AllocationSettings, CalibrationSettings, CalibrationSummary, CurveSettings, DataSummary, EvaluationReport,
-    MeasuredCurves, ModelSummary, Preprocessing, RdCurves, Report, SweepSettings,
+    MeasuredCurves, ModelSummary, Preprocessing, RdCurves, Report, SweepSettings, batch,
     figure::{Figure, Which},
     promise::Promise,
 };
@@ -33,6 +33,7 @@ pub enum ToEngine {
     /// Opens a model (or a `.tq`) and, for a model, computes its curves: `Opened`, `Progress`…, `Curves`, `Allocated`.
     /// A `.tq` ends with `Opened` (format `tq`) followed by `Allocated` (what the file holds); only `Reconstruct` and `Evaluate` apply
     /// then. A file that turns out to hold images becomes the test images instead: `DataOpened`, and the model stays.
+    /// Files that turn out to be several models are only told apart: `Several`, and the model stays.
     Open {
         /// Job number.
         job: u32,
@@ -43,6 +44,31 @@ pub enum ToEngine {
         curves: CurveSettings,
         /// Settings of the first allocation.
         allocation: AllocationSettings,
+    },
+    /// Compresses several models, one after the other; the open one stays as it is. For each: `Batched` when it begins, `Progress`…, `Batched` with
+    /// what came of it; after the last `BatchEnded`. One that fails does not end the others.
+    Batch {
+        /// Job number.
+        job: u32,
+        /// Models: a JavaScript array of arrays of `File`s that belong together, the model's first.
+        #[serde(with = "serde_wasm_bindgen::preserve")]
+        groups: js_sys::Array,
+        /// Places of those to compress.
+        which: Vec<u32>,
+        /// Settings of the curves without calibration.
+        curves: CurveSettings,
+        /// Settings of the allocations, without locks and excludes.
+        allocation: AllocationSettings,
+        /// Whether models that take the calibration images are calibrated, how, and settings of the curves then.
+        calibration: Option<(CalibrationSettings, CurveSettings)>,
+    },
+    /// Puts files into one archive: `Packed`.
+    Pack {
+        /// Job number.
+        job: u32,
+        /// A JavaScript array of `File`s.
+        #[serde(with = "serde_wasm_bindgen::preserve")]
+        files: js_sys::Array,
     },
     /// Computes the curves of the open model again, with other settings: `Progress`…, `Curves`, `Allocated`.
     Recompute {
@@ -214,6 +240,38 @@ pub enum FromEngine {
         /// The table.
         model: ModelSummary,
     },
+    /// Files that were to be opened are several models.
+    Several {
+        /// Job number.
+        job: u32,
+        /// Places of the files that belong together, the model's first.
+        groups: Vec<Vec<u32>>,
+    },
+    /// A model of a batch begins, or has ended.
+    Batched {
+        /// Job number.
+        job: u32,
+        /// Its place in the batch.
+        index: u32,
+        /// Where it is.
+        progress: batch::Progress,
+        /// Of one that is done, the bytes of its file: an array of `Uint8Array`s, to be put into one `Blob`.
+        #[serde(with = "serde_wasm_bindgen::preserve")]
+        parts: js_sys::Array,
+    },
+    /// A batch has ended.
+    BatchEnded {
+        /// Job number.
+        job: u32,
+    },
+    /// An archive.
+    Packed {
+        /// Job number.
+        job: u32,
+        /// Its bytes: an array of `Uint8Array`s, to be put into one `Blob`.
+        #[serde(with = "serde_wasm_bindgen::preserve")]
+        parts: js_sys::Array,
+    },
     /// The curves of all layers exist.
     Curves {
         /// Job number.
@@ -341,7 +399,8 @@ impl FromEngine {
     /// The buffers to transfer with this message.
     pub fn transfer(&self) -> js_sys::Array {
         let list = js_sys::Array::new();
-        if let FromEngine::Encoded { parts, .. } | FromEngine::Reconstructed { parts, .. } = self {
+        use FromEngine::{Batched, Encoded, Packed, Reconstructed};
+        if let Encoded { parts, .. } | Reconstructed { parts, .. } | Batched { parts, .. } | Packed { parts, .. } = self {
             for part in parts.iter() {
                 list.push(&wasm_bindgen::JsCast::unchecked_into::<js_sys::Uint8Array>(part).buffer());
             }
