@@ -27,7 +27,7 @@ pub struct Checked {
 }
 
 /// What came of a check, or why nothing did.
-type Outcome = Result<Arc<Checked>, String>;
+pub(super) type Outcome = Result<Arc<Checked>, String>;
 
 /// The last check, and the one that runs.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +40,7 @@ pub struct Check {
 
 impl Check {
     /// What came of the check of this allocation, if it was made.
-    fn of(&self, allocation: &Arc<AllocationReport>) -> Option<&Outcome> {
+    pub(super) fn of(&self, allocation: &Arc<AllocationReport>) -> Option<&Outcome> {
         self.made.as_ref().filter(|(of, _)| Arc::ptr_eq(of, allocation) || same_bits(of, allocation)).map(|(_, result)| result)
     }
 }

@@ -169,14 +169,20 @@ pub fn LiveFigure(app: App, which: Signal<Which>, layer: Signal<usize>) -> impl 
 /// A figure: its title and caption, its panels, its numbers, and what can be saved of it. Another figure takes its place without the parts being made anew, so that what is open stays
 /// open, and what has the focus keeps it.
 #[component]
-pub fn FigureView(app: App, figure: Signal<Option<Arc<Figure>>>) -> impl IntoView {
+pub fn FigureView(
+    app: App,
+    figure: Signal<Option<Arc<Figure>>>,
+    /// What a saved file is called beside the model; as the figure is if nothing else is said.
+    #[prop(optional)]
+    saved_as: Option<&'static str>,
+) -> impl IntoView {
     let of = move |f: fn(&Figure) -> String| figure.with(|figure| figure.as_deref().map(f)).unwrap_or_default();
     let panels = Memo::new(move |_| figure.with(|f| f.as_ref().map_or(0, |f| f.panels.len())));
     let panel = move |i: usize| Memo::new(move |_| figure.with(|f| f.as_ref().and_then(|f| f.panels.get(i).cloned())).map(Arc::new));
     let button = move |kind: &'static str| {
         let save = move |_| {
             if let Some(figure) = figure.get_untracked() {
-                save(app, figure, kind);
+                save(app, figure, saved_as, kind);
             }
         };
         view! {
@@ -200,12 +206,12 @@ pub fn FigureView(app: App, figure: Signal<Option<Arc<Figure>>>) -> impl IntoVie
 }
 
 /// Saves a figure.
-pub fn save(app: App, figure: Arc<Figure>, kind: &'static str) {
+pub fn save(app: App, figure: Arc<Figure>, saved_as: Option<&'static str>, kind: &'static str) {
     let model = app.model.with_untracked(|m| m.as_ref().map_or(String::new(), |m| m.name.clone()));
     let stem = model.rsplit_once('.').map_or(model.as_str(), |(stem, _)| stem);
     // A figure of no model has a name of its own.
     let of = if stem.is_empty() || figure.which == Which::Geometry { String::new() } else { format!("{stem}-") };
-    let name = format!("{of}{}.{}", figure.which.name(), kind.to_lowercase());
+    let name = format!("{of}{}.{}", saved_as.unwrap_or(figure.which.name()), kind.to_lowercase());
     let svg = || figure_svg(&figure, PICTURE, &Palette::LIGHT);
     match kind {
         "CSV" => app.save(dom::text_blob(&figure.csv(), "text/csv"), &name),

@@ -46,7 +46,7 @@ pub fn GeometryPanel(app: App) -> impl IntoView {
     let saves = ["SVG", "PNG", "CSV"].map(|kind| {
         view! {
             <button type="button" class="button small" data-testid=format!("geometry-save-{}", kind.to_lowercase())
-                aria-label=format!("Save the geometry as {kind}") on:click=move |_| save(app, figure.get_untracked(), kind)>{kind}</button>
+                aria-label=format!("Save the geometry as {kind}") on:click=move |_| save(app, figure.get_untracked(), None, kind)>{kind}</button>
         }
     });
     view! {

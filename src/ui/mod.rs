@@ -13,6 +13,7 @@ pub mod budget;
 pub mod calibration;
 pub mod check;
 pub mod choices;
+pub mod compare;
 pub mod curve;
 pub mod damage;
 pub mod data_input;
@@ -88,6 +89,7 @@ pub fn Page() -> impl IntoView {
                         <summary::Summary app/>
                     </div>
                 </div>
+                <compare::ComparePanel app/>
                 <allocation::Allocation app/>
             </Show>
             <evaluation::EvaluationPanel app/>

@@ -14,6 +14,7 @@ use super::{
     accuracy::Accuracy,
     address::Address,
     choices::Choice,
+    compare::Side,
     dom,
     format::{self, Unit},
     history::History,
@@ -208,6 +209,8 @@ pub struct App {
     pub history: RwSignal<History<Choice>>,
     /// The layer that is picked out in the table, the bars and the list of damage.
     pub selected: RwSignal<Option<usize>>,
+    /// Settings that were kept to compare with, and of which model, by its `generation`.
+    pub kept: RwSignal<Option<(u32, Arc<Side>)>>,
     /// Several models that are compressed one after the other.
     pub batch: RwSignal<Vec<Item>>,
     /// The figure of the paper that is shown.
@@ -242,6 +245,7 @@ impl App {
             excludes: RwSignal::new(BTreeSet::new()),
             history: RwSignal::new(History::default()),
             selected: RwSignal::new(None),
+            kept: RwSignal::new(None),
             batch: RwSignal::new(Vec::new()),
             figure: RwSignal::new(Which::Slopes),
             aimed_at: RwSignal::new(None),
