@@ -197,7 +197,7 @@ mod tests {
         let one = of(&[data.clone(), external.clone()]);
         assert_eq!(one, [(vec![1, 0], true)]);
         assert!(!are_several(&groups(&[data.clone(), external.clone()])));
-        assert_eq!(of(&[external.clone()]), [(vec![0], false)], "what it needs is missing");
+        assert_eq!(of(std::slice::from_ref(&external)), [(vec![0], false)], "what it needs is missing");
         let all = [resnet.clone(), data, broken.clone(), external, alexnet];
         assert_eq!(of(&all), [(vec![0], true), (vec![2], false), (vec![3, 1], true), (vec![4], true)]);
         assert!(are_several(&groups(&all)));

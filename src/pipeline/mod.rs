@@ -501,6 +501,9 @@ fn encode_layer(
     Ok(EncodedLayer { error, body: Some(body) })
 }
 
+/// A layer's section body, and the weights that it gives.
+pub(crate) type Recoded = (Vec<u8>, Vec<f32>);
+
 /// Encodes a layer whose errors are fed back with others than its weights to be met, in the units of these: the body, and the weights that it gives. Nothing for another
 /// plan. The error is a clause.
 pub(crate) fn encode_target(
@@ -510,7 +513,7 @@ pub(crate) fn encode_target(
     curves: &LayerCurves,
     plan: &Plan,
     folded: bool,
-) -> std::result::Result<Option<(Vec<u8>, Vec<f32>)>, String> {
+) -> std::result::Result<Option<Recoded>, String> {
     let Plan::Quantized { candidate, blocks } = plan else { return Ok(None) };
     let candidate = &curves.candidates[*candidate];
     let Some(feedback) = &candidate.feedback else { return Ok(None) };

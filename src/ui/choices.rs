@@ -321,7 +321,8 @@ mod tests {
             Some(to.words(|index| format!("layer{index}")))
         };
         assert_eq!(said(&|_| {}), None);
-        let table: [(&dyn Fn(&mut Choices), &str); 13] = [
+        type Change = dyn Fn(&mut Choices);
+        let table: [(&Change, &str); 13] = [
             (&|c| c.settings.budget = Budget::Bits(3.5), "budget to 3.5 bits"),
             (&|c| c.settings.budget = Budget::Size(107_321), "budget to 107,321 bytes"),
             (&|c| c.settings.budget = Budget::Ratio(10.0), "budget to 10 times smaller"),

@@ -487,7 +487,8 @@ mod tests {
     #[test]
     fn what_has_given_way_does_not_go_on_with_something_else() {
         let save = Job::Encode(Then::SaveTq);
-        let other: [(&dyn Fn(&mut Queue), Job); 4] = [
+        type Asking = dyn Fn(&mut Queue);
+        let other: [(&Asking, Job); 4] = [
             (
                 &|q| {
                     q.ask(Job::Open);

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{
     histogram::cells,
-    part::{MOST, Part, spaced},
+    part::{Part, spaced},
     tests::{chart, made, series, session},
     *,
 };
@@ -282,7 +282,6 @@ fn parts_of_layers_are_as_the_whole() {
         assert!(expected.len() == part.after.len() && greatest < 1e-5, "{kind:?}: {greatest}");
     }
     assert_eq!((spaced(10, 3), spaced(2, 5), spaced(0, 4)), (vec![0, 3, 6], vec![0, 1], vec![]));
-    assert!(MOST >= 1 << 20);
 }
 
 #[test]

@@ -33,7 +33,7 @@ use crate::{
         kernel::{self, Matrix},
     },
     pipeline::{
-        EncodedLayer, Session, encode_target,
+        EncodedLayer, Recoded, Session, encode_target,
         job::{Item, Job, Runner, Span, Task},
     },
     rate::{Allocation, Plan},
@@ -145,8 +145,7 @@ impl<'a> Targets<'a> {
     }
 
     /// The task that finds a layer's target and encodes it: the body, and the weights that run.
-    #[allow(clippy::type_complexity)]
-    fn encode_task(&self, layer: usize, sums: Sums) -> Result<Task<Option<(Vec<u8>, Vec<f32>)>>> {
+    fn encode_task(&self, layer: usize, sums: Sums) -> Result<Task<Option<Recoded>>> {
         let session = self.session;
         let (tensor, shape) = session.layers[layer];
         let (weights, curves, plan) = (session.read(tensor)?, session.curves[layer].clone(), self.allocation.plans[layer].clone());
@@ -258,7 +257,7 @@ impl Sums {
     fn change(&self, weights: &[f32]) -> Option<Vec<f32>> {
         let [_, mq, _] = &self.means;
         let n = mq.len();
-        if n == 0 || weights.len() % n != 0 {
+        if n == 0 || !weights.len().is_multiple_of(n) {
             return None;
         }
         let covariance = |which: usize| {
@@ -269,7 +268,7 @@ impl Sums {
         };
         let mut c = covariance(1);
         let damping = DAMPING * c.trace() / n as f64;
-        if !(damping > 0.0) {
+        if damping.is_nan() || damping <= 0.0 {
             return None;
         }
         (0..n).for_each(|i| c[(i, i)] += damping);

@@ -127,11 +127,12 @@ fn range(chart: &Chart, axis: usize, bars: bool) -> (f64, f64) {
     }
 }
 
-/// The least distance between bars.
+/// The least distance between bars; of a single one, one.
 fn spacing(series: &[Series]) -> f64 {
     let bars = series.iter().filter(|s| s.shape == Shape::Bars);
     let gaps = bars.flat_map(|s| s.points.windows(2).map(|w| (w[1][0] - w[0][0]).abs())).filter(|gap| *gap > 0.0);
-    gaps.fold(f64::INFINITY, f64::min).min(1e300).max(f64::MIN_POSITIVE).min(if series.is_empty() { 1.0 } else { f64::MAX })
+    let least = gaps.fold(f64::INFINITY, f64::min);
+    if least.is_finite() { least } else { 1.0 }
 }
 
 /// Lines of the legend: places of series.
