@@ -1,6 +1,6 @@
 //! The guided walk: ten steps through the method, each with a figure that is alive, on the sample network. Its step is in the page's address.
 //!
-//! [`steps`] holds the texts, [`exhibits`] the figures, [`plane`] the one with axes to turn.
+//! `steps` holds the texts, `exhibits` the figures, `plane` the one with axes to turn.
 
 use leptos::{html, prelude::*};
 use wasm_bindgen::JsCast;
