@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { accessibility, check, group, launch, root, serve } from "./harness.mjs";
-import { download, hook, open, ready, sample, shots } from "./page.mjs";
+import { download, hook, open, ready, sample, shots, text } from "./page.mjs";
 
 /** The command line tool, where it is built. */
 const tool = ["release", "debug"].map((kind) => path.join(root, "target", kind, "waterfill")).find((file) => fs.existsSync(file));
@@ -45,6 +45,7 @@ const offered = (page) => page.locator(".figure-choice button").evaluateAll((all
 await group("every figure, wide and light", async () => {
   const page = await open(browser, server.url);
   await sample(page);
+  const panel = hook(page, "figures");
   const names = await offered(page);
   check("several figures are offered", names.length >= 2, names);
   for (const name of names) {
@@ -55,14 +56,14 @@ await group("every figure, wide and light", async () => {
     );
     await page.waitForTimeout(250);
     const state = await made(page);
-    check(`${name}: is made, or says why not`, state === "done" || (await page.locator(".live-figure .state-line").textContent()).trim().endsWith("."), state);
+    check(`${name}: is made, or says why not`, state === "done" || (await panel.locator(".live-figure .state-line").textContent()).trim().endsWith("."), state);
     if (state !== "done") continue;
-    await page.locator(".figure-panel svg").first().waitFor();
-    const drawn = await page.locator(".figure-panel svg").count();
-    check(`${name}: its panels are drawn`, drawn > 0 && drawn === (await page.locator(".figure-panel").count()), drawn);
-    if (!(await page.locator(".live-figure details[open]").count())) await hook(page, "figure-numbers").click();
-    await page.locator(".live-figure table").first().waitFor();
-    check(`${name}: its numbers are a table`, (await page.locator(".live-figure table tbody tr").count()) > 1);
+    await panel.locator(".figure-panel svg").first().waitFor();
+    const drawn = await panel.locator(".figure-panel svg").count();
+    check(`${name}: its panels are drawn`, drawn > 0 && drawn === (await panel.locator(".figure-panel").count()), drawn);
+    if (!(await panel.locator(".live-figure details[open]").count())) await panel.locator('[data-testid="figure-numbers"]').click();
+    await panel.locator(".live-figure table").first().waitFor();
+    check(`${name}: its numbers are a table`, (await panel.locator(".live-figure table tbody tr").count()) > 1);
     await page.locator('[data-testid="figures"]').screenshot({ path: path.join(shots, `figure-${name}-1280-light.png`) });
     const { name: file, content } = await download(page, "figure-save-csv");
     check(`${name}: is saved under a name of its own`, file === `resnet-digits-${name}.csv`, file);
@@ -78,7 +79,8 @@ await group("every figure, wide and light", async () => {
   check("a figure is saved as SVG", svg.startsWith("<svg "), svg.slice(0, 40));
   const png = (await download(page, "figure-save-png")).content;
   check("and as PNG", png.subarray(1, 4).toString() === "PNG");
-  check("axe: no violation", (await accessibility(page, ["minor", "moderate", "serious", "critical"])).length === 0, await accessibility(page, ["minor", "moderate", "serious", "critical"]));
+  const wrong = await accessibility(page, ["minor", "moderate", "serious", "critical"]);
+  check("axe: no violation", wrong.length === 0, wrong);
   check("no errors on the page", page.errors.length === 0, page.errors);
   await page.context().close();
 });
@@ -86,27 +88,28 @@ await group("every figure, wide and light", async () => {
 await group("a layer chosen anywhere is chosen in the figure, and a figure follows the budget", async () => {
   const page = await open(browser, server.url);
   await sample(page);
+  const panel = hook(page, "figures");
   await hook(page, "figure-spectrum").click();
   const layers = await page.locator('[data-testid="figure-layer"] option').allTextContents();
   await page.locator('[data-testid="figure-layer"]').selectOption("2");
   await titled(page, layers[2].split(" · ")[1]);
   check("the table picks out the same layer", await page.locator("tr.selected td").first().textContent() === "3");
-  const before = await page.locator(".figure-panel svg").first().evaluate((e) => e.outerHTML);
+  const before = await panel.locator(".figure-panel svg").first().evaluate((e) => e.outerHTML);
   await hook(page, "budget-number").fill("2");
-  await page.waitForFunction((b) => document.querySelector(".figure-panel svg")?.outerHTML !== b, before, { timeout: 30000 });
+  await page.waitForFunction((b) => document.querySelector('[data-testid="figures"] .figure-panel svg')?.outerHTML !== b, before, { timeout: 30000 });
   await ready(page);
   check("the water level moves with the budget", true);
   // Pointing at a dot tells its numbers; choosing it chooses its layer.
   await hook(page, "figure-slopes").click();
   await titled(page, "Slopes");
-  const plot = page.locator(".figure-panel .plot").first();
+  const plot = panel.locator(".figure-panel .plot").first();
   await plot.scrollIntoViewIfNeeded();
   const box = await plot.boundingBox();
   let told = "";
   for (let x = 60; x < box.width && !told.includes("bits of each layer"); x += 6) {
     for (let y = 60; y < box.height - 40 && !told.includes("bits of each layer"); y += 12) {
       await page.mouse.move(box.x + x, box.y + y);
-      told = await page.locator(".figure-panel .told").first().textContent();
+      told = await panel.locator(".figure-panel .told").first().textContent();
     }
   }
   check("pointing at a point tells its numbers with units", /bits of each layer: rate of the layer [\d.]+ bits per weight, .* dB$/.test(told), told);
@@ -120,6 +123,7 @@ await group("a layer chosen anywhere is chosen in the figure, and a figure follo
 await group("narrow and dark", async () => {
   const page = await open(browser, server.url, { viewport: { width: 390, height: 844 }, colorScheme: "dark" });
   await sample(page);
+  const panel = hook(page, "figures");
   for (const name of await offered(page)) {
     await hook(page, `figure-${name}`).click();
     await page.waitForTimeout(300);
@@ -128,7 +132,40 @@ await group("narrow and dark", async () => {
     const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     check(`${name}: nothing stands out at 390 px`, over <= 0, over);
   }
-  check("axe: nothing serious", (await accessibility(page)).length === 0, await accessibility(page));
+  const wrong = await accessibility(page);
+  check("axe: nothing serious", wrong.length === 0, wrong);
+  await page.context().close();
+});
+
+await group("the geometry of cells, without a model", async () => {
+  const page = await open(browser, server.url);
+  const gains = () => text(page, "geometry-gains");
+  const before = await gains();
+  await hook(page, "geometry-correlation").focus();
+  await page.keyboard.press("ArrowRight");
+  await page.waitForFunction((b) => document.querySelector('[data-testid="geometry-gains"]').textContent.trim() !== b, before);
+  check("a slider changes the gains, with the keyboard", /dB/.test(await gains()), await gains());
+  const handle = page.locator('[data-testid^="geometry-handle-"]').first();
+  await handle.scrollIntoViewIfNeeded();
+  const box = await handle.boundingBox();
+  const middle = { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+  const then = await gains();
+  await page.mouse.move(middle.x, middle.y);
+  await page.mouse.down();
+  await page.mouse.move(middle.x + 12, middle.y + 16, { steps: 4 });
+  await page.mouse.up();
+  check("and so does a handle", (await gains()) !== then, { then, now: await gains() });
+  await page.mouse.move(0, 0);
+  await hook(page, "geometry").screenshot({ path: path.join(shots, "geometry-1280-light.png") });
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.waitForTimeout(300);
+  await hook(page, "geometry").screenshot({ path: path.join(shots, "geometry-390-dark.png") });
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  check("nothing stands out at 390 px", over <= 0, over);
+  const wrong = await accessibility(page, ["minor", "moderate", "serious", "critical"]);
+  check("axe: no violation", wrong.length === 0, wrong);
+  check("no errors on the page", page.errors.length === 0, page.errors);
   await page.context().close();
 });
 

@@ -278,18 +278,19 @@ fn axes<B: DrawingBackend>(pen: &Pen<B>, chart: &Chart, frame: &ChartFrame, pale
 }
 
 /// A line across, with its name at its end, where there is room for it; one `named` already is thin.
-fn mark<B: DrawingBackend>(pen: &Pen<B>, mark: &Mark, named: bool, frame: &ChartFrame, palette: &Palette) -> Drawn<(), B> {
+fn mark<B: DrawingBackend>(pen: &Pen<B>, mark: &Mark, place: Option<usize>, frame: &ChartFrame, palette: &Palette) -> Drawn<(), B> {
     let ChartFrame { left, right, top, bottom, .. } = *frame;
     if !mark.at.is_finite() {
         return Ok(());
     }
-    let name = if named { "" } else { &mark.name };
-    let (color, width) = if named { (palette.muted, 0.75) } else { (palette.text, 1.25) };
+    let name = if place.is_some() { &mark.name } else { "" };
+    let (color, width) = if place.is_some() { (palette.text, 1.25) } else { (palette.muted, 0.75) };
     if mark.standing {
         let x = frame.to_px([mark.at, 0.0]).0;
         pen.dashed(&[(x, top), (x, bottom)], 3.0, 3.0, color, width)?;
         let (at, side) = if x > (left + right) / 2.0 { (x - 5.0, HPos::Right) } else { (x + 5.0, HPos::Left) };
-        pen.text(name, (at, top + 2.0), side, VPos::Top, palette.text)
+        // Names of lines that are near each other do not lie on each other.
+        pen.text(name, (at, top + 2.0 + 15.0 * place.unwrap_or(0) as f64), side, VPos::Top, palette.text)
     } else {
         let y = frame.to_px([0.0, mark.at]).1;
         pen.dashed(&[(left, y), (right, y)], 3.0, 3.0, color, width)?;
@@ -307,8 +308,9 @@ fn chart<B: DrawingBackend>(pen: &Pen<B>, chart: &Chart, size: (u32, u32), palet
         let zero = frame.to_px([0.0, 0.0]).1;
         pen.line((frame.left, zero), (frame.right, zero), palette.muted, 1.0)?;
     }
-    let named = |i: usize| chart.marks[..i].iter().any(|m| m.name == chart.marks[i].name);
-    chart.marks.iter().enumerate().try_for_each(|(i, m)| mark(pen, m, named(i), &frame, palette))?;
+    let first = |i: usize| chart.marks[..i].iter().all(|m| m.name != chart.marks[i].name);
+    let place = |i: usize| first(i).then(|| (0..i).filter(|&k| first(k)).count());
+    chart.marks.iter().enumerate().try_for_each(|(i, m)| mark(pen, m, place(i), &frame, palette))?;
     for (line, series) in legend(chart, inner(size).0).into_iter().enumerate() {
         let (mut x, y) = (LEFT + 10.0, TITLE + ROW * (line as f64 + 0.5));
         for i in series {
