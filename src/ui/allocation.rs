@@ -40,6 +40,13 @@ pub fn Allocation(app: App) -> impl IntoView {
             set_hovered.set(bars().at(x));
         }
     };
+    // A layer that is chosen here is chosen in the table and in figures; those without a pointer choose it there.
+    let chosen = move |e: PointerEvent| {
+        moved(e);
+        if let Some(layer) = hovered.get_untracked() {
+            app.selected.set(Some(layer));
+        }
+    };
     let column = move || picked().map(|i| bars().slot(i));
     let words = move || {
         let i = picked()?;
@@ -58,7 +65,7 @@ pub fn Allocation(app: App) -> impl IntoView {
                 <h2 id="allocation-title"><Term key="bits-per-weight">"Bits"</Term>" per layer"</h2>
                 <ChartButtons app chart=Chart::Allocation/>
             </div>
-            <div class="plot" data-testid="allocation-chart" node_ref=host on:pointermove=moved on:pointerdown=moved
+            <div class="plot" data-testid="allocation-chart" node_ref=host on:pointermove=moved on:pointerdown=chosen
                 on:pointerleave=move |_| set_hovered.set(None) style:height=format!("{HEIGHT}px")>
                 <div class="drawing" role="img" aria-label=label inner_html=drawing></div>
                 <div class="column" class:shown=move || column().is_some() style:left=move || column().map(|c| format!("{}px", c.0))

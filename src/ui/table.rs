@@ -216,7 +216,8 @@ fn Row(app: App, index: usize) -> impl IntoView {
         }
     });
     view! {
-        <tr role="row" node_ref=row class:excluded=move || now.get().excluded class:selected=selected>
+        // By the pointer; the list of layers beside the figures does the same by the keyboard.
+        <tr role="row" node_ref=row on:click=move |_| app.selected.set(Some(index)) class:excluded=move || now.get().excluded class:selected=selected>
             <td role="cell" class="number">{index + 1}</td>
             <th scope="row" role="rowheader" title=first.name.clone()>{first.name.clone()}</th>
             <td role="cell">{format::shape(&first.shape)}</td>

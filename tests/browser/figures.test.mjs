@@ -94,6 +94,17 @@ await group("a layer chosen anywhere is chosen in the figure, and a figure follo
   await page.locator('[data-testid="figure-layer"]').selectOption("2");
   await titled(page, layers[2].split(" · ")[1]);
   check("the table picks out the same layer", await page.locator("tr.selected td").first().textContent() === "3");
+  await page.locator('[data-testid="layer-table"] tbody tr').nth(4).locator("td").nth(2).click();
+  await titled(page, layers[4].split(" · ")[1]);
+  check("a row that is chosen is the figure's layer", (await page.locator('[data-testid="figure-layer"]').inputValue()) === "4");
+  const bars = page.locator('[data-testid="allocation-chart"]');
+  await bars.scrollIntoViewIfNeeded();
+  const room = await bars.boundingBox();
+  await page.mouse.click(room.x + 42, room.y + room.height / 2);
+  await titled(page, layers[0].split(" · ")[1]);
+  check("and so is a bar", (await page.locator("tr.selected td").first().textContent()) === "1");
+  await page.locator('[data-testid="figure-layer"]').selectOption("2");
+  await titled(page, layers[2].split(" · ")[1]);
   const before = await panel.locator(".figure-panel svg").first().evaluate((e) => e.outerHTML);
   await hook(page, "budget-number").fill("2");
   await page.waitForFunction((b) => document.querySelector('[data-testid="figures"] .figure-panel svg')?.outerHTML !== b, before, { timeout: 30000 });
