@@ -222,7 +222,7 @@ pub fn ComparePanel(app: App) -> impl IntoView {
     let there = move || kept.with(|k| k.is_some());
     let words = move |side: Option<String>| side.unwrap_or_default();
     view! {
-        <section class="card compare" data-testid="ab" data-kept=move || there().to_string() aria-labelledby="ab-title">
+        <section class="card compare" data-part="compare" data-testid="ab" data-kept=move || there().to_string() aria-labelledby="ab-title">
             <div class="head">
                 <h2 id="ab-title">"Compare two settings"</h2>
                 <div class="chart-buttons">

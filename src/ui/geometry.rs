@@ -50,7 +50,7 @@ pub fn GeometryPanel(app: App) -> impl IntoView {
         }
     });
     view! {
-        <section class="card paper-figures geometry" aria-labelledby="geometry-title" data-testid="geometry">
+        <section class="card paper-figures geometry" data-part="geometry" aria-labelledby="geometry-title" data-testid="geometry">
             <div class="head"><h2 id="geometry-title">"Geometry of cells"</h2><div class="chart-buttons">{saves.collect_view()}</div></div>
             <div class="geometry-sliders">
                 <Slider name="correlation" label="Correlation of two weights" unit="" bounds=CORRELATIONS step="0.01"

@@ -16,6 +16,8 @@ pub enum Part {
     Budget,
     /// The result in numbers.
     Summary,
+    /// Two settings side by side.
+    Compare,
     /// Bits per layer.
     Bars,
     /// Images, and what networks give on them.
@@ -24,6 +26,8 @@ pub enum Part {
     Calibration,
     /// Figures of the paper.
     Figures,
+    /// The geometry of cells.
+    Geometry,
     /// The layers.
     Table,
     /// Files out, and the command line.
@@ -36,16 +40,18 @@ pub enum Part {
 
 impl Part {
     /// All of them, from top to bottom.
-    pub const ALL: [Part; 13] = [
+    pub const ALL: [Part; 15] = [
         Part::Words,
         Part::Drop,
         Part::Curve,
         Part::Budget,
         Part::Summary,
+        Part::Compare,
         Part::Bars,
         Part::Accuracy,
         Part::Calibration,
         Part::Figures,
+        Part::Geometry,
         Part::Table,
         Part::Downloads,
         Part::Learn,
@@ -60,10 +66,12 @@ impl Part {
             Part::Curve => "curve",
             Part::Budget => "budget",
             Part::Summary => "summary",
+            Part::Compare => "compare",
             Part::Bars => "bars",
             Part::Accuracy => "accuracy",
             Part::Calibration => "calibration",
             Part::Figures => "figures",
+            Part::Geometry => "geometry",
             Part::Table => "table",
             Part::Downloads => "downloads",
             Part::Learn => "learn",
@@ -79,10 +87,12 @@ impl Part {
             Part::Curve => "Rate–distortion curve",
             Part::Budget => "Budget",
             Part::Summary => "Result",
+            Part::Compare => "A and B",
             Part::Bars => "Bits per layer",
             Part::Accuracy => "Accuracy",
             Part::Calibration => "Calibration images",
             Part::Figures => "Figures",
+            Part::Geometry => "Geometry of cells",
             Part::Table => "Layers",
             Part::Downloads => "Downloads",
             Part::Learn => "Learn and glossary",
