@@ -383,6 +383,19 @@ impl Problem<'_> {
         Ok(Allocation { plans, lambda, layer_bytes, file_bytes, not_reachable, rate_range })
     }
 
+    /// The same allocation with so many bytes more spent on the steepest upgrades of free layers that fit, as [`Problem::allocate`] spends what bisection leaves.
+    ///
+    /// # Errors
+    /// As [`Problem::allocate`].
+    pub fn refilled(&self, settings: &AllocationSettings, allocation: &Allocation, more: u64) -> Result<Allocation> {
+        let solver = Solver { problem: self, freedom: self.freedom(settings)?, admit: settings.into() };
+        let (mut plans, before) = (allocation.plans.clone(), solver.layer_bytes(&allocation.plans));
+        solver.fill(&mut plans, before + more, allocation.lambda);
+        let added = solver.layer_bytes(&plans) - before;
+        let (layer_bytes, file_bytes) = (allocation.layer_bytes + added, allocation.file_bytes + added);
+        Ok(Allocation { plans, layer_bytes, file_bytes, ..allocation.clone() })
+    }
+
     /// The lines of the rate–distortion plot: `none`, `KLT` (the better of row and column, everywhere), with calibration `ELT` likewise,
     /// the limit of all coders ([`limit`]) where errors may be fed back, and `auto`, which alone has error feedback, if there is.
     pub fn curves(&self, settings: &AllocationSettings) -> Result<RdCurves> {

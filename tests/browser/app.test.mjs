@@ -284,7 +284,7 @@ await group("by keyboard alone", async () => {
   check("the skip link comes first", (await focused()).hook === "skip");
   const unseen = [];
   const tabTo = async (wanted) => {
-    for (let i = 0; i < 60; i++) {
+    for (let i = 0; i < 200; i++) {
       await page.keyboard.press("Tab");
       const { hook, seen } = await focused();
       if (!seen) unseen.push(hook);
@@ -306,7 +306,7 @@ await group("by keyboard alone", async () => {
   const slid = await size(page);
   await page.keyboard.press("End");
   check("and moved", (await changed(page, () => size(page), slid)) > slid);
-  for (let i = 0; i < 80 && (await focused()).hook !== "download-tq"; i++) {
+  for (let i = 0; i < 250 && (await focused()).hook !== "download-tq"; i++) {
     await page.keyboard.press("Tab");
     const { hook, seen } = await focused();
     if (!seen) unseen.push(hook);
