@@ -220,6 +220,7 @@ pub struct Series {
     /// How it is drawn.
     pub shape: Shape,
     /// Points, in the axes' units. Those that are not finite are gaps.
+    #[serde(with = "holes")]
     pub points: Vec<[f64; 2]>,
     /// The layer of each point, or of all of them if there is one; empty where they are of none. Choosing a point chooses its layer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -284,6 +285,19 @@ pub struct Picture {
     pub rows: String,
     /// What columns are.
     pub columns: String,
+}
+
+/// JSON has no NaN: nor in points.
+mod holes {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(points: &[[f64; 2]], to: S) -> Result<S::Ok, S::Error> {
+        points.iter().map(|p| p.map(|v| v.is_finite().then_some(v))).collect::<Vec<_>>().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<[f64; 2]>, D::Error> {
+        Ok(Vec::<[Option<f64>; 2]>::deserialize(from)?.into_iter().map(|p| p.map(|v| v.unwrap_or(f64::NAN))).collect())
+    }
 }
 
 /// JSON has no NaN.
@@ -437,10 +451,7 @@ pub(crate) mod tests {
     #[test]
     fn json_keeps_gaps() {
         let mut figure = figure();
-        // Charts' gaps do not come back as NaN, which is equal to nothing.
-        let Content::Chart(chart) = &mut figure.panels[0].content else { panic!() };
-        chart.series.iter_mut().for_each(|s| s.points.truncate(2));
-        let back: Figure = serde_json::from_str(&serde_json::to_string(&figure).unwrap()).unwrap();
+        let mut back: Figure = serde_json::from_str(&serde_json::to_string(&figure).unwrap()).unwrap();
         let pictures = [&figure, &back].map(|f| match &f.panels[2].content {
             Content::Picture(p) => p.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
             Content::Chart(_) => panic!(),
@@ -448,6 +459,11 @@ pub(crate) mod tests {
         assert_eq!(pictures[0].len(), 6);
         assert_eq!((&pictures[0][..3], &pictures[0][4..]), (&pictures[1][..3], &pictures[1][4..]));
         assert!(f32::from_bits(pictures[1][3]).is_nan());
+        // A gap comes back as NaN, which is equal to nothing; all else is equal.
+        for of in [&mut figure, &mut back] {
+            let Content::Chart(chart) = &mut of.panels[0].content else { panic!() };
+            chart.series.iter_mut().for_each(|s| assert!(s.points.pop().is_some_and(|p| p[0] == 2.0 && p[1].is_nan())));
+        }
         assert_eq!(figure.panels[..2], back.panels[..2]);
     }
 
