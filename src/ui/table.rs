@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 
-use leptos::{html, prelude::*};
+use leptos::{ev::MouseEvent, html, prelude::*};
+use wasm_bindgen::JsCast;
+use web_sys::Element;
 
 use super::{dom, format, state::App, term::Term};
 use crate::report::{LayerRow, recipe::DEEPEST_LOCK};
@@ -208,6 +210,13 @@ fn Row(app: App, index: usize) -> impl IntoView {
     });
     let row: NodeRef<html::Tr> = NodeRef::new();
     let selected = Memo::new(move |_| app.selected.get() == Some(index));
+    // Locking and excluding a layer is not picking it.
+    let picked = move |e: MouseEvent| {
+        let control = e.target().and_then(|t| t.dyn_into::<Element>().ok()).and_then(|t| t.closest("select, input").ok().flatten());
+        if control.is_none() {
+            app.selected.set(Some(index));
+        }
+    };
     Effect::new(move |_| {
         if selected.get()
             && let Some(row) = row.get()
@@ -217,7 +226,7 @@ fn Row(app: App, index: usize) -> impl IntoView {
     });
     view! {
         // By the pointer; the list of layers beside the figures does the same by the keyboard.
-        <tr role="row" node_ref=row on:click=move |_| app.selected.set(Some(index)) class:excluded=move || now.get().excluded class:selected=selected>
+        <tr role="row" node_ref=row on:click=picked class:excluded=move || now.get().excluded class:selected=selected>
             <td role="cell" class="number">{index + 1}</td>
             <th scope="row" role="rowheader" title=first.name.clone()>{first.name.clone()}</th>
             <td role="cell">{format::shape(&first.shape)}</td>
