@@ -177,6 +177,8 @@ impl Queue {
         if job.data().is_some() {
             self.data.retain(|waiting| waiting.data() != job.data());
             self.data.push(job);
+        } else if job == Job::Recompute && matches!(self.next, Some(Job::Calibrate | Job::Forget)) {
+            // What waits computes the curves, by what is chosen when it begins.
         } else if self.next != Some(Job::Open) || job == Job::Open {
             self.next = Some(job);
         }
@@ -393,6 +395,21 @@ mod tests {
         assert_eq!(q.cancel(), Some(6));
         q.end(6);
         assert!(q.is_idle(), "nothing waits after a cancel");
+    }
+
+    #[test]
+    fn a_calibration_that_waits_is_not_lost_to_new_settings_of_the_curves() {
+        for waiting in [Job::Calibrate, Job::Forget] {
+            let mut q = Queue::default();
+            q.ask(Job::OpenData(DataUse::Calibration));
+            q.start(NOTHING);
+            q.ask(waiting);
+            assert_eq!(q.ask(Job::Recompute), None);
+            q.end(1);
+            assert_eq!(q.start(NOTHING), Some((2, waiting)));
+            q.end(2);
+            assert_eq!(q.start(NOTHING), None, "its curves are by those settings");
+        }
     }
 
     #[test]
