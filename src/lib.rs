@@ -20,7 +20,7 @@
 //! weights, gradients, curves, Allocation ─ pipeline::figures ─→ a figure of the paper ─ report::plot::figure ─→ a drawing
 //!
 //! gradients ─ rate::limit ─→ the line that no coder comes below, and how far above it every layer is
-//! gradients ─ rate::feedback ─→ factors, scales and order of columns ─ quantize::feedback ─→ indices ─→ a layer ─ pipeline::matching ─→ its gains, biases of the file
+//! gradients ─ rate::feedback ─→ factors, scales and order of columns ─ quantize::feedback ─→ indices ─→ a layer ─ pipeline::matching ─→ the layer once more, for its own inputs; its gains, biases of the file
 //!
 //! Allocation ─ rate::joint ─→ steps of all blocks ─ container ─→ layers ─ evaluate ─→ what they do ─ pipeline::settle ─→ the best
 //! ```
@@ -42,7 +42,7 @@
 //! | [`nn`] | running and differentiating it, one file per family of operators | `core` |
 //! | [`data`] | images and labels, and how they become inputs | `core` |
 //! | [`evaluate`] | accuracy, agreement, output distortion | `core` |
-//! | [`pipeline`] | sessions and jobs; which of several allocations is written; measured curves | `core` |
+//! | [`pipeline`] | sessions and jobs; which of several allocations is written; measured curves; figures; promises; several models | `core` |
 //! | [`report`] | what is shown: tables, curves, charts | always; charts with `plots` |
 //! | [`worker`] | messages, and the engine's loop | `web` |
 //! | [`ui`] | the page | `ui` |
@@ -71,6 +71,7 @@
 //! | Section 4.2, output distortion to second order | [`rate::cost`] |
 //! | Algorithm 2, distortion measured with one block quantized | [`pipeline::measure`] |
 //! | not in the paper: the limit of all coders, by reverse water-filling | [`rate::limit`] |
+//! | not in the paper: layers quantized for the inputs that they have in the quantized network | [`pipeline::matching::targets`] |
 //! | not in the paper: gain and bias of every output channel, matched on calibration images | [`pipeline::matching`] |
 
 #![cfg_attr(not(all(feature = "core", feature = "ui")), allow(rustdoc::broken_intra_doc_links))]

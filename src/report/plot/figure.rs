@@ -277,7 +277,7 @@ fn axes<B: DrawingBackend>(pen: &Pen<B>, chart: &Chart, frame: &ChartFrame, pale
     pen.text(&chart.x.words(), ((left + right) / 2.0, bottom + 23.0), HPos::Center, VPos::Top, palette.text)
 }
 
-/// A line across, with its name at its end, where there is room for it; one `named` already is thin.
+/// A line across, with its name at its end, where there is room for it, the lower the higher its `place`; one without a place has been named already, and is thin.
 fn mark<B: DrawingBackend>(pen: &Pen<B>, mark: &Mark, place: Option<usize>, frame: &ChartFrame, palette: &Palette) -> Drawn<(), B> {
     let ChartFrame { left, right, top, bottom, .. } = *frame;
     if !mark.at.is_finite() {
