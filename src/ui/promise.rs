@@ -29,6 +29,8 @@ pub struct Promises {
     mistake: RwSignal<Option<&'static str>>,
     /// What was tried, and what it was tried with.
     made: RwSignal<Option<Made<Promise>>>,
+    /// Whether that is all that was to be tried: a search that was cancelled has not ended.
+    ended: RwSignal<bool>,
     /// Why it ended without an answer.
     pub error: RwSignal<Option<String>>,
 }
@@ -41,12 +43,14 @@ impl Promises {
             asked: RwSignal::new(1.0),
             mistake: RwSignal::new(None),
             made: RwSignal::new(None),
+            ended: RwSignal::new(false),
             error: RwSignal::new(None),
         }
     }
     /// Another model.
     pub(super) fn forget(&self) {
         self.made.set(None);
+        self.ended.set(false);
         self.error.set(None);
     }
 }
@@ -72,6 +76,8 @@ enum State {
     /// So many rates were tried.
     Running(usize),
     Failed(String),
+    /// So many rates were tried when it was cancelled, and the smallest of them that kept the promise, in bits per weight.
+    Cancelled(usize, Option<f64>),
     /// What was found, and whether it is a file.
     Done(bool, String),
     Outdated(&'static str),
@@ -84,6 +90,7 @@ impl State {
             State::Ready => "ready",
             State::Running(_) => "running",
             State::Failed(_) => "failed",
+            State::Cancelled(..) => "cancelled",
             State::Done(true, _) => "done",
             State::Done(false, _) => "not-kept",
             State::Outdated(_) => "outdated",
@@ -95,6 +102,11 @@ impl State {
             State::Ready => "Ready to try up to 8 rates. Each try compresses the network, and runs it on the test images.".into(),
             State::Running(done) => format!("Trying rates: {done} of at most 8."),
             State::Failed(why) => format!("Not found. {why}"),
+            State::Cancelled(tried, kept) => {
+                let kept =
+                    kept.map_or("none has kept the promise so far".into(), |bits| format!("{bits} bits per weight kept the promise"));
+                format!("Cancelled after trying {}: {kept}. Find it again.", format::count(*tried, "rate"))
+            }
             State::Done(_, words) => words.clone(),
             State::Outdated(what) => format!("Out of date: {what} since. Find it again."),
         }
@@ -118,6 +130,7 @@ impl App {
         if done {
             self.said.set(promise.words());
         }
+        known.ended.set(done);
         let found = promise.kept_by().filter(|_| done);
         known.made.set(Some(Made { result: Arc::new(promise), basis: untrack(|| self.promise_basis()) }));
         if let Some(found) = found {
@@ -174,6 +187,7 @@ pub fn PromisePanel(app: App) -> impl IntoView {
             (Some(why), _) => State::Failed(why),
             (None, Some((Some(what), _))) => State::Outdated(what),
             (None, Some((None, found))) if found.lose != known.asked.get() => State::Outdated("the number of points has changed"),
+            (None, Some((None, found))) if !known.ended.get() => State::Cancelled(found.tries.len(), found.kept_by().map(|t| t.asked)),
             (None, Some((None, found))) => State::Done(found.best.is_some(), found.words()),
             (None, None) => State::Ready,
         }
@@ -241,6 +255,8 @@ mod tests {
             State::Ready,
             State::Running(3),
             State::Failed("a.onnx: no; yes.".into()),
+            State::Cancelled(1, None),
+            State::Cancelled(2, Some(1.5)),
             State::Done(true, "Kept.".into()),
             State::Done(false, "Even at 8.".into()),
             State::Outdated("the allocation has changed"),

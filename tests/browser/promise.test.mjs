@@ -42,7 +42,8 @@ for (const [engine, url, options] of engines) {
     check("cancelled, the budget stays", (await rate(page)) === before && (await hook(page, "lose-find").isEnabled()));
 
     const predicted = await size(page);
-    await reaches(page, "ready", "done", "outdated");
+    await reaches(page, "ready", "cancelled");
+    check("what was tried is not taken for the answer", (await state(page)) === "ready" || /Cancelled after trying \d/.test(await text(page, "lose")), await text(page, "lose"));
     await hook(page, "lose-find").click();
     await reaches(page, "running");
     await reaches(page, "done", "failed");
