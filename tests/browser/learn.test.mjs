@@ -240,6 +240,11 @@ await group("figures of the walk are alive", async () => {
   await page.locator('.walk [data-state="done"] .drawing svg').waitFor();
   check("the pairs of step 1 are of the largest layer", /^Input channels \d+ and \d+ of layer3/.test(await page.locator('.walk [data-testid="figure-title"]').textContent()));
 
+  const shows = async (wanted) => {
+    await page.waitForFunction((n) => document.querySelectorAll('.walk [data-state="done"] .drawing svg').length >= n, wanted.length, { timeout: 60000 });
+    const titles = await page.locator('.walk [data-testid="figure-title"]').allTextContents();
+    check(`the figures of the step are there: ${wanted}`, titles.length === wanted.length && wanted.every((w, i) => titles[i].startsWith(w)), titles);
+  };
   // The budget is the page's.
   for (const [n, name, read] of [
     [4, "next-bit", "data-db"],
@@ -258,9 +263,12 @@ await group("figures of the walk are alive", async () => {
     if (n === 4) check("the next bit is about 6 dB at 4 bits", Math.abs(before - 6.02) < 0.8, { before, after });
     if (n === 5) check("less water, a higher level", after > before, { before, after });
     if (n === 6) check("fewer bits, more zero rows", after > before, { before, after });
+    if (n === 5) await shows(["Slopes"]);
+    if (n === 6) await shows(["Spectrum", "Rows"]);
   }
   // Codings, calibration, methods, accuracy.
   await page.locator(`.walk nav button`).nth(6).click();
+  await shows(["Histogram"]);
   await hook(page, "walk-coding").locator("button", { hasText: "entropy" }).click();
   const cells = () => hook(page, "compare").locator("tbody td").allTextContents();
   await page.waitForFunction(() => [...document.querySelectorAll('[data-testid="compare"] tbody td')].every((td) => td.textContent !== "–"), null, { timeout: 60000 });

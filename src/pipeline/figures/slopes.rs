@@ -1,55 +1,102 @@
-//! Slopes of all layers' curves (Young et al. 2021, Fig. 2 and eq. 8): what one more bit buys in each layer, and the one multiplier where all of them stop.
+//! Slopes of all layers' curves (Young et al. 2021, Fig. 2 and eq. 8): what one more bit buys in each layer, and the one multiplier where all of them stop; and
+//! a layer's own curve, with the tangent of that slope where its bits end.
 
 use super::{super::Session, decibels};
 use crate::{
     error::Result,
-    rate::{Plan, curve::LayerCurves},
+    rate::{Plan, curve::LayerCurves, hull::Vertex},
     report::{
         AllocationSettings,
-        figure::{Axis, Chart, Figure, Mark, Panel, Series, Shape, Which},
+        figure::{Axis, Chart, Content, Figure, Mark, Panel, Series, Shape, Which},
     },
 };
 
 /// Slopes this many times steeper or flatter than the multiplier are not shown.
 const RANGE: f64 = 1e4;
 
-/// The slopes of a candidate's curve, steepest first: bits per weight before each step, and what a bit of the step buys. `besides`: bits that are none of its.
-fn slopes(curves: &LayerCurves, candidate: usize, besides: f64) -> Vec<[f64; 2]> {
+/// The layer's own curve is shown where its slopes are within this factor of the multiplier: about two bits per weight to both sides.
+const NEAR: f64 = 16.0;
+
+/// A step of a curve: to a block's next vertex.
+struct Step {
+    /// Bits per weight before it, and after it.
+    rate: [f64; 2],
+    /// Distortion before it, and after it.
+    distortion: [f64; 2],
+    /// Distortion that a bit of it takes away.
+    slope: f64,
+}
+
+/// The steps of a candidate's curve, steepest first. `besides`: bits that are none of its.
+fn steps(curves: &LayerCurves, candidate: usize, besides: f64) -> Vec<Step> {
     let coded = curves.coded(candidate);
     let of = &curves.candidates[candidate];
-    let mut steps: Vec<(f64, f64)> = Vec::new();
+    let mut found: Vec<(f64, f64, f64)> = Vec::new();
     for block in &of.blocks {
-        steps.extend(block.hull.windows(2).map(|w| (w[1].slope / coded, coded * w[1].bits.saturating_sub(w[0].bits) as f64)));
+        let step =
+            |w: &[Vertex]| (w[1].slope / coded, coded * w[1].bits.saturating_sub(w[0].bits) as f64, w[0].distortion - w[1].distortion);
+        found.extend(block.hull.windows(2).map(step));
     }
-    steps.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut bits = coded * of.side_bits as f64 + besides;
+    found.sort_by(|a, b| b.0.total_cmp(&a.0));
     let weights = curves.weights.max(1) as f64;
-    let mut points = Vec::with_capacity(steps.len() + 1);
-    for (slope, more) in steps {
-        points.push([bits / weights, slope]);
-        bits += more;
+    let mut bits = coded * of.side_bits as f64 + besides;
+    let mut distortion: f64 = of.blocks.iter().filter_map(|b| b.hull.first()).map(|v| v.distortion).sum();
+    let mut steps = Vec::with_capacity(found.len());
+    for (slope, more, less) in found {
+        steps.push(Step { rate: [bits / weights, (bits + more) / weights], distortion: [distortion, distortion - less], slope });
+        (bits, distortion) = (bits + more, distortion - less);
     }
-    points.extend(points.last().map(|last| [bits / weights, last[1]]));
-    points
+    steps
+}
+
+/// Slopes of steps, each from where it begins.
+fn slopes(steps: &[Step]) -> Vec<[f64; 2]> {
+    steps.iter().map(|s| [s.rate[0], s.slope]).chain(steps.last().map(|s| [s.rate[1], s.slope])).collect()
+}
+
+/// A layer's own curve on linear axes, where it stands, and the tangent there, whose slope is the multiplier's. Distortion is in percent of what losing
+/// the layer would cost.
+fn own_curve(name: &str, index: usize, steps: &[Step], at: [f64; 2], lambda: f64, weights: u64) -> Panel {
+    let whole = steps.first().map_or(1.0, |s| s.distortion[0]).max(f64::MIN_POSITIVE);
+    let percent = |d: f64| 100.0 * d / whole;
+    let near: Vec<&Step> = steps.iter().filter(|s| lambda <= 0.0 || (s.slope < NEAR * lambda && s.slope > lambda / NEAR)).collect();
+    let first = near.first().map(|s| [s.rate[0], percent(s.distortion[0])]);
+    let curve: Vec<[f64; 2]> = first.into_iter().chain(near.iter().map(|s| [s.rate[1], percent(s.distortion[1])])).collect();
+    let [rate, distortion] = [at[0], percent(at[1])];
+    let mut series = vec![Series::line(&format!("curve of {name}"), curve.clone()).of(vec![index])];
+    let slope = percent(lambda) * weights as f64;
+    if let Some(begin) = curve.first().filter(|_| slope > 0.0) {
+        // From where the curve begins, or what of the tangent is as high, to where nothing is left.
+        let left = begin[0].max(rate - (begin[1] - distortion).max(0.0) / slope).min(rate);
+        let line = vec![[left, distortion + slope * (rate - left)], [rate + distortion / slope, 0.0]];
+        series.push(Series::line("tangent of slope λ", line).of(vec![index]));
+    }
+    series.push(Series::line("its bits", vec![[rate, distortion]]).drawn(Shape::Dots).of(vec![index]));
+    let chart = Chart {
+        x: Axis::new("rate of the layer", "bits per weight"),
+        y: Axis::new("distortion of the layer", "% of losing it"),
+        series,
+        ..Chart::default()
+    };
+    Panel { name: "the layer's own curve".into(), content: Content::Chart(chart) }
 }
 
 impl Session {
     pub(super) fn slopes(&self, layer: usize, settings: &AllocationSettings) -> Result<Figure> {
         let (allocation, report) = self.allocate(settings)?;
         let lambda = allocation.lambda;
-        let (mut series, mut points, mut layers) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut series, mut points, mut layers, mut own) = (Vec::new(), Vec::new(), Vec::new(), None);
         for (i, (curves, plan)) in self.curves.iter().zip(&allocation.plans).enumerate() {
             let Plan::Quantized { candidate, .. } = plan else { continue };
             // The frame of its section, and what rounding to bytes adds: so that the curve is of the rate that the table has.
             let besides = 8.0 * report.layers[i].bytes as f64 - curves.coded(*candidate) * plan.predicted_bits(curves) as f64;
             let shown = |slope: f64| lambda <= 0.0 || (slope < RANGE * lambda && slope > lambda / RANGE);
-            let line = slopes(curves, *candidate, besides)
-                .into_iter()
-                .filter(|p| shown(p[1]))
-                .map(|[bits, slope]| [bits, decibels(slope)])
-                .collect();
+            let steps = steps(curves, *candidate, besides);
+            let line = slopes(&steps).into_iter().filter(|p| shown(p[1])).map(|[bits, slope]| [bits, decibels(slope)]).collect();
             let line = Series::line(&report.layers[i].name, line).drawn(Shape::Steps).of(vec![i]);
             if i == layer {
+                let row = &report.layers[i];
+                own = Some(own_curve(&row.name, i, &steps, [row.bits, plan.distortion()], lambda, curves.weights));
                 series.push(line)
             } else {
                 series.push(line.faint())
@@ -71,11 +118,14 @@ impl Session {
             which: Which::Slopes,
             title: format!("Slopes of {count} layers, and the multiplier λ"),
             caption: "Every layer's curve gets flatter: the first bits buy most. Each layer is given bits until one more buys less than λ, the same for all: \
-                      no bit would do more good in another layer. A higher budget lowers λ."
+                      no bit would do more good in another layer. On the layer's own curve that is the point whose tangent has the slope λ."
                 .into(),
             source: "Young et al. 2021, Fig. 2 and eq. 8".into(),
             layer: Some(layer),
-            panels: vec![Panel::chart(chart)],
+            panels: match own {
+                Some(own) => vec![Panel { name: "slopes of all layers".into(), content: Content::Chart(chart) }, own],
+                None => vec![Panel::chart(chart)],
+            },
         })
     }
 }

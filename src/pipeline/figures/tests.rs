@@ -103,6 +103,40 @@ fn curves_get_flatter_and_all_layers_stop_at_lambda() {
 }
 
 #[test]
+fn a_layers_own_curve_touches_the_tangent_of_slope_lambda_at_its_bits() {
+    let session = session();
+    for (layer, bits) in [(1, 2.0), (2, 4.0), (5, 3.0)] {
+        let settings = AllocationSettings { budget: crate::report::Budget::Bits(bits), ..AllocationSettings::default() };
+        let (_, report) = session.allocate(&settings).unwrap();
+        let figure = made(&session, Which::Slopes, layer, &settings);
+        let chart = chart(&figure, 1);
+        let [curve, tangent, dot] = &chart.series[..] else { panic!("{:?}", chart.series.len()) };
+        let ([x, y], [left, right]) = (dot.points[0], [tangent.points[0], tangent.points[1]]);
+        assert_eq!(x, report.layers[layer].bits);
+        let slope = (left[1] - right[1]) / (right[0] - left[0]);
+        let line = |at: f64| y - slope * (at - x);
+        assert!((line(left[0]) - left[1]).abs() < 1e-9 * left[1] && line(right[0]).abs() < 1e-9 * y, "the dot is on the tangent");
+        assert!(curve.points.len() > 4 && curve.points.is_sorted_by(|a, b| a[0] <= b[0] && a[1] >= b[1]));
+        // Curves of rates at equal slopes are convex: nothing is below the tangent, but for what bisection leaves.
+        for p in &curve.points {
+            assert!(p[1] >= line(p[0]) - 0.05 * y, "layer {layer}: {p:?} is below {}", line(p[0]));
+        }
+        // The dot is on the curve.
+        let after = curve.points.iter().position(|p| p[0] >= x).unwrap();
+        let [a, b] = [curve.points[after.max(1) - 1], curve.points[after.max(1)]];
+        let there = a[1] + (b[1] - a[1]) * (x - a[0]) / (b[0] - a[0]).max(1e-12);
+        assert!((there / y - 1.0).abs() < 0.05, "layer {layer}: {there} for {y}");
+        // And the slope is the curve's there: what comes before buys more (what bisection leaves is filled up to half of λ), what comes after less.
+        let slopes: Vec<(f64, f64)> =
+            curve.points.windows(2).map(|w| ((w[0][0] + w[1][0]) / 2.0, (w[0][1] - w[1][1]) / (w[1][0] - w[0][0]))).collect();
+        let (before, after): (Vec<_>, Vec<_>) = slopes.into_iter().partition(|s| s.0 < x);
+        let (last, next) = (before.last().unwrap().1, after[0].1);
+        assert!(last > 0.5 * slope && last < 2.0 * slope, "layer {layer}: {last} before, {slope}");
+        assert!(next < slope * (1.0 + 1e-9) && next > slope / 4.0, "layer {layer}: {next} after, {slope}");
+    }
+}
+
+#[test]
 fn variances_of_a_layer_are_what_its_loss_costs_and_a_transform_only_sorts_them() {
     let session = session();
     let settings = AllocationSettings::default();

@@ -150,7 +150,7 @@ pub fn largest(app: App) -> Signal<usize> {
     .into()
 }
 
-/// One of the page's figures, of the largest layer.
+/// One of the page's figures, of the largest layer, or with it picked out.
 #[component]
 fn OfLargest(app: App, which: Which) -> impl IntoView {
     view! {
@@ -240,6 +240,7 @@ fn Zeros(app: App) -> impl IntoView {
         <Bits app/>
         <p data-testid="zero-blocks" data-zero=move || counted.get().map(|c| c.0.to_string())>{words}</p>
         <OfLargest app which=Which::Spectrum/>
+        <OfLargest app which=Which::Rows/>
     }
 }
 
@@ -391,13 +392,14 @@ fn Codings(app: App) -> impl IntoView {
     let fed_back = move || app.curve_settings().method == Method::Feedback;
     let disabled = Signal::derive(move || fed_back() || app.is_tq() || app.is_measuring());
     view! {
-        <CurveHere app/>
         <Pick rows=rows.clone() now=chosen pick=Callback::new(move |coding| app.set_coding(coding)) label="Coding" hook="walk-coding" disabled/>
         <Show when=fed_back>
             <p class="hint">"Error feedback is always entropy-coded. "
                 <button type="button" class="button small" data-testid="walk-transform" on:click=move |_| app.set_method(Method::Transform)>"Compress by transforms"</button></p>
         </Show>
         <Compare app rows current caption="At the same budget: choose the other, and compare the distortion"/>
+        <OfLargest app which=Which::Histogram/>
+        <CurveHere app/>
     }
 }
 
