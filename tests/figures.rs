@@ -33,6 +33,12 @@ fn layers() -> Vec<(String, Vec<u64>)> {
 }
 
 #[test]
+fn a_transform_that_needs_images_is_refused_without() {
+    let (done, out, err) = waterfill(&["figure", "slopes", &sample(), "--transform", "elt-row"]);
+    assert!(!done && out.is_empty() && err.contains("elt-row") && err.contains("--calibration") && err.lines().count() == 1, "{err}");
+}
+
+#[test]
 fn every_form_has_the_same_figure() {
     let folder = tempfile::tempdir().unwrap();
     let (layer, _) = layers().into_iter().find(|(_, s)| s.len() == 4 && s[1] > 4 && s[2] == 3).unwrap();

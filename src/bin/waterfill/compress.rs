@@ -17,7 +17,7 @@ use waterfill::{
         settle::{Settled, settle},
     },
     report::{
-        AllocationSettings, Budget, Report, TransformChoice,
+        Report, TransformChoice,
         plot::{self, Palette},
         promise::Promise,
         table,
@@ -29,7 +29,7 @@ use crate::{
     eval::{evaluator, print_evaluation, run_reference},
     files::{PLOT, json, open_model, output, write_each, write_file},
     images::{Calibration, dataset},
-    options::{CalibrationOptions, CodingOptions, CurveOptions, DataOptions, REPORTS, Transform, lock, points, positive, report},
+    options::{AllocationOptions, CalibrationOptions, CodingOptions, CurveOptions, DataOptions, REPORTS, points, report},
     progress::{progress_bar, run, runner, timed},
     recipe,
 };
@@ -47,23 +47,13 @@ pub struct Compress {
     /// Where to write: a file for one model, a folder for several. Default: next to the model, with the extension .tq.
     #[arg(short, long, value_name = "OUT")]
     pub output: Option<PathBuf>,
-    /// Budget as a rate: bits per weight of the quantized layers, all side information included [default: 4].
-    #[arg(long, group = "budget", value_name = "B", value_parser = positive)]
-    pub bits: Option<f64>,
-    /// Budget as a file size in bytes.
-    #[arg(long, group = "budget", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
-    pub size: Option<u64>,
-    /// Budget as a ratio of the original size to the file size.
-    #[arg(long, group = "budget", value_name = "X", value_parser = positive)]
-    pub ratio: Option<f64>,
+    #[command(flatten)]
+    pub allocation: AllocationOptions,
     /// Budget as a promise: the smallest file found (of 8 at most that are tried) that loses at most so many percentage points of top-1 on the
     /// images of --test; without labels, of agreement with the full-precision network. Images that choose the rate are no proof for
     /// others: chance alone, one standard deviation of sqrt(p(1-p)/n), is told in points.
     #[arg(long, group = "budget", value_name = "POINTS", value_parser = points, requires = "test")]
     pub lose: Option<f64>,
-    /// Transform; auto chooses per layer [default: auto].
-    #[arg(long, value_enum)]
-    pub transform: Option<Transform>,
     /// All of these from a recipe, as the page or --save-recipe saves it: budget, transform, how to code and to calibrate, locks, excludes.
     /// Options that are given as well go before it. Its calibration needs images: give them with --calibration.
     #[arg(long, value_name = "FILE")]
@@ -77,12 +67,6 @@ pub struct Compress {
     pub curve: CurveOptions,
     #[command(flatten)]
     pub calibration: CalibrationOptions,
-    /// Lock a layer to a depth of 0 to 10 bits.
-    #[arg(long, value_name = "LAYER=BITS", value_parser = lock)]
-    pub lock: Vec<(String, u8)>,
-    /// Keep a layer as it is, bit for bit.
-    #[arg(long, value_name = "LAYER")]
-    pub exclude: Vec<String>,
     /// Write a report: .json (everything), .csv (a line a layer), .svg or .png (the bits of every layer). May be repeated. For
     /// several models: a folder that gets them all.
     #[arg(long, value_name = "FILE", value_parser = report)]
@@ -105,25 +89,12 @@ pub fn compress(args: &Compress, model: &Path) -> Result<()> {
         [] => None,
         paths => Some(evaluator(&*session.runnable()?, &dataset(paths, args.data.labels.as_deref())?, &args.data)?),
     };
-    let transform = args.transform.map_or(TransformChoice::Auto, TransformChoice::from);
-    if transform.needs_calibration() && args.calibration.sampling.calibration.is_empty() {
-        return Err(pipeline::uncalibrated(transform));
-    }
+    let transform = args.allocation.transform(&args.calibration.sampling)?;
     let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
     let checker = calibration.evaluator(&session)?;
     let (calibrated, open) = (calibration.images.is_some(), transform == TransformChoice::Auto);
     calibration.curves(&mut session, args.coding.settings(args.curve.blocks(), args.calibration.distortion, calibrated, open)?)?;
-    let budget = match (args.size, args.ratio) {
-        (Some(size), _) => Budget::Size(size),
-        (_, Some(ratio)) => Budget::Ratio(ratio),
-        _ => Budget::Bits(args.bits.unwrap_or(4.0)),
-    };
-    // In the model's order, in which page and recipe have them, too.
-    let mut locks = args.lock.iter().map(|(name, depth)| Ok((session.layer_index(name)?, *depth))).collect::<Result<Vec<_>>>()?;
-    let mut excludes = args.exclude.iter().map(|name| session.layer_index(name)).collect::<Result<Vec<_>>>()?;
-    locks.sort_by_key(|lock| lock.0);
-    excludes.sort_unstable();
-    let mut settings = AllocationSettings { budget, transform, feedback: true, locks, excludes };
+    let mut settings = args.allocation.settings(&session, transform)?;
     if args.lose.is_none()
         && let Some(error) = session.allocate(&settings)?.0.not_reachable
     {

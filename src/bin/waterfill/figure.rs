@@ -7,7 +7,7 @@ use waterfill::{
     error::{Error, Result},
     pipeline::figures::Making,
     report::{
-        AllocationSettings, Budget, TransformChoice,
+        TransformChoice,
         figure::{self, Which},
         geometry::Plane,
         plot::{self, Palette},
@@ -17,7 +17,7 @@ use waterfill::{
 use crate::{
     files::{PLOT, json, open_model, write_each},
     images::Calibration,
-    options::{CalibrationOptions, CodingOptions, CurveOptions, DataOptions, Transform, lock, path_with, positive},
+    options::{AllocationOptions, CalibrationOptions, CodingOptions, CurveOptions, DataOptions, path_with},
     progress::run,
 };
 
@@ -56,24 +56,8 @@ pub struct Figure {
     /// The layer that it is of, or that stands out in it [default: the first].
     #[arg(long, value_name = "LAYER")]
     layer: Option<String>,
-    /// Budget as a rate: bits per weight of the quantized layers [default: 4].
-    #[arg(long, group = "budget", value_name = "B", value_parser = positive)]
-    bits: Option<f64>,
-    /// Budget as a file size in bytes.
-    #[arg(long, group = "budget", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
-    size: Option<u64>,
-    /// Budget as a ratio of the original size to the file size.
-    #[arg(long, group = "budget", value_name = "X", value_parser = positive)]
-    ratio: Option<f64>,
-    /// Transform; auto chooses per layer.
-    #[arg(long, value_enum, default_value = "auto")]
-    transform: Transform,
-    /// Lock a layer to a depth of 0 to 10 bits.
-    #[arg(long, value_name = "LAYER=BITS", value_parser = lock)]
-    lock: Vec<(String, u8)>,
-    /// Keep a layer as it is, bit for bit.
-    #[arg(long, value_name = "LAYER")]
-    exclude: Vec<String>,
+    #[command(flatten)]
+    allocation: AllocationOptions,
     #[command(flatten)]
     coding: CodingOptions,
     #[command(flatten)]
@@ -100,18 +84,11 @@ pub fn figure(args: &Figure) -> Result<()> {
     };
     let mut session = open_model(model, &args.curve.data)?;
     let layer = args.layer.as_deref().map_or(Ok(0), |name| session.layer_index(name))?;
-    let transform = TransformChoice::from(args.transform);
+    let transform = args.allocation.transform(&args.calibration.sampling)?;
     let calibration = Calibration::open(&session, &args.calibration.sampling, &args.data)?;
     let (calibrated, open) = (calibration.images.is_some(), transform == TransformChoice::Auto);
     calibration.curves(&mut session, args.coding.settings(args.curve.blocks(), args.calibration.distortion, calibrated, open)?)?;
-    let budget = match (args.size, args.ratio) {
-        (Some(size), _) => Budget::Size(size),
-        (_, Some(ratio)) => Budget::Ratio(ratio),
-        _ => Budget::Bits(args.bits.unwrap_or(4.0)),
-    };
-    let locks = args.lock.iter().map(|(name, depth)| Ok((session.layer_index(name)?, *depth))).collect::<Result<_>>()?;
-    let excludes = args.exclude.iter().map(|name| session.layer_index(name)).collect::<Result<_>>()?;
-    let settings = AllocationSettings { budget, transform, feedback: true, locks, excludes };
+    let settings = args.allocation.settings(&session, transform)?;
     let Making { job, finish } = session.figure(which, layer, &settings)?;
     let figure = finish(run(job)?);
     write(args, &session.model.name, &figure)

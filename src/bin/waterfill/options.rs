@@ -5,8 +5,59 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use waterfill::{
     error::{Error, Result},
-    report::{CalibrationSettings, Coding, CurveSettings, Distortion, Method, Preprocessing, SecondMoment, TransformChoice},
+    pipeline::{self, Session},
+    report::{
+        AllocationSettings, Budget, CalibrationSettings, Coding, CurveSettings, Distortion, Method, Preprocessing, SecondMoment,
+        TransformChoice,
+    },
 };
+
+/// What bits are shared out by.
+#[derive(Args, Clone)]
+pub struct AllocationOptions {
+    /// Budget as a rate: bits per weight of the quantized layers, all side information included [default: 4].
+    #[arg(long, group = "budget", value_name = "B", value_parser = positive)]
+    pub bits: Option<f64>,
+    /// Budget as a file size in bytes.
+    #[arg(long, group = "budget", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub size: Option<u64>,
+    /// Budget as a ratio of the original size to the file size.
+    #[arg(long, group = "budget", value_name = "X", value_parser = positive)]
+    pub ratio: Option<f64>,
+    /// Transform; auto chooses per layer [default: auto].
+    #[arg(long, value_enum)]
+    pub transform: Option<Transform>,
+    /// Lock a layer to a depth of 0 to 10 bits.
+    #[arg(long, value_name = "LAYER=BITS", value_parser = lock)]
+    pub lock: Vec<(String, u8)>,
+    /// Keep a layer as it is, bit for bit.
+    #[arg(long, value_name = "LAYER")]
+    pub exclude: Vec<String>,
+}
+
+impl AllocationOptions {
+    /// The transform that was asked for: one that needs images is refused where there are none, before any work is done.
+    pub fn transform(&self, sampling: &Sampling) -> Result<TransformChoice> {
+        let transform = self.transform.map_or(TransformChoice::Auto, TransformChoice::from);
+        let known = !transform.needs_calibration() || !sampling.calibration.is_empty();
+        known.then_some(transform).ok_or_else(|| pipeline::uncalibrated(transform))
+    }
+
+    /// The settings for a model that is open, which knows its layers' names.
+    pub fn settings(&self, session: &Session, transform: TransformChoice) -> Result<AllocationSettings> {
+        let budget = match (self.size, self.ratio) {
+            (Some(size), _) => Budget::Size(size),
+            (_, Some(ratio)) => Budget::Ratio(ratio),
+            _ => Budget::Bits(self.bits.unwrap_or(4.0)),
+        };
+        // In the model's order, in which page and recipe have them, too.
+        let mut locks = self.lock.iter().map(|(name, depth)| Ok((session.layer_index(name)?, *depth))).collect::<Result<Vec<_>>>()?;
+        let mut excludes = self.exclude.iter().map(|name| session.layer_index(name)).collect::<Result<Vec<_>>>()?;
+        locks.sort_by_key(|lock| lock.0);
+        excludes.sort_unstable();
+        Ok(AllocationSettings { budget, transform, feedback: true, locks, excludes })
+    }
+}
 
 #[derive(Args, Clone)]
 pub struct CurveOptions {

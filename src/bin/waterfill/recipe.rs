@@ -47,14 +47,15 @@ fn option<T: ValueEnum>(name: &str) -> Option<T> {
 /// The options with those of a recipe. What is given goes before it, and what of the recipe cannot be had beside that gives way.
 fn with(args: &Compress, recipe: &Recipe, calibrated: bool) -> Compress {
     let mut all = args.clone();
-    if args.bits.is_none() && args.size.is_none() && args.ratio.is_none() {
+    let asked = &args.allocation;
+    if asked.bits.is_none() && asked.size.is_none() && asked.ratio.is_none() {
         match recipe.budget {
-            Budget::Bits(bits) => all.bits = Some(bits),
-            Budget::Size(size) => all.size = Some(size),
-            Budget::Ratio(ratio) => all.ratio = Some(ratio),
+            Budget::Bits(bits) => all.allocation.bits = Some(bits),
+            Budget::Size(size) => all.allocation.size = Some(size),
+            Budget::Ratio(ratio) => all.allocation.ratio = Some(ratio),
         }
     }
-    all.transform = args.transform.or_else(|| option(recipe.transform.name()));
+    all.allocation.transform = asked.transform.or_else(|| option(recipe.transform.name()));
     all.curve.blocks = args.curve.blocks.or(u16::try_from(recipe.blocks).ok());
 
     let fixed = matches!(args.coding.coding, Some(CodingOption::Fixed | CodingOption::Depths));
@@ -85,9 +86,10 @@ fn with(args: &Compress, recipe: &Recipe, calibrated: bool) -> Compress {
 
 /// Locks and excludes: those of the recipe, but of layers that are named here.
 fn with_layers(mut all: Compress, args: &Compress, recipe: &Recipe) -> Compress {
-    let named = |layer: &String| args.lock.iter().any(|(name, _)| name == layer) || args.exclude.contains(layer);
-    all.lock.extend(recipe.locks.iter().filter(|(layer, _)| !named(layer)).map(|(layer, depth)| (layer.clone(), *depth)));
-    all.exclude.extend(recipe.excludes.iter().filter(|layer| !named(layer)).cloned());
+    let asked = &args.allocation;
+    let named = |layer: &String| asked.lock.iter().any(|(name, _)| name == layer) || asked.exclude.contains(layer);
+    all.allocation.lock.extend(recipe.locks.iter().filter(|(layer, _)| !named(layer)).map(|(layer, depth)| (layer.clone(), *depth)));
+    all.allocation.exclude.extend(recipe.excludes.iter().filter(|layer| !named(layer)).cloned());
     all
 }
 
