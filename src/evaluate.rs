@@ -4,17 +4,63 @@
 //! Every image is scored by itself ([`score`]), and scores are summed in the order of the images ([`evaluation`]): however images are
 //! batched and whatever threads ran them, the sums are the same to the last bit.
 
-use crate::report::Evaluation;
+use crate::report::{
+    Evaluation,
+    pictures::{PictureRange, PictureScore},
+};
 
 /// What the first output of a network is, per image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
     /// Scores of so many classes, two or more: the first choice is the greatest.
     Classes(usize),
-    /// An image, `[channels, height, width]` or `[height, width, channels]`.
-    Picture([usize; 3]),
+    /// A picture: what image-to-image networks give.
+    Picture(Layout),
     /// So many numbers of another meaning.
     Values(usize),
+}
+
+/// How the numbers of a picture lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// 1 for grey, 3 for colour.
+    pub channels: usize,
+    /// Pixels from top to bottom.
+    pub height: usize,
+    /// Pixels from left to right.
+    pub width: usize,
+    /// Whether the channels of a pixel follow each other, `H×W×C`; else the planes of channels do, `C×H×W`.
+    pub last: bool,
+}
+
+impl Layout {
+    /// How a picture lies in an array of this shape: `C×H×W`, or else `H×W×C`, of 1 or 3 channels and more than one pixel in height and width.
+    /// None for what is no picture, such as two channels, or scores of many classes in every pixel.
+    pub fn of(shape: [usize; 3]) -> Option<Layout> {
+        let [a, b, c] = shape;
+        let layout = |[channels, height, width]: [usize; 3], last| {
+            (matches!(channels, 1 | 3) && height > 1 && width > 1).then_some(Layout { channels, height, width, last })
+        };
+        layout([a, b, c], false).or_else(|| layout([c, a, b], true))
+    }
+
+    /// Where a value is.
+    pub fn at(self, channel: usize, y: usize, x: usize) -> usize {
+        match self.last {
+            true => (y * self.width + x) * self.channels + channel,
+            false => (channel * self.height + y) * self.width + x,
+        }
+    }
+
+    /// Values of a picture.
+    pub fn len(self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Whether there are none; there always are some.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl Output {
@@ -30,7 +76,7 @@ impl Output {
         }
         Ok(match *rest {
             [classes, ref ones @ ..] if classes > 1 && ones.iter().all(|&n| n == 1) => Output::Classes(classes),
-            [a, b, c] => Output::Picture([a, b, c]),
+            [a, b, c] => Layout::of([a, b, c]).map_or(Output::Values(per_image), Output::Picture),
             _ => Output::Values(per_image),
         })
     }
@@ -39,7 +85,7 @@ impl Output {
     pub fn len(self) -> usize {
         match self {
             Output::Classes(n) | Output::Values(n) => n,
-            Output::Picture(shape) => shape.iter().product(),
+            Output::Picture(layout) => layout.len(),
         }
     }
 
@@ -120,6 +166,7 @@ pub fn evaluation(what: impl Into<String>, seconds: f64, output: Output, scores:
         distortion: None,
         sqnr_db: None,
         psnr_db: None,
+        pictures: None,
         seconds,
     };
     if let Some(against) = against {
@@ -128,18 +175,15 @@ pub fn evaluation(what: impl Into<String>, seconds: f64, output: Output, scores:
         out.agreement = (classes > 0).then(|| part(against.iter().filter(|a| a.agrees).count()));
         out.distortion = Some(error / images as f64);
         out.sqnr_db = decibels(energy, error);
-        if let Output::Picture(_) = output {
-            let peak = peak(&against);
-            out.psnr_db = decibels(peak * peak * (images * output.len()) as f64, error);
+        if let Output::Picture(Layout { channels, height, width, .. }) = output {
+            let both = |(low, high): (f32, f32), a: &Against| (low.min(a.range.0), high.max(a.range.1));
+            let (least, greatest) = against.iter().fold((f32::INFINITY, f32::NEG_INFINITY), both);
+            let range = PictureRange::of(least, greatest);
+            out.psnr_db = Some(range.psnr_db(error, images * output.len())).filter(|db| db.is_finite());
+            out.pictures = Some(PictureScore { size: [height, width, channels], range, peak: range.peak(), identical: error == 0.0 });
         }
     }
     out
-}
-
-/// The peak of pictures, for PSNR: 1 when the reference's values lie in −0.5 … 1.5 (pictures from 0 to 1, with some overshoot), 255
-/// otherwise.
-pub fn peak(against: &[Against]) -> f64 {
-    if against.iter().all(|a| a.range.0 >= -0.5 && a.range.1 <= 1.5) { 1.0 } else { 255.0 }
 }
 
 /// `10 log₁₀(signal/noise)`; none where that is infinite or means nothing.
@@ -157,9 +201,16 @@ mod tests {
     fn outputs_by_shape() {
         assert_eq!(Output::of(&[8, 10], 8), Ok(Output::Classes(10)));
         assert_eq!(Output::of(&[8, 10, 1, 1], 8), Ok(Output::Classes(10)));
-        assert_eq!(Output::of(&[2, 3, 64, 48], 2), Ok(Output::Picture([3, 64, 48])));
+        let picture = |channels, height, width, last| Ok(Output::Picture(Layout { channels, height, width, last }));
+        assert_eq!(Output::of(&[2, 3, 64, 48], 2), picture(3, 64, 48, false));
+        assert_eq!(Output::of(&[1, 1, 8, 8], 1), picture(1, 8, 8, false));
+        assert_eq!(Output::of(&[2, 64, 48, 3], 2), picture(3, 64, 48, true));
+        // Two channels, a score per class in every pixel, a row: no pictures.
+        for (shape, values) in [([2, 2, 8, 8], 128), ([2, 21, 32, 32], 21 * 1024), ([2, 3, 1, 8], 24), ([2, 8, 1, 3], 24)] {
+            assert_eq!(Output::of(&shape, 2), Ok(Output::Values(values)), "{shape:?}");
+        }
         assert_eq!(Output::of(&[2, 1], 2), Ok(Output::Values(1)));
-        assert_eq!(Output::of(&[2, 1, 1, 1], 2), Ok(Output::Picture([1, 1, 1])));
+        assert_eq!(Output::of(&[2, 1, 1, 1], 2), Ok(Output::Values(1)));
         assert_eq!(Output::of(&[2, 7, 5], 2), Ok(Output::Values(35)));
         assert_eq!(Output::of(&[2], 2), Ok(Output::Values(1)));
         assert!(Output::of(&[], 1).is_err() && Output::of(&[1, 10], 2).is_err() && Output::of(&[2, 0], 2).is_err());
@@ -206,13 +257,30 @@ mod tests {
 
     #[test]
     fn pictures_have_a_peak() {
-        let picture = Output::Picture([1, 2, 2]);
+        let picture = Output::of(&[1, 1, 2, 2], 1).unwrap();
         let score = |r: &[f32; 4], by: f32| score(picture, &r.map(|v| v + by), Some(0), Some(r)).unwrap();
         let unit = evaluation("x", 0.0, picture, &[score(&[0.0, 1.25, 0.5, -0.25], 0.25)]);
         assert!((unit.psnr_db.unwrap() - 10.0 * (1.0f64 / 0.0625).log10()).abs() < 1e-9);
-        assert_eq!((unit.top1, unit.agreement), (None, None));
+        assert_eq!((unit.top1, unit.agreement, unit.psnr()), (None, None, unit.psnr_db));
+        assert_eq!(unit.pictures.map(|p| (p.size, p.peak, p.identical)), Some(([2, 2, 1], 1.0, false)));
         let bytes = evaluation("x", 0.0, picture, &[score(&[0.0, 200.0, 3.0, 4.0], 2.0)]);
         assert!((bytes.psnr_db.unwrap() - 10.0 * (255.0f64 * 255.0 / 4.0).log10()).abs() < 1e-9);
+        // By one of two pictures both are from −1 to 1: the mean of the squared error is 0.5 · 0.04 there.
+        let two = evaluation("x", 0.0, picture, &[score(&[-1.0, 1.0, 0.0, 0.0], 0.2), score(&[0.0; 4], 0.0)]);
+        assert!((two.psnr_db.unwrap() - 10.0 * (4.0f64 / 0.02).log10()).abs() < 1e-5, "{two:?}");
+        let same = evaluation("x", 0.0, picture, &[score(&[0.0, 0.5, 1.0, 0.0], 0.0)]);
+        assert_eq!((same.psnr_db, same.psnr(), same.distortion), (None, Some(f64::INFINITY), Some(0.0)));
+        assert!(same.pictures.unwrap().identical);
+        let alone = super::score(picture, &[0.0; 4], None, None).unwrap();
+        assert_eq!(evaluation("x", 0.0, picture, &[alone]).psnr(), None, "there is nothing to compare with");
+    }
+
+    #[test]
+    fn where_a_value_is() {
+        let (first, last) = (Layout::of([3, 4, 5]).unwrap(), Layout::of([4, 5, 3]).unwrap());
+        assert_eq!([first.at(2, 1, 3), last.at(2, 1, 3), first.len(), last.len()], [2 * 20 + 5 + 3, 3 * 8 + 2, 60, 60]);
+        assert_eq!(Layout::of([2, 8, 8]), None);
+        assert!(!Layout::of([3, 8, 3]).unwrap().last, "what may be both has its channels first");
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn evaluation() -> EvaluationReport {
         distortion: None,
         sqnr_db: None,
         psnr_db: None,
+        pictures: None,
         seconds: 0.1,
     };
     let compressed = Evaluation { agreement: Some(1.0 / 3.0), distortion: Some(1e-30), sqnr_db: Some(-2.5), ..reference.clone() };

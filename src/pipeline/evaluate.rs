@@ -58,8 +58,8 @@ impl Default for Options {
 
 /// A network bound to images.
 pub struct Evaluator {
-    runnable: Runnable,
-    images: Inputs,
+    pub(super) runnable: Runnable,
+    pub(super) images: Inputs,
     output: Output,
     /// Images per item; what is short is filled up, so that one network serves all.
     batch: usize,
@@ -121,7 +121,7 @@ pub fn preprocessing(runnable: &Runnable, data: &Dataset) -> Result<Preprocessin
     let network = shape.and_then(|shape| runnable.network(runnable.batch(&shape, false, u64::MAX, 1)?, &shape));
     let picture = network.is_ok_and(|n| {
         let (input, output) = (n.input_shapes(), n.output_shapes());
-        output.first().zip(input.first()).is_some_and(|(o, i)| matches!(Output::of(o, i[0]), Ok(Output::Picture([_, h, w])) if h * w > 1))
+        output.first().zip(input.first()).is_some_and(|(o, i)| matches!(Output::of(o, i[0]), Ok(Output::Picture(_))))
     });
     Ok(if picture { preprocess::plain(guess, &first) } else { guess })
 }
@@ -134,7 +134,7 @@ impl Evaluator {
     pub fn new(runnable: &Runnable, data: &Dataset, preprocessing: Preprocessing, options: Options) -> Result<Evaluator> {
         let images = Inputs::new(runnable, data, preprocessing, options.limit)?;
         let (image, count) = (&images.image, images.len());
-        let mut notes: Vec<String> = images.note().into_iter().collect();
+        let notes: Vec<String> = images.note().into_iter().collect();
 
         let least = runnable.batch(image, false, options.memory, 1)?;
         let mut network = runnable.network(least, image)?;
@@ -158,9 +158,6 @@ impl Evaluator {
             let reason = format!("its label is {}, but the network tells {classes} classes apart, 0 to {}", labels[at], classes - 1);
             let advice = "choose data of the classes it was trained on, or count labels from 0";
             return Err(bad(name, reason, advice).tensor(data.images.name(at)));
-        }
-        if let Output::Picture(_) = output {
-            notes.push("PSNR is for a peak of 1 where outputs lie within 0 to 1 or little beyond, of 255 otherwise.".into());
         }
         let items = count.div_ceil(batch);
         let input_bytes = items.saturating_mul(batch).saturating_mul(4 * image.iter().product::<usize>());
@@ -336,13 +333,14 @@ impl Evaluator {
     /// The report of it all.
     pub fn report(&self, reference: Option<Evaluation>, compressed: Option<Evaluation>, damage: Vec<LayerDamage>) -> EvaluationReport {
         let data: DataSummary = self.images.data.summary.clone();
+        let judged = compressed.as_ref().and_then(|e| e.pictures).map(|p| p.words());
         EvaluationReport {
             data,
             preprocessing: self.images.preprocessing.clone(),
             reference,
             compressed,
             damage,
-            notes: self.notes.clone(),
+            notes: self.notes.iter().cloned().chain(judged).collect(),
         }
     }
 

@@ -17,6 +17,7 @@ pub mod inputs;
 pub mod job;
 pub mod matching;
 pub mod measure;
+pub mod pictures;
 pub mod promise;
 pub mod settle;
 pub mod sweep;

@@ -148,7 +148,8 @@ pub async fn keep(
         return Err(Error::Setting(format!("A loss of {lose} points is not a number from 0 to 100.")));
     }
     if !matches!(tests.evaluator.output(), Output::Classes(_)) {
-        let reason = "A promise about accuracy is for networks that choose among classes, and this one does not";
+        let gives = if let Output::Picture(_) = tests.evaluator.output() { ", this one gives pictures" } else { "" };
+        let reason = format!("\"Lose at most\" needs a classifier, a network that chooses among classes{gives}");
         return Err(Error::Setting(format!("{reason}: choose a budget in bits, bytes or as a ratio.")));
     }
     let (of, full) = tests.full.top1.map_or((Promised::Agreement, 1.0), |top1| (Promised::Top1, top1));

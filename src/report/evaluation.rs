@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::pictures::PictureScore;
+
 /// How images become inputs of the network, in this order: resize, crop, scale, normalize.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
@@ -94,10 +96,21 @@ pub struct Evaluation {
     pub distortion: Option<f64>,
     /// `10 log₁₀(E‖y‖² / E‖ŷ − y‖²)` in dB; infinite, hence none, for an exact copy.
     pub sqnr_db: Option<f64>,
-    /// Image-to-image networks: peak signal to noise ratio against the full-precision output, in dB.
+    /// Image-to-image networks: peak signal to noise ratio against the full-precision network's pictures, in dB, of the squared error's
+    /// mean over all of them; infinite, hence none, for pictures that are identical.
     pub psnr_db: Option<f64>,
+    /// Image-to-image networks, compared with the full-precision one: how their pictures were judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<PictureScore>,
     /// Seconds it took.
     pub seconds: f64,
+}
+
+impl Evaluation {
+    /// PSNR in dB, infinite where all pictures are identical; none for what is no picture.
+    pub fn psnr(&self) -> Option<f64> {
+        self.psnr_db.or_else(|| self.pictures.filter(|p| p.identical).map(|_| f64::INFINITY))
+    }
 }
 
 /// Everything about an evaluation, as it is saved.

@@ -6,6 +6,7 @@ pub mod evaluation;
 pub mod figure;
 pub mod gains;
 pub mod geometry;
+pub mod pictures;
 pub mod plane;
 #[cfg(feature = "plots")]
 pub mod plot;

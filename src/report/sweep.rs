@@ -178,6 +178,7 @@ pub(crate) mod tests {
             distortion: None,
             sqnr_db: None,
             psnr_db: None,
+            pictures: None,
             seconds: 0.5,
         };
         let settings = SweepSettings { transforms: transforms.to_vec(), rates: SweepSettings::RATES.to_vec() };

@@ -2,6 +2,7 @@
 
 use super::{
     AllocationReport, Channels, Evaluation, EvaluationReport, LayerRow, MeasuredCurves, MeasuredPoint, Preprocessing, RdCurves, Report,
+    pictures::psnr_words,
 };
 
 /// Decibels of a relative error; empty where it is not known.
@@ -150,7 +151,7 @@ const NUMBERS: [Number; 7] = [
     ("agreement", |e| percent(e.agreement)),
     ("output error", |e| e.distortion.map(|d| format!("{d:.4}"))),
     ("SQNR", |e| e.sqnr_db.map(|db| format!("{db:.2} dB"))),
-    ("PSNR", |e| e.psnr_db.map(|db| format!("{db:.2} dB"))),
+    ("PSNR", |e| e.psnr().map(|db| psnr_words(db, 2))),
     ("time", |e| Some(format!("{:.1} s", e.seconds))),
 ];
 
@@ -179,16 +180,20 @@ pub fn evaluation_text(report: &EvaluationReport) -> String {
         let mut layers: Vec<&super::LayerDamage> = report.damage.iter().collect();
         layers.sort_by(|a, b| b.distortion.total_cmp(&a.distortion));
         let width = layers.iter().map(|l| l.name.chars().count()).max().unwrap_or(0).clamp(5, 60);
-        out += &format!("{:<width$}  {:>12}  {:>8}  {:>15}\n", "layer alone", "output error", "share", "changed answers");
+        // What does not choose among classes has no answers.
+        let decides = layers.iter().any(|l| l.changed.is_some());
+        let title = if decides { format!("  {:>15}", "changed answers") } else { String::new() };
+        out += &format!("{:<width$}  {:>12}  {:>8}{title}\n", "layer alone", "output error", "share");
         for l in layers {
-            let changed = percent(l.changed).unwrap_or_default();
-            out += &format!("{:<width$}  {:>12.4}  {:>6.2} %  {changed:>15}\n", l.name, l.distortion, 100.0 * l.share);
+            let changed = if decides { format!("  {:>15}", percent(l.changed).unwrap_or_default()) } else { String::new() };
+            out += &format!("{:<width$}  {:>12.4}  {:>6.2} %{changed}\n", l.name, l.distortion, 100.0 * l.share);
         }
     }
     out
 }
 
-/// An evaluation as CSV: a line a network, then a line a layer that was quantized alone. Parts are from 0 to 1.
+/// An evaluation as CSV: a line a network, then a line a layer that was quantized alone. Parts are from 0 to 1; the PSNR of pictures that
+/// are identical is `inf`.
 pub fn evaluation_csv(report: &EvaluationReport) -> String {
     let mut out = csv::Writer::from_writer(Vec::new());
     let mut write = |record: &[String]| out.write_record(record).expect("writing to memory does not fail");
@@ -197,7 +202,7 @@ pub fn evaluation_csv(report: &EvaluationReport) -> String {
     let number = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
     let networks = report.reference.iter().map(|e| ("reference", e)).chain(report.compressed.iter().map(|e| ("compressed", e)));
     for (what, e) in networks {
-        let numbers = [e.top1, e.top5, e.agreement, e.distortion, e.sqnr_db, e.psnr_db, None, Some(e.seconds)];
+        let numbers = [e.top1, e.top5, e.agreement, e.distortion, e.sqnr_db, e.psnr(), None, Some(e.seconds)];
         let mut record = vec![what.into(), e.what.clone(), e.images.to_string()];
         record.extend(numbers.map(number));
         write(&record);

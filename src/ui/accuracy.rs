@@ -11,6 +11,7 @@ use super::{
     check::Check,
     dom, format,
     jobs::Job,
+    pictures::Gallery,
     promise::Promises,
     state::{App, Phase},
     sweep::Sweep,
@@ -70,6 +71,8 @@ pub struct Accuracy {
     pub mistake: RwSignal<Option<String>>,
     /// The last evaluation.
     pub evaluation: RwSignal<Option<Made<EvaluationReport>>>,
+    /// Its pictures, of image-to-image networks.
+    pub pictures: RwSignal<Option<Gallery>>,
     /// The damage done by each layer, greatest first.
     pub damage: RwSignal<Option<Made<Vec<LayerDamage>>>>,
     /// Why the last evaluation failed.
@@ -94,6 +97,7 @@ impl Accuracy {
             edited: RwSignal::new(None),
             mistake: RwSignal::new(None),
             evaluation: RwSignal::new(None),
+            pictures: RwSignal::new(None),
             damage: RwSignal::new(None),
             error: RwSignal::new(None),
             calibration: Calibration::new(),
@@ -130,6 +134,7 @@ impl Accuracy {
         self.mistake.set(None);
         self.edited.set(None);
         self.evaluation.set(None);
+        self.pictures.set(None);
         self.damage.set(None);
         self.error.set(None);
         self.calibration.error.set(None);
@@ -303,7 +308,7 @@ impl App {
     }
 
     /// Networks were run.
-    pub(super) fn evaluated(self, report: EvaluationReport, (basis, damage): (Basis, Option<Basis>)) {
+    pub(super) fn evaluated(self, report: EvaluationReport, pictures: Option<Gallery>, (basis, damage): (Basis, Option<Basis>)) {
         let with_inputs = |basis: Basis| Basis { preprocessing: Some(report.preprocessing.clone()), ..basis };
         let (basis, damage) = (with_inputs(basis), damage.map(with_inputs));
         if let Some(basis) = damage {
@@ -315,6 +320,7 @@ impl App {
         let images = run.map_or(report.data.images, |e| e.images);
         self.said.set(format!("The networks were run on {}.", format::count(images, "image")));
         self.accuracy.error.set(None);
+        self.accuracy.pictures.set(pictures);
         self.accuracy.evaluation.set(Some(Made { result: Arc::new(report), basis }));
     }
 

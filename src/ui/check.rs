@@ -12,7 +12,7 @@ use super::{
     state::App,
     term::Term,
 };
-use crate::report::{AllocationReport, EvaluationReport, Measure};
+use crate::report::{AllocationReport, EvaluationReport, Measure, pictures::psnr_words};
 
 /// The budget has rested when it has not changed for so long.
 const REST: Duration = Duration::from_millis(600);
@@ -180,6 +180,7 @@ pub fn CheckReadout(app: App) -> impl IntoView {
         let of = |e: &Option<crate::report::Evaluation>| e.as_ref().and_then(|e| e.top1);
         Some((of(&checked.report.compressed)?, of(&checked.report.reference)?))
     };
+    let psnr = move || done().and_then(|c| c.report.compressed.as_ref().and_then(|e| e.psnr()));
     view! {
         <Show when=move || allocation.with(|a| a.is_some())>
             <div class="beside" data-testid="check-readout" data-state=move || state.get().key()
@@ -189,6 +190,9 @@ pub fn CheckReadout(app: App) -> impl IntoView {
                     <div><dt><Term key="measured-distortion">"Measured"</Term></dt><dd class="main">{move || measured().map_or_else(|| "…".to_string(), format::db)}</dd></div>
                     {move || top1().map(|(compressed, full)| view! {
                         <div><dt><Term key="top-1">"Top-1"</Term>" there"</dt><dd data-row="top1">{format!("{}, of {}", format::percent(compressed), format::percent(full))}</dd></div>
+                    })}
+                    {move || psnr().map(|db| view! {
+                        <div><dt><Term key="psnr">"PSNR"</Term>" there"</dt><dd data-row="psnr">{psnr_words(db, 2)}</dd></div>
                     })}
                 </dl>
                 <p class="state-line" role="status">{move || state.get().words()}</p>

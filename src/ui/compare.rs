@@ -13,11 +13,13 @@ use super::{
     choices::Choices,
     figures::FigureView,
     format,
+    pictures::{Gallery, Scene, Viewer},
     state::{App, Settings},
 };
 use crate::report::{
     AllocationReport, Budget, EvaluationReport, Method,
     figure::{Axis, Chart, Content, Figure, Panel, Series, Shape, Which},
+    pictures::psnr_words,
 };
 
 /// Settings, and what came of them.
@@ -33,6 +35,8 @@ pub struct Side {
     check: Option<Arc<Checked>>,
     /// What both networks gave on the test images.
     evaluation: Option<Arc<EvaluationReport>>,
+    /// Its pictures, of an image-to-image network.
+    pictures: Option<Gallery>,
 }
 
 /// A number of both sides.
@@ -110,6 +114,7 @@ fn rows(a: &Side, b: &Side) -> Vec<Row> {
         Some(format!("{sign}{grouped} bytes ({})", signed(100.0 * (b - a) / a.max(1.0), 1, "%")))
     };
     let decibels = |a: f64, b: f64| (a.is_finite() && b.is_finite()).then(|| signed(b - a, 1, "dB"));
+    let fine = |a: f64, b: f64| (a.is_finite() && b.is_finite()).then(|| signed(b - a, 2, "dB"));
     let points = |a: f64, b: f64| Some(signed(100.0 * (b - a), 2, "points"));
     let same = |a: bool| move |f: &dyn Fn(f64, f64) -> Option<String>, x, y| if a { f(x, y) } else { None };
     let measure = same(a.allocation.measure == b.allocation.measure);
@@ -139,10 +144,24 @@ fn rows(a: &Side, b: &Side) -> Vec<Row> {
         rows.push(row(keys[0], &name("Output error"), of(exact), &format::db, &|a, b| alike(&decibels, a, b)));
         rows.push(row(keys[1], &name("Top-1"), of(|e| e.top1), &format::percent, &|a, b| alike(&points, a, b)));
         rows.push(row(keys[2], &name("Agreement"), of(|e| e.agreement), &format::percent, &|a, b| alike(&points, a, b)));
-        rows.push(row(keys[3], &name("PSNR"), of(|e| e.psnr_db), &format::db, &|a, b| alike(&decibels, a, b)));
+        rows.push(row(keys[3], &name("PSNR"), of(|e| e.psnr()), &|db| psnr_words(db, 2), &|a, b| alike(&fine, a, b)));
     }
     rows.retain(|r| r.cells.iter().any(Option::is_some));
     rows
+}
+
+/// Pictures of both sides, or why there are none, a sentence; nothing for networks that give no pictures.
+fn pictures(a: &Side, b: &Side) -> Option<Result<Vec<Scene>, &'static str>> {
+    let inputs = |s: &Side| s.evaluation.as_ref().map(|e| (e.data.clone(), e.preprocessing.clone()));
+    Some(match (&a.pictures, &b.pictures) {
+        (None, None) => return None,
+        (Some(a_pictures), Some(b_pictures)) => {
+            let beside = if inputs(a) == inputs(b) { a_pictures.beside(b_pictures) } else { None };
+            beside.ok_or("A's pictures are of other images, or of other inputs: evaluate B on the same to see both.")
+        }
+        (Some(_), None) => Err("Evaluate B, under Accuracy, to see pictures of both."),
+        (None, Some(_)) => Err("A was kept before it was evaluated: swap, evaluate, and swap again to see pictures of both."),
+    })
 }
 
 /// Bits of all layers, as pairs of bars.
@@ -181,6 +200,7 @@ impl App {
             calibration,
             allocation,
             check,
+            pictures: if made.is_some() { known.pictures.get() } else { None },
             evaluation: made.map(|m| m.result),
         })
     }
@@ -219,6 +239,8 @@ pub fn ComparePanel(app: App) -> impl IntoView {
     let now = Memo::new(move |_| app.side());
     let both = Memo::new(move |_| kept.get().zip(now.get()));
     let drawn = Memo::new(move |_| both.get().map(|(a, b)| Arc::new(figure(&a, &b))));
+    let shown = Memo::new(move |_| both.get().and_then(|(a, b)| pictures(&a, &b)));
+    let scenes = Memo::new(move |_| shown.get().and_then(|s| s.ok()).unwrap_or_default());
     let there = move || kept.with(|k| k.is_some());
     let words = move |side: Option<String>| side.unwrap_or_default();
     view! {
@@ -243,6 +265,8 @@ pub fn ComparePanel(app: App) -> impl IntoView {
                 </dl>
                 {move || both.get().map(|(a, b)| view! { <Numbers rows=rows(&a, &b)/> })}
                 <p class="fine">"Sizes and distortions before encoding are predicted. Accuracy is shown where it was measured: on the calibration images by itself, on the test images by Evaluate."</p>
+                {move || shown.get().and_then(|s| s.err()).map(|why| view! { <p class="hint" data-testid="ab-pictures-why">{why}</p> })}
+                <Show when=move || !scenes.with(|s| s.is_empty())><Viewer app id="ab-pictures" scenes/></Show>
                 <FigureView app figure=drawn.into() saved_as="comparison"/>
             </Show>
         </section>
@@ -291,6 +315,7 @@ mod tests {
             distortion: Some(0.0),
             sqnr_db: None,
             psnr_db: None,
+            pictures: None,
             seconds: 0.0,
         };
         let evaluation = top1.map(|top1| EvaluationReport {
@@ -309,6 +334,7 @@ mod tests {
             allocation: Arc::new(allocation),
             check: None,
             evaluation: evaluation.map(Arc::new),
+            pictures: None,
         }
     }
 

@@ -2,9 +2,12 @@
 
 use leptos::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
-use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use wasm_bindgen::{Clamped, JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Blob, BlobPropertyBag, Element, File, HtmlAnchorElement, HtmlCanvasElement, HtmlElement, HtmlImageElement, Response, Url};
+use web_sys::{
+    Blob, BlobPropertyBag, CanvasRenderingContext2d, Element, File, HtmlAnchorElement, HtmlCanvasElement, HtmlElement, HtmlImageElement,
+    ImageData, Response, Url,
+};
 
 use super::{engine::in_words, query};
 
@@ -159,18 +162,61 @@ pub async fn png_of(svg: &str, (width, height): (u32, u32)) -> Result<Blob, Stri
     let image = HtmlImageElement::new().map_err(in_words)?;
     image.set_src(&url);
     let decoded = JsFuture::from(image.decode()).await;
-    let canvas: HtmlCanvasElement = document().create_element("canvas").map_err(in_words)?.unchecked_into();
-    canvas.set_width(width * 2);
-    canvas.set_height(height * 2);
+    let (canvas, context) = canvas((width * 2, height * 2))?;
     let drawn = decoded.map_err(in_words).and_then(|_| {
-        let context: web_sys::CanvasRenderingContext2d =
-            canvas.get_context("2d").map_err(in_words)?.ok_or("this browser has no canvas")?.unchecked_into();
         context
             .draw_image_with_html_image_element_and_dw_and_dh(&image, 0.0, 0.0, width as f64 * 2.0, height as f64 * 2.0)
             .map_err(in_words)
     });
     let _ = Url::revoke_object_url(&url);
     drawn?;
+    encoded(&canvas).await
+}
+
+/// A canvas of so many pixels, that is not on the page.
+fn canvas(size: (u32, u32)) -> Result<(HtmlCanvasElement, CanvasRenderingContext2d), String> {
+    let canvas: HtmlCanvasElement = document().create_element("canvas").map_err(in_words)?.unchecked_into();
+    let context = sized(&canvas, size)?;
+    Ok((canvas, context))
+}
+
+/// Gives a canvas its size in pixels, which empties it.
+fn sized(canvas: &HtmlCanvasElement, (width, height): (u32, u32)) -> Result<CanvasRenderingContext2d, String> {
+    canvas.set_width(width);
+    canvas.set_height(height);
+    Ok(canvas.get_context("2d").map_err(in_words)?.ok_or("this browser has no canvas")?.unchecked_into())
+}
+
+/// Puts pixels, of four bytes each, on a canvas, which gets the size of the picture.
+pub fn put_pixels(canvas: &HtmlCanvasElement, size: (u32, u32), rgba: &[u8]) -> Result<(), String> {
+    let context = sized(canvas, size)?;
+    let data = ImageData::new_with_u8_clamped_array_and_sh(Clamped(rgba), size.0, size.1).map_err(in_words)?;
+    context.put_image_data(&data, 0.0, 0.0).map_err(in_words)
+}
+
+/// Pictures side by side, as PNG. They get the same height, `least` or more: every pixel of a small one becomes a square.
+pub async fn png_of_pixels(pictures: &[((u32, u32), &[u8])], least: u32) -> Result<Blob, String> {
+    const BETWEEN: u32 = 8;
+    let height = pictures.iter().map(|((_, h), _)| *h).max().unwrap_or(1).max(least);
+    let factor = |h: u32| (height / h.max(1)).max(1);
+    let width = pictures.iter().map(|((w, h), _)| w * factor(*h) + BETWEEN).sum::<u32>().saturating_sub(BETWEEN);
+    let (whole, context) = canvas((width.max(1), height))?;
+    context.set_image_smoothing_enabled(false);
+    let mut left = 0;
+    for (size, rgba) in pictures {
+        let (one, _) = canvas(*size)?;
+        put_pixels(&one, *size, rgba)?;
+        let (w, h) = (size.0 * factor(size.1), size.1 * factor(size.1));
+        context
+            .draw_image_with_html_canvas_element_and_dw_and_dh(&one, f64::from(left), 0.0, f64::from(w), f64::from(h))
+            .map_err(in_words)?;
+        left += w + BETWEEN;
+    }
+    encoded(&whole).await
+}
+
+/// What is on a canvas, as PNG.
+async fn encoded(canvas: &HtmlCanvasElement) -> Result<Blob, String> {
     let promise = js_sys::Promise::new(&mut |resolve, reject| {
         let done = Closure::once_into_js(move |blob: JsValue| resolve.call1(&JsValue::NULL, &blob));
         if let Err(e) = canvas.to_blob(done.unchecked_ref()) {

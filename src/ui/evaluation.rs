@@ -8,6 +8,7 @@ use super::{
     data_input::DataInput,
     format,
     jobs::Job,
+    pictures::Viewer,
     preprocessing::PreprocessingForm,
     state::App,
     status::Doing,
@@ -15,7 +16,7 @@ use super::{
     term::Term,
 };
 use crate::{
-    report::{Evaluation, EvaluationReport},
+    report::{Evaluation, EvaluationReport, pictures::psnr_words},
     worker::messages::DataUse,
 };
 
@@ -45,7 +46,7 @@ fn rows(report: &EvaluationReport) -> Vec<Row> {
             (None, Some(0.0)) => Some((f64::INFINITY, "exact".into())),
             (sqnr, _) => sqnr.map(|v| (v, format::db(v))),
         }),
-        ("psnr", "PSNR", "Against the full-precision output.", |e| e.psnr_db.map(|v| (v, format::db(v)))),
+        ("psnr", "PSNR", "Of the pictures, against those at full precision.", |e| e.psnr().map(|v| (v, psnr_words(v, 2)))),
         ("images", "Images", "", |e| Some((e.images as f64, format::grouped(e.images as u64)))),
         ("seconds", "Time", "", |e| Some((e.seconds, format::seconds(e.seconds)))),
     ];
@@ -138,6 +139,7 @@ pub fn EvaluationPanel(app: App) -> impl IntoView {
         (None, false) => obstacle(has_model.get(), known).unwrap_or(State::Ready),
     });
     let can_run = Memo::new(move |_| state.get().can_run() && obstacle(has_model.get(), known).is_none());
+    let scenes = Memo::new(move |_| known.pictures.with(|p| p.as_ref().map(|p| p.scenes()).unwrap_or_default()));
     let busy = move || app.long_job.with(|job| job.is_some());
     let is_tq = move || app.is_tq();
     let again = move || known.evaluation.with(|e| e.is_some());
@@ -166,6 +168,7 @@ pub fn EvaluationPanel(app: App) -> impl IntoView {
                 <p class="state-line" data-testid="accuracy-state">{move || state.get().words()}</p>
                 {move || known.evaluation.get().map(|made| view! { <Readout report=made.result/> })}
             </div>
+            <Show when=move || known.pictures.with(|p| p.is_some())><Viewer app id="pictures" scenes/></Show>
             <Damage app/>
             <MeasuredPanel app/>
         </section>
@@ -208,7 +211,10 @@ fn Readout(report: std::sync::Arc<EvaluationReport>) -> impl IntoView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Channels, DataSummary, Preprocessing};
+    use crate::report::{
+        Channels, DataSummary, Preprocessing,
+        pictures::{PictureRange, PictureScore},
+    };
 
     fn evaluation() -> Evaluation {
         Evaluation {
@@ -220,6 +226,7 @@ mod tests {
             distortion: None,
             sqnr_db: None,
             psnr_db: None,
+            pictures: None,
             seconds: 1.24,
         }
     }
@@ -259,6 +266,18 @@ mod tests {
         let words = |row: usize, network: usize| shown[row].cells[network].as_ref().map(|c| c.1.as_str());
         assert_eq!([words(0, 0), words(1, 0), words(1, 1)], [Some("88.65 %"), None, Some("97.00 %")]);
         assert_eq!([words(3, 1), words(4, 0), words(5, 0)], [Some("21.3 dB"), Some("2,000"), Some("1.2 s")]);
+
+        let range = PictureRange::of(0.0, 1.0);
+        let score = PictureScore { size: [8, 8, 1], range, peak: range.peak(), identical: false };
+        let pictures = Evaluation { top1: None, distortion: Some(0.5), psnr_db: Some(38.125), pictures: Some(score), ..evaluation() };
+        let exact = PictureScore { identical: true, ..score };
+        let exact = Evaluation { psnr_db: None, pictures: Some(exact), ..pictures.clone() };
+        for (evaluation, words) in [(pictures, "38.12 dB"), (exact, "identical")] {
+            let shown = rows(&report(None, Some(evaluation)));
+            let psnr = shown.iter().find(|r| r.key == "psnr").and_then(|r| r.cells[1].clone());
+            assert_eq!(psnr.map(|c| c.1).as_deref(), Some(words));
+            assert!(shown.iter().all(|r| !["top1", "agreement"].contains(&r.key)), "of pictures they mean nothing");
+        }
 
         let exact = Evaluation { distortion: Some(0.0), top1: None, ..evaluation() };
         let shown = rows(&report(None, Some(exact)));

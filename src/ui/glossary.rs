@@ -225,7 +225,7 @@ pub const ENTRIES: &[Entry] = &[
     entry(
         "psnr",
         "PSNR",
-        "Peak signal-to-noise ratio: the largest squared output over its mean squared error, in decibels. Used where the output is an image.",
+        "Peak signal-to-noise ratio, for networks whose outputs are pictures: the square of the peak (white less black) over the mean squared error of the pixels, in decibels. Here against the full-precision network's pictures.",
         None,
     ),
     entry(

@@ -32,6 +32,7 @@ pub mod jobs;
 pub mod learn;
 pub mod link;
 pub mod parts;
+pub mod pictures;
 pub mod preprocessing;
 pub mod promise;
 pub mod query;

@@ -20,6 +20,7 @@ use super::{
     figures::Figures,
     format::{self, Unit},
     jobs::{Job, Queue, Stale, Sweeping, Then},
+    pictures::Gallery,
     state::{App, CurveChoice, EngineInfo, Phase, Progress},
     sweep::Asked,
 };
@@ -463,11 +464,11 @@ impl App {
                     self.pump();
                 }
             }
-            FromEngine::Evaluated { job, report } => {
+            FromEngine::Evaluated { job, report, pictures, pixels } => {
                 if self.end(job).is_some() {
                     self.settle();
                     if let Some(basis) = self.session.try_update_value(|s| s.evaluating.take()).flatten() {
-                        self.evaluated(*report, basis);
+                        self.evaluated(*report, Gallery::of(pictures, &pixels), basis);
                     }
                     self.pump();
                 }

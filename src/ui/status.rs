@@ -54,6 +54,7 @@ fn words(p: &Progress) -> String {
     let (stage, what) = match p.stage.as_str() {
         "running" => ("full precision", "batch"),
         "comparing" => ("compressed", "batch"),
+        "pictures" => ("pictures", "picture"),
         "damage" => ("one layer at a time", "run"),
         "statistics" => ("statistics", "sample"),
         other => (other, "layer"),

@@ -5,6 +5,7 @@
 //! waits, so that it sees them at once. A task of an ended job may still run to its end on the pool; its result is dropped.
 
 mod batch;
+mod pictures;
 
 use std::{
     cell::{Cell, RefCell},
@@ -797,7 +798,7 @@ async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) 
         let what = described.map_or_else(String::new, |(_, allocation)| evaluate::what(&allocation));
         let compressed = Evaluation { what, ..alone.evaluation.clone() };
         let report = alone.evaluator.report(None, Some(compressed), Vec::new());
-        post(&FromEngine::Evaluated { job, report: Box::new(report) });
+        post(&FromEngine::Evaluated { job, report: Box::new(report), pictures: Vec::new(), pixels: Array::new() });
         return Ok(());
     };
     let made = settled(job, &session).await?;
@@ -818,7 +819,7 @@ async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) 
         None => None,
     };
     let others = calibrator.as_ref().map_or(0.0, |(e, _)| e.images() as f64);
-    let runs = [tests, tests, others, layers * if calibrator.is_some() { others } else { tests }];
+    let runs = [tests, tests, evaluator.pictures_cost() as f64, others, layers * if calibrator.is_some() { others } else { tests }];
     let (all, start) = (runs.iter().sum::<f64>(), now());
     let part = |run: usize| {
         let before: f64 = runs[..run].iter().sum();
@@ -829,18 +830,19 @@ async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) 
     let (network, what) = (runnable.with_tensors(&decoded.tensors)?, evaluate::what(&made.settled.report));
     let mut jobs = Jobs { job, part: part(1) };
     let compressed = sweep::compare(&network, what, &tested.evaluator, &tested.reference, Span::WHOLE, &mut jobs).await?;
+    let (pictures, pixels) = pictures::made(job, part(2), &tested.evaluator, &network, &compressed).await?;
     let damage = if damage {
         let on = match calibrator {
-            Some((evaluator, p)) => on_images(job, part(2), evaluator, p, DataUse::Calibration as usize).await?,
+            Some((evaluator, p)) => on_images(job, part(3), evaluator, p, DataUse::Calibration as usize).await?,
             None => tested.clone(),
         };
-        let results = run_part(job, part(3), on.evaluator.damage_job(&decoded, &on.reference, None)).await?;
+        let results = run_part(job, part(4), on.evaluator.damage_job(&decoded, &on.reference, None)).await?;
         on.evaluator.damage(&decoded, &results)
     } else {
         Vec::new()
     };
     let report = tested.evaluator.report(Some(tested.evaluation.clone()), Some(compressed), damage);
-    post(&FromEngine::Evaluated { job, report: Box::new(report) });
+    post(&FromEngine::Evaluated { job, report: Box::new(report), pictures, pixels });
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use crate::report::{
     AllocationReport, AllocationSettings, CalibrationSettings, CalibrationSummary, CurveSettings, DataSummary, EvaluationReport,
     MeasuredCurves, ModelSummary, Preprocessing, RdCurves, Report, SweepSettings, batch,
     figure::{Figure, Which},
+    pictures::Shown,
     promise::Promise,
 };
 
@@ -219,7 +220,7 @@ pub enum FromEngine {
     Progress {
         /// Job number.
         job: u32,
-        /// What is being done: `curves`, `statistics`, `encoding`, `decoding`, `running`, `comparing`, `damage`. A `Check` and a `Sweep`
+        /// What is being done: `curves`, `statistics`, `encoding`, `decoding`, `running`, `comparing`, `pictures`, `damage`. A `Check` and a `Sweep`
         /// go through several.
         stage: String,
         /// The layer (of `running` and `comparing`, the images; of `statistics`, the sample) that was finished last.
@@ -340,6 +341,12 @@ pub enum FromEngine {
         job: u32,
         /// What they gave.
         report: Box<EvaluationReport>,
+        /// Of image-to-image networks that were compared, a few pictures; else none.
+        pictures: Vec<Shown>,
+        /// Their pixels: an array of `Uint8Array`s, for every picture three of them: the input (empty if it is no picture), the full-precision
+        /// output and the compressed one. Rows from top to bottom; red, green, blue and opaqueness of every pixel.
+        #[serde(with = "serde_wasm_bindgen::preserve")]
+        pixels: js_sys::Array,
     },
     /// What the current settings come to, with calibration on its images: what a download holds, to the byte. Any job that needs the
     /// compressed network of an open model says this once before it goes on, unless the settings have changed meanwhile.
@@ -399,11 +406,17 @@ impl FromEngine {
     /// The buffers to transfer with this message.
     pub fn transfer(&self) -> js_sys::Array {
         let list = js_sys::Array::new();
-        use FromEngine::{Batched, Encoded, Packed, Reconstructed};
-        if let Encoded { parts, .. } | Reconstructed { parts, .. } | Batched { parts, .. } | Packed { parts, .. } = self {
-            for part in parts.iter() {
-                list.push(&wasm_bindgen::JsCast::unchecked_into::<js_sys::Uint8Array>(part).buffer());
-            }
+        use FromEngine::{Batched, Encoded, Evaluated, Packed, Reconstructed};
+        let (Encoded { parts, .. }
+        | Reconstructed { parts, .. }
+        | Batched { parts, .. }
+        | Packed { parts, .. }
+        | Evaluated { pixels: parts, .. }) = self
+        else {
+            return list;
+        };
+        for part in parts.iter() {
+            list.push(&wasm_bindgen::JsCast::unchecked_into::<js_sys::Uint8Array>(part).buffer());
         }
         list
     }
