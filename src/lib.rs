@@ -41,8 +41,8 @@
 //! | [`graph`] | the network: from ONNX or a template to operators; batch norms folded | `core` |
 //! | [`nn`] | running and differentiating it, one file per family of operators | `core` |
 //! | [`data`] | images and labels, and how they become inputs | `core` |
-//! | [`evaluate`] | accuracy, agreement, output distortion | `core` |
-//! | [`pipeline`] | sessions and jobs; which of several allocations is written; measured curves; figures; promises; several models | `core` |
+//! | [`evaluate`] | accuracy, agreement, output distortion, PSNR of pictures | `core` |
+//! | [`pipeline`] | sessions and jobs; which of several allocations is written; measured curves; figures; promises; pictures to look at; several models | `core` |
 //! | [`report`] | what is shown: tables, curves, charts | always; charts with `plots` |
 //! | [`worker`] | messages, and the engine's loop | `web` |
 //! | [`ui`] | the page | `ui` |

@@ -14,6 +14,7 @@ use waterfill::{
         AllocationReport, AllocationSettings, Budget, CalibrationSettings, CalibrationSummary, Channels, Coding, CurveSettings,
         DataSummary, Distortion, Evaluation, EvaluationReport, LayerDamage, LayerRow, LayerSummary, Measure, MeasuredCurves, MeasuredPoint,
         Method, ModelSummary, Preprocessing, RdCurves, RdLine, RdPoint, Report, SweepSettings, TransformChoice, TransformKind,
+        pictures::{PictureRange, PictureScore, Shown},
     },
     worker::messages::{FromEngine, ToEngine},
 };
@@ -186,6 +187,28 @@ async fn results_are_transferred_not_copied() {
     };
     let parts: Vec<Vec<u8>> = parts.iter().map(|part| part.unchecked_into::<Uint8Array>().to_vec()).collect();
     assert_eq!((file_name.as_str(), parts), ("a.npz", vec![vec![1, 2, 3], vec![4]]));
+}
+
+#[wasm_bindgen_test]
+async fn pictures_survive_the_way_with_their_pixels() {
+    let range = PictureRange::of(-1.0, 1.0);
+    let score = PictureScore { size: [1, 1, 3], range, peak: range.peak(), identical: true };
+    let mut report = evaluation();
+    report.compressed = report.compressed.map(|e| Evaluation { pictures: Some(score), ..e });
+    // No input: its pixels are empty.
+    let shown = Shown { name: "a.png".into(), image: 3, input: None, output: [1, 1], whole: [300, 1], psnr_db: None };
+    let sent = [Uint8Array::new_with_length(0), Uint8Array::from(&[1u8, 2, 3, 255][..]), Uint8Array::from(&[4u8, 5, 6, 255][..])];
+    let pixels = sent.iter().collect();
+    let message = FromEngine::Evaluated { job: 8, report: Box::new(report.clone()), pictures: vec![shown.clone()], pixels };
+    let value = message.serialize(&serde_wasm_bindgen::Serializer::new()).expect("serializes");
+    let value = posted(&value, &message.transfer()).await;
+    assert!(sent.iter().all(|part| part.length() == 0), "the sender keeps nothing");
+    let FromEngine::Evaluated { job: 8, report: same, pictures, pixels } = serde_wasm_bindgen::from_value(value).expect("deserializes")
+    else {
+        panic!("another message")
+    };
+    let pixels: Vec<Vec<u8>> = pixels.iter().map(|part| part.unchecked_into::<Uint8Array>().to_vec()).collect();
+    assert_eq!((*same, pictures, pixels), (report, vec![shown], vec![vec![], vec![1, 2, 3, 255], vec![4, 5, 6, 255]]));
 }
 
 #[wasm_bindgen_test]

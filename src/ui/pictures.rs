@@ -12,7 +12,7 @@ use super::{dom, state::App};
 use crate::report::pictures::{Shown, psnr_words};
 
 /// Longest side of the pictures with the divider, in CSS pixels.
-const STAGE: (usize, usize) = (512, 420);
+const STAGE: usize = 440;
 /// Least height of a picture that is saved: smaller ones are enlarged, every pixel to a square.
 const SAVED: u32 = 256;
 /// How much a difference is enlarged.
@@ -124,6 +124,11 @@ impl Layer {
         Layer { key, name, psnr, raster: raster.clone() }
     }
 
+    /// The name's first word or words: `A` of `A, kept`.
+    fn short(&self) -> &'static str {
+        self.name.split_once(',').map_or(self.name, |(short, _)| short)
+    }
+
     /// `Compressed, PSNR 35.12 dB`.
     fn words(&self) -> String {
         match self.psnr {
@@ -180,7 +185,7 @@ pub fn Viewer(app: App, id: &'static str, scenes: Memo<Vec<Scene>>) -> impl Into
     let scene = Memo::new(move |_| scenes.with(|s| s.get(which.get().min(s.len().saturating_sub(1))).cloned()));
     let layer = move |k: usize| scene.with(|s| s.as_ref().and_then(|s| s.layers.get(k).cloned()));
     let raster = move |k: usize| Signal::derive(move || layer(k).map(|l| l.raster));
-    let name = move |k: usize| layer(k).map_or("", |l| l.name);
+    let name = move |k: usize| layer(k).map_or("", |l| l.short());
     let options = move || {
         let option = |(i, s): (usize, &Scene)| {
             view! { <option value=i.to_string() selected=move || which.get() == i>{s.name.clone()}</option> }
@@ -189,7 +194,7 @@ pub fn Viewer(app: App, id: &'static str, scenes: Memo<Vec<Scene>>) -> impl Into
     };
     let frame = move || {
         let (h, w) = layer(0).map_or((1, 1), |l| (l.raster.0.height, l.raster.0.width));
-        format!("aspect-ratio: {w} / {h}; width: min(100%, {}px, {}px); --at: {}%", STAGE.0, STAGE.1 * w / h, divider.get())
+        format!("aspect-ratio: {w} / {h}; width: min(100%, {}px, {}px); --at: {}%", STAGE, STAGE * w / h, divider.get())
     };
     let stage: NodeRef<html::Div> = NodeRef::new();
     let move_to = move |e: &PointerEvent| {
