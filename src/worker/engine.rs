@@ -5,41 +5,51 @@
 //! waits, so that it sees them at once. A task of an ended job may still run to its end on the pool; its result is dropped.
 
 mod batch;
+mod calibrate;
+mod evaluate;
+mod images;
+mod parts;
 mod pictures;
+mod promise;
+mod settled;
+mod sweep;
 
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
 };
 
-use js_sys::{Array, Uint8Array};
+use js_sys::Array;
 use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::DedicatedWorkerGlobalScope;
 
+use self::{
+    calibrate::Samples,
+    images::{OnImages, images, images_in, opened_images},
+    parts::Parts,
+    settled::{Made, settled},
+    sweep::Swept,
+};
 use super::messages::{DataUse, FromEngine, ToEngine};
 use crate::{
     container::TqFile,
-    data::{self, Dataset, Entry},
+    data::Dataset,
     error::{Error, Result},
     graph::Runnable,
     io::{Source, source::BlobSource},
     pipeline::{
         self, Opened, Session,
-        calibrate::{Calibrator, Memory},
-        evaluate::{self, Evaluator, Options, Reference},
+        evaluate::Options,
         figures::Making,
         job::{Job, Progress, Run, Runner, Span},
-        promise::{self, Kept, Tests},
-        settle::{self, Settled},
-        sweep::{self, On, Sweep},
+        settle::Settled,
+        sweep::Sweep,
     },
     report::{
-        AllocationSettings, CalibrationSettings, CurveSettings, Distortion, Evaluation, EvaluationReport, MeasuredCurves, ModelSummary,
-        Preprocessing, Report, SweepSettings,
+        AllocationSettings, CurveSettings, Distortion, ModelSummary, Report,
         figure::{Figure, Which},
-        promise::Promise,
         table,
     },
 };
@@ -52,7 +62,7 @@ struct State {
     /// The network of the open `.tq`, once it was decoded.
     tq_runnable: Option<Rc<Runnable>>,
     settings: AllocationSettings,
-    /// The open network on the open images, by use, and on those it was calibrated on ([`CHECK`]): moving the budget runs only the
+    /// The open network on the open images, by use, and on those it was calibrated on ([`images::CHECK`]): moving the budget runs only the
     /// compressed network again.
     references: [Option<Rc<OnImages>>; 3],
     /// What the last settings came to, as a download holds it.
@@ -62,43 +72,6 @@ struct State {
     /// The samples taken last, of the open network on the open calibration images.
     samples: Option<Rc<Samples>>,
 }
-
-/// Samples for statistics, perhaps not all of them yet.
-struct Samples {
-    preprocessing: Preprocessing,
-    settings: CalibrationSettings,
-    calibrator: Calibrator,
-}
-
-/// What settings came to.
-struct Made {
-    settings: AllocationSettings,
-    settled: Settled,
-    /// What both networks gave on the images of the calibration, or why they were not run.
-    check: Result<EvaluationReport>,
-}
-
-/// A network that was run on images.
-struct OnImages {
-    preprocessing: Preprocessing,
-    evaluator: Evaluator,
-    reference: Reference,
-    evaluation: Evaluation,
-}
-
-/// What a sweep was asked for by: it goes on if it is asked for the same.
-#[derive(PartialEq)]
-struct Swept {
-    preprocessing: Preprocessing,
-    settings: SweepSettings,
-    locks: Vec<(usize, u8)>,
-    excludes: Vec<usize>,
-    /// [`EPOCH`] when it began.
-    epoch: u32,
-}
-
-/// Place of the references on the images of the calibration.
-const CHECK: usize = 2;
 
 thread_local! {
     static STATE: RefCell<State> = RefCell::default();
@@ -143,23 +116,23 @@ pub async fn handle(message: JsValue) {
         ToEngine::Pack { job, files } => (job, batch::pack(job, files)),
         ToEngine::Recompute { job, curves, allocation } => (job, recompute(job, curves, allocation).await),
         ToEngine::Calibrate { job, preprocessing, calibration, curves, allocation } => {
-            (job, calibrate(job, preprocessing, calibration, curves, allocation).await)
+            (job, calibrate::run(job, preprocessing, calibration, curves, allocation).await)
         }
         ToEngine::Forget { job, curves, allocation } => (job, forget(job, curves, allocation).await),
         ToEngine::Allocate { job, allocation } => (job, allocate(job, allocation)),
         ToEngine::Encode { job } => (job, encode(job).await),
         ToEngine::Reconstruct { job } => (job, reconstruct(job).await),
-        ToEngine::OpenData { job, usage, files } => (job, open_data(job, usage, files)),
+        ToEngine::OpenData { job, usage, files } => (job, images::open_data(job, usage, files)),
         ToEngine::CloseData { job, usage } => {
-            set_images(usage, None);
+            images::set_images(usage, None);
             post(&FromEngine::DataOpened { job, usage, summary: None });
             (job, Ok(()))
         }
-        ToEngine::Network { job } => (job, network(job).await),
-        ToEngine::Evaluate { job, preprocessing, damage } => (job, evaluate(job, preprocessing, damage).await),
-        ToEngine::Check { job } => (job, check(job).await),
-        ToEngine::Sweep { job, preprocessing, settings, allocation } => (job, sweep_on(job, preprocessing, settings, allocation).await),
-        ToEngine::Promise { job, preprocessing, lose, allocation } => (job, promise(job, preprocessing, lose, allocation).await),
+        ToEngine::Network { job } => (job, images::network(job).await),
+        ToEngine::Evaluate { job, preprocessing, damage } => (job, evaluate::run(job, preprocessing, damage).await),
+        ToEngine::Check { job } => (job, settled::check(job).await),
+        ToEngine::Sweep { job, preprocessing, settings, allocation } => (job, sweep::run(job, preprocessing, settings, allocation).await),
+        ToEngine::Promise { job, preprocessing, lose, allocation } => (job, promise::run(job, preprocessing, lose, allocation).await),
         ToEngine::Figure { number, which, layer } => {
             let figure = figure(which, layer).await.map(Box::new).map_err(|e| e.to_string());
             return post(&FromEngine::Figure { number, figure });
@@ -475,414 +448,3 @@ async fn reconstruct(job: u32) -> Result<()> {
 }
 
 // Images, and networks run on them.
-
-/// The images in what was dropped where models are: archives may hold either.
-fn images_in(sources: &[Rc<dyn Source>]) -> Option<Dataset> {
-    let [source] = sources else { return None };
-    let name = source.name().to_ascii_lowercase();
-    let archive = [".npz", ".zip"].iter().any(|e| name.ends_with(e));
-    archive.then(|| data::open(vec![Entry { path: source.name().into(), source: source.clone() }]).ok()).flatten()
-}
-
-fn set_images(usage: DataUse, images: Option<Dataset>) {
-    IMAGES.with_borrow_mut(|i| i[usage as usize] = images);
-    STATE.with_borrow_mut(|s| {
-        s.references[usage as usize] = None;
-        match usage {
-            DataUse::Calibration => (s.references[CHECK], s.samples, s.settled) = (None, None, None),
-            DataUse::Test => {
-                EPOCH.set(EPOCH.get() + 1);
-                s.sweep = None;
-            }
-        }
-    });
-}
-
-fn opened_images(job: u32, usage: DataUse, images: Dataset) -> Result<()> {
-    let summary = images.summary.clone();
-    set_images(usage, Some(images));
-    post(&FromEngine::DataOpened { job, usage, summary: Some(summary) });
-    Ok(())
-}
-
-fn open_data(job: u32, usage: DataUse, files: Array) -> Result<()> {
-    let entry = |pair: JsValue| {
-        let pair: Array = pair.unchecked_into();
-        Ok(Entry { path: pair.get(0).as_string().unwrap_or_default(), source: source(pair.get(1))? })
-    };
-    opened_images(job, usage, data::open(files.iter().map(entry).collect::<Result<_>>()?)?)
-}
-
-fn images(usage: DataUse) -> Option<Dataset> {
-    IMAGES.with_borrow(|i| i[usage as usize].clone())
-}
-
-/// The open network, with its weights in memory. That of a `.tq` is decoded first.
-async fn runnable(job: u32) -> Result<Rc<Runnable>> {
-    let (tq, made) = STATE.with_borrow(|s| (s.tq.clone(), s.tq_runnable.clone()));
-    match (tq, made) {
-        (None, _) => session()?.runnable(),
-        (_, Some(made)) => Ok(made),
-        (Some(tq), None) => {
-            let tensors = run(job, pipeline::decode_job(&tq)).await?;
-            let runnable = Rc::new(evaluate::tq_runnable(&tq, tensors)?);
-            STATE.with_borrow_mut(|s| s.tq_runnable = Some(runnable.clone()));
-            Ok(runnable)
-        }
-    }
-}
-
-async fn network(job: u32) -> Result<()> {
-    RUNNING.set(job);
-    let mut why_not: [Option<String>; 2] = Default::default();
-    let mut guesses: Vec<(bool, Preprocessing)> = Vec::new();
-    match runnable(job).await {
-        Err(Error::Cancelled) => return Err(Error::Cancelled),
-        Err(e) => why_not.fill(Some(e.to_string())),
-        Ok(runnable) => {
-            for usage in [DataUse::Test, DataUse::Calibration] {
-                let Some(mut images) = images(usage) else { continue };
-                // Labels are no matter where accuracy is not measured.
-                if usage == DataUse::Calibration {
-                    images.labels = None;
-                }
-                let wrong = match evaluate::preprocessing(&runnable, &images) {
-                    Err(e) => Some(e),
-                    Ok(p) => {
-                        let wrong = Evaluator::new(&runnable, &images, p.clone(), Options::default()).err();
-                        guesses.push((wrong.is_some(), p));
-                        wrong
-                    }
-                };
-                why_not[usage as usize] = wrong.map(|e| e.to_string());
-            }
-        }
-    }
-    // One that works, of the tests if it does.
-    guesses.sort_by_key(|(wrong, _)| *wrong);
-    post(&FromEngine::Network { job, preprocessing: guesses.into_iter().next().map(|g| g.1), why_not });
-    Ok(())
-}
-
-/// The samples that were taken in the same way before, or none of them yet.
-fn samples(
-    session: &Session,
-    images: &Dataset,
-    preprocessing: Option<Preprocessing>,
-    settings: CalibrationSettings,
-) -> Result<Rc<Samples>> {
-    let preprocessing = preprocessing.map_or_else(|| evaluate::preprocessing(&*session.runnable()?, images), Ok)?;
-    let known = STATE.with_borrow(|s| s.samples.clone());
-    if let Some(known) = known.filter(|known| known.preprocessing == preprocessing && known.settings == settings) {
-        return Ok(known);
-    }
-    // Those before are freed first.
-    STATE.with_borrow_mut(|s| s.samples = None);
-    let calibrator = session.calibrator(images, preprocessing.clone(), settings, Memory::default())?;
-    let samples = Rc::new(Samples { preprocessing, settings, calibrator });
-    STATE.with_borrow_mut(|s| s.samples = Some(samples.clone()));
-    Ok(samples)
-}
-
-async fn calibrate(
-    job: u32,
-    preprocessing: Option<Preprocessing>,
-    calibration: CalibrationSettings,
-    curves: CurveSettings,
-    allocation: AllocationSettings,
-) -> Result<()> {
-    let start = now();
-    RUNNING.set(job);
-    let images = images(DataUse::Calibration).ok_or_else(|| Error::Setting("No calibration images are open; choose some first.".into()))?;
-    let mut session = session()?;
-    let samples = samples(&session, &images, preprocessing, calibration)?;
-    let statistics = samples.calibrator.job();
-    let seen = if curves.distortion == Distortion::Diagonal { 0 } else { samples.calibrator.kept() };
-    let between = statistics.cost() / (statistics.cost() + session.curves_cost(seen));
-    // What is measured takes far longer than the samples.
-    let between = if curves.distortion == Distortion::Measured { 0.1 * between } else { between };
-    let whole = Part { start, ..Part::whole() };
-    run_part(job, Part { to: between, ..whole }, statistics).await?;
-    session.set_statistics(Some(samples.calibrator.statistics()));
-    curves_of(job, start, Part { from: between, ..whole }, session, curves, allocation).await
-}
-
-/// What the open network gives on images; run only if it was not run on them before. `part` of the progress bar is its own. `place` says
-/// where it is kept.
-async fn on_images(job: u32, part: Part, evaluator: Evaluator, preprocessing: Preprocessing, place: usize) -> Result<Rc<OnImages>> {
-    if let Some(known) = known_on_images(&evaluator, &preprocessing, place) {
-        return Ok(known);
-    }
-    let start = now();
-    let results = run_part(job, part, evaluator.reference_job()).await?;
-    let reference = evaluator.reference(results);
-    let evaluation = evaluator.finish_reference(evaluate::FULL, now() - start, &reference);
-    let on_images = Rc::new(OnImages { preprocessing, evaluator, reference, evaluation });
-    STATE.with_borrow_mut(|s| s.references[place] = Some(on_images.clone()));
-    Ok(on_images)
-}
-
-fn known_on_images(evaluator: &Evaluator, preprocessing: &Preprocessing, place: usize) -> Option<Rc<OnImages>> {
-    let known = STATE.with_borrow(|s| s.references[place].clone());
-    known.filter(|known| known.preprocessing == *preprocessing && known.evaluator.images() == evaluator.images())
-}
-
-/// What the settings come to ([`settle`]), made only if it was not made before. A network that is not calibrated, or whose images are gone, or
-/// that cannot be measured is encoded without being run.
-async fn settled(job: u32, session: &Session) -> Result<Rc<Made>> {
-    // They may change while a job goes on with these.
-    let (settings, known) = STATE.with_borrow(|s| (s.settings.clone(), s.settled.clone()));
-    if let Some(known) = known.filter(|known| known.settings == settings) {
-        post_settled(job, &known);
-        return Ok(known);
-    }
-    let part = Part::whole();
-    let on = match on_calibration(job, session, part).await {
-        Err(Error::Cancelled) => return Err(Error::Cancelled),
-        on => on,
-    };
-    let (on, to) = on.map_or_else(|e| (Err(e), part.from), |(on, to)| (Ok(on), to));
-    let mut jobs = Jobs { job, part: Part { from: to, ..part } };
-    let run_on = on.as_ref().ok().map(|on| (&on.evaluator, &on.reference));
-    let mut settled = settle::settle(session, &settings, run_on, Span::WHOLE, &mut jobs).await?;
-    let evaluation = settled.evaluation.take();
-    let check = on.map(|on| on.evaluator.report(Some(on.evaluation.clone()), evaluation, Vec::new()));
-    let made = Rc::new(Made { settings, settled, check });
-    // Other settings may have come meanwhile; then this is not what the page shows.
-    if STATE.with_borrow(|s| s.settings == made.settings) {
-        STATE.with_borrow_mut(|s| s.settled = Some(made.clone()));
-        post_settled(job, &made);
-    }
-    Ok(made)
-}
-
-fn post_settled(job: u32, made: &Made) {
-    let (allocation, check) = (Box::new(made.settled.report.clone()), made.check.as_ref().ok().cloned().map(Box::new));
-    post(&FromEngine::Settled { job, allocation, check, tried: made.settled.alternatives.len() as u32 });
-}
-
-/// The open network with the images of its calibration, and how they become inputs.
-fn with_calibration(session: &Session) -> Result<(Evaluator, Preprocessing)> {
-    let no_images = || Error::Setting("The network is not calibrated on images that are open; calibrate it first.".into());
-    let images = images(DataUse::Calibration).ok_or_else(no_images)?;
-    let found = session.statistics().ok_or_else(no_images)?.summary.clone();
-    let p = found.preprocessing;
-    Ok((Evaluator::of_calibration(&*session.runnable()?, &images, p.clone(), found.settings, Options::default())?, p))
-}
-
-/// The open network on the images of its calibration, and where in the progress that ends.
-async fn on_calibration(job: u32, session: &Session, part: Part) -> Result<(Rc<OnImages>, f64)> {
-    let (evaluator, p) = with_calibration(session)?;
-    let known = known_on_images(&evaluator, &p, CHECK).is_some();
-    let to = part.part(Span { from: 0.0, to: if known { 0.0 } else { 0.1 } }).to;
-    Ok((on_images(job, Part { to, ..part }, evaluator, p, CHECK).await?, to))
-}
-
-async fn check(job: u32) -> Result<()> {
-    let session = session()?;
-    RUNNING.set(job);
-    let made = settled(job, &session).await?;
-    if let Err(why) = &made.check {
-        return Err(why.clone());
-    }
-    post(&FromEngine::Checked { job });
-    Ok(())
-}
-
-async fn sweep_on(job: u32, preprocessing: Option<Preprocessing>, settings: SweepSettings, allocation: AllocationSettings) -> Result<()> {
-    let session = session()?;
-    RUNNING.set(job);
-    let test = images(DataUse::Test).ok_or_else(no_tests)?;
-    let runnable = session.runnable()?;
-    let p = preprocessing.map_or_else(|| evaluate::preprocessing(&runnable, &test), Ok)?;
-    let evaluator = Evaluator::new(&runnable, &test, p.clone(), Options::default())?;
-    let (locks, excludes) = (allocation.locks.clone(), allocation.excludes.clone());
-    let swept = Swept { preprocessing: p.clone(), settings: settings.clone(), locks, excludes, epoch: EPOCH.get() };
-    let known = STATE.with_borrow_mut(|s| s.sweep.take()).filter(|(of, _)| *of == swept);
-    let mut sweep = match known {
-        Some((_, sweep)) => sweep,
-        None => Sweep::new(&session, settings, allocation)?,
-    };
-    let result = sweep_points(job, &session, &mut sweep, evaluator, p).await;
-    if swept.epoch == EPOCH.get() {
-        STATE.with_borrow_mut(|s| s.sweep = Some((swept, sweep)));
-    }
-    result
-}
-
-/// Measures the points that a sweep still lacks.
-async fn sweep_points(job: u32, session: &Session, sweep: &mut Sweep, evaluator: Evaluator, p: Preprocessing) -> Result<()> {
-    let whole = Part::whole();
-    // The full-precision network counts as one point more.
-    let reference = if known_on_images(&evaluator, &p, DataUse::Test as usize).is_some() { 0.0 } else { 1.0 / (sweep.wanted() + 1) as f64 };
-    let on = on_images(job, Part { to: reference, ..whole }, evaluator, p, DataUse::Test as usize).await?;
-    let report = on.evaluator.report(None, None, Vec::new());
-    let mut measured = MeasuredCurves {
-        model: session.model.name.clone(),
-        data: report.data,
-        preprocessing: report.preprocessing,
-        reference: on.evaluation.clone(),
-        curve_settings: session.curve_settings(),
-        calibration: session.statistics().map(|s| s.summary.clone()),
-        settings: sweep.settings().clone(),
-        points: sweep.points().to_vec(),
-    };
-    let there = sweep.points().len() as f64 / sweep.wanted() as f64;
-    let part = Part { from: reference, begun: there * (1.0 - reference) + reference, start: now(), ..whole };
-    let mut jobs = Jobs { job, part };
-    let calibration = if session.curve_settings().matching { Some(with_calibration(session)?.0) } else { None };
-    loop {
-        let on = On { evaluator: &on.evaluator, reference: &on.reference, calibration: calibration.as_ref() };
-        let point = sweep.step(session, on, &mut jobs).await?;
-        let ended = point.is_none();
-        measured.points.extend(point);
-        let complete = measured.is_complete();
-        if !ended || complete {
-            post(&FromEngine::Measured { job, curves: Box::new(measured.clone()) });
-        }
-        if ended || complete {
-            return Ok(());
-        }
-        // Points that were measured before run no job that would look for this.
-        still_running(job)?;
-    }
-}
-
-/// Finds the smallest file that keeps a promise ([`promise::keep`]), and keeps it as what its settings come to.
-async fn promise(job: u32, preprocessing: Option<Preprocessing>, lose: f64, allocation: AllocationSettings) -> Result<()> {
-    let session = session()?;
-    RUNNING.set(job);
-    let test = images(DataUse::Test).ok_or_else(no_tests)?;
-    let runnable = session.runnable()?;
-    let p = preprocessing.map_or_else(|| evaluate::preprocessing(&runnable, &test), Ok)?;
-    let evaluator = Evaluator::new(&runnable, &test, p.clone(), Options::default())?;
-    let whole = Part::whole();
-    let part = |from: f64, to: f64| whole.part(Span { from, to });
-    let on = match on_calibration(job, &session, part(0.0, 0.03)).await {
-        Err(Error::Cancelled) => return Err(Error::Cancelled),
-        on => on.map(|(on, _)| on),
-    };
-    let tests = on_images(job, part(0.03, 0.06), evaluator, p, DataUse::Test as usize).await?;
-    let known = Tests { evaluator: &tests.evaluator, reference: &tests.reference, full: &tests.evaluation };
-    let run_on = on.as_ref().ok().map(|on| (&on.evaluator, &on.reference));
-    let told = |promise: &Promise| post(&FromEngine::Promised { job, promise: Box::new(promise.clone()), done: false });
-    let mut jobs = Jobs { job, part: part(0.06, 1.0) };
-    let (promise, kept) = promise::keep(&session, &allocation, lose, known, run_on, Span::WHOLE, &mut jobs, told).await?;
-    if let Some(Kept { settings, mut settled, .. }) = kept {
-        let evaluation = settled.evaluation.take();
-        let check = on.map(|on| on.evaluator.report(Some(on.evaluation.clone()), evaluation, Vec::new()));
-        STATE.with_borrow_mut(|s| s.settled = Some(Rc::new(Made { settings, settled, check })));
-    }
-    post(&FromEngine::Promised { job, promise: Box::new(promise), done: true });
-    Ok(())
-}
-
-fn no_tests() -> Error {
-    Error::Setting("No test images are open; choose some first.".into())
-}
-
-async fn evaluate(job: u32, preprocessing: Option<Preprocessing>, damage: bool) -> Result<()> {
-    RUNNING.set(job);
-    let test = images(DataUse::Test).ok_or_else(no_tests)?;
-    let runnable = runnable(job).await?;
-    let inputs = |images: &Dataset| match &preprocessing {
-        Some(p) => Ok(p.clone()),
-        None => evaluate::preprocessing(&runnable, images),
-    };
-    let p = inputs(&test)?;
-    let evaluator = Evaluator::new(&runnable, &test, p.clone(), Options::default())?;
-    let Some(session) = STATE.with_borrow(|s| s.session.clone()) else {
-        // A `.tq` alone: there is nothing to compare it with.
-        let alone = on_images(job, Part::whole(), evaluator, p, DataUse::Test as usize).await?;
-        let described = STATE.with_borrow(|s| s.tq.as_ref().map(|tq| pipeline::describe(tq))).transpose()?;
-        let what = described.map_or_else(String::new, |(_, allocation)| evaluate::what(&allocation));
-        let compressed = Evaluation { what, ..alone.evaluation.clone() };
-        let report = alone.evaluator.report(None, Some(compressed), Vec::new());
-        post(&FromEngine::Evaluated { job, report: Box::new(report), pictures: Vec::new(), pixels: Array::new() });
-        return Ok(());
-    };
-    let made = settled(job, &session).await?;
-    let mut jobs = Jobs { job, part: Part::whole() };
-    let session = session.with_small(&made.settled.small)?;
-    let decoded = sweep::decode(&session, &made.settled.layers, Span::WHOLE, &mut jobs).await?;
-
-    // One bar for all runs of networks: each counts as many as it runs images, which cost the same.
-    let calibration = images(DataUse::Calibration).filter(|_| damage);
-    let layers = if damage { decoded.layers.iter().filter(|l| l.at.is_some()).count() as f64 } else { 0.0 };
-    let tests = evaluator.images() as f64;
-    let calibrator = match &calibration {
-        Some(images) => Some((inputs(images)?, images)),
-        None => None,
-    };
-    let calibrator = match calibrator {
-        Some((p, images)) => Some((Evaluator::new(&runnable, images, p.clone(), Options::default())?, p)),
-        None => None,
-    };
-    let others = calibrator.as_ref().map_or(0.0, |(e, _)| e.images() as f64);
-    let runs = [tests, tests, evaluator.pictures_cost() as f64, others, layers * if calibrator.is_some() { others } else { tests }];
-    let (all, start) = (runs.iter().sum::<f64>(), now());
-    let part = |run: usize| {
-        let before: f64 = runs[..run].iter().sum();
-        Part { from: before / all, to: (before + runs[run]) / all, start, begun: 0.0 }
-    };
-
-    let tested = on_images(job, part(0), evaluator, p, DataUse::Test as usize).await?;
-    let (network, what) = (runnable.with_tensors(&decoded.tensors)?, evaluate::what(&made.settled.report));
-    let mut jobs = Jobs { job, part: part(1) };
-    let compressed = sweep::compare(&network, what, &tested.evaluator, &tested.reference, Span::WHOLE, &mut jobs).await?;
-    let (pictures, pixels) = pictures::made(job, part(2), &tested.evaluator, &network, &compressed).await?;
-    let damage = if damage {
-        let on = match calibrator {
-            Some((evaluator, p)) => on_images(job, part(3), evaluator, p, DataUse::Calibration as usize).await?,
-            None => tested.clone(),
-        };
-        let results = run_part(job, part(4), on.evaluator.damage_job(&decoded, &on.reference, None)).await?;
-        on.evaluator.damage(&decoded, &results)
-    } else {
-        Vec::new()
-    };
-    let report = tested.evaluator.report(Some(tested.evaluation.clone()), Some(compressed), damage);
-    post(&FromEngine::Evaluated { job, report: Box::new(report), pictures, pixels });
-    Ok(())
-}
-
-/// Collects what is written in JavaScript's memory, for a `Blob`, in parts of a few megabytes.
-#[derive(Default)]
-struct Parts {
-    parts: Array,
-    part: Vec<u8>,
-}
-
-impl Parts {
-    const PART: usize = 4 << 20;
-
-    fn flush_part(&mut self) {
-        if !self.part.is_empty() {
-            self.parts.push(&Uint8Array::new_from_slice(&self.part));
-            self.part.clear();
-        }
-    }
-
-    fn finish(mut self) -> Array {
-        self.flush_part();
-        self.parts
-    }
-}
-
-impl std::io::Write for Parts {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.part.len() + bytes.len() > Self::PART {
-            self.flush_part();
-        }
-        if bytes.len() > Self::PART {
-            self.parts.push(&Uint8Array::new_from_slice(bytes));
-        } else {
-            self.part.extend_from_slice(bytes);
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}

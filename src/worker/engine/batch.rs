@@ -5,7 +5,11 @@ use std::rc::Rc;
 use js_sys::Array;
 use wasm_bindgen::JsCast;
 
-use super::{Jobs, Part, Parts, RUNNING, give_way, images, images_in, post, source, still_running};
+use super::{
+    Jobs, Part, Parts, RUNNING, give_way,
+    images::{images, images_in},
+    post, source, still_running,
+};
 use crate::{
     error::{Result, bad},
     io::Source,
