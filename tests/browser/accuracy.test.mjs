@@ -3,7 +3,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import zlib from "node:zlib";
-import { check, group, launch, prompt, root, serve } from "./harness.mjs";
+import { check, group, prompt, root, serve, setUp } from "./harness.mjs";
 import { cancelled, changed, download, hook, open, rate, ready, sample, shots, size, squares, status, text } from "./page.mjs";
 
 const samples = path.join(root, "www/samples");
@@ -46,13 +46,7 @@ function png(pixels) {
   return Buffer.concat([Buffer.from("\x89PNG\r\n\x1a\n", "latin1"), chunk("IHDR", header), chunk("IDAT", zlib.deflateSync(rows)), chunk("IEND", Buffer.alloc(0))]);
 }
 
-const browser = await launch();
-const server = await serve();
-const plain = await serve({ isolation: false });
-const engines = [
-  ["threads", `${server.url}?threads=2`, {}],
-  ["fallback", plain.url, { serviceWorkers: "block" }],
-];
+const { browser, server, engines, end } = await setUp();
 
 for (const [engine, url, options] of engines) {
   await group(`${engine}: accuracy, end to end`, async () => {
@@ -465,6 +459,4 @@ if (process.env.WATERFILL_DATA) {
   console.log("\nWATERFILL_DATA is not set: a network on CIFAR-10 was left out");
 }
 
-await browser.close();
-await server.stop();
-await plain.stop();
+await end();

@@ -2,19 +2,13 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import { accessibility, check, group, launch, longestGap, prompt, root, serve } from "./harness.mjs";
+import { accessibility, check, group, longestGap, prompt, root, setUp } from "./harness.mjs";
 import { cancelled, changed, download, hook, open, rate, ready, sample, shots, size, squares, status, text } from "./page.mjs";
 
 /** A column of the table, top to bottom. */
 const column = (page, index) => hook(page, "layer-table").locator(`tbody tr > :nth-child(${index})`).allTextContents();
 
-const browser = await launch();
-const server = await serve();
-const plain = await serve({ isolation: false });
-const engines = [
-  ["threads", `${server.url}?threads=2`, {}],
-  ["fallback", plain.url, { serviceWorkers: "block" }],
-];
+const { browser, server, engines, end } = await setUp();
 
 for (const [engine, url, options] of engines) {
   await group(`${engine}: the job, end to end`, async () => {
@@ -423,6 +417,4 @@ if (process.env.WATERFILL_DATA) {
   console.log("\nWATERFILL_DATA is not set: one network in four formats was left out");
 }
 
-await browser.close();
-await server.stop();
-await plain.stop();
+await end();

@@ -3,8 +3,8 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { accessibility, check, group, launch, root, serve } from "./harness.mjs";
-import { download, hook, open, ready, sample, shots, size, squares, status, text } from "./page.mjs";
+import { check, group, root, setUp } from "./harness.mjs";
+import { download, hook, looks, open, ready, sample, shots, size, squares, status, text } from "./page.mjs";
 
 const samples = path.join(root, "www/samples");
 const fixtures = path.join(root, "tests/fixtures");
@@ -46,13 +46,7 @@ try {
   console.log("\nPython has no NumPy: docs/tq.py is left out");
 }
 
-const browser = await launch();
-const server = await serve();
-const plain = await serve({ isolation: false });
-const engines = [
-  ["threads", `${server.url}?threads=2`, {}],
-  ["fallback", plain.url, { serviceWorkers: "block" }],
-];
+const { browser, server, engines, end } = await setUp();
 
 for (const [engine, url, options] of engines) {
   await group(`${engine}: several models`, async () => {
@@ -97,18 +91,7 @@ for (const [engine, url, options] of engines) {
       }
     }
     if (engine === "threads") {
-      for (const scheme of ["light", "dark"]) {
-        await page.emulateMedia({ colorScheme: scheme });
-        for (const width of [1280, 390]) {
-          await page.setViewportSize({ width, height: 900 });
-          await page.waitForTimeout(150);
-          await hook(page, "batch").screenshot({ path: path.join(shots, `batch-${scheme}-${width}.png`) });
-          check(`${scheme} ${width}: no sideways scroll`, await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
-        }
-        const wrong = await accessibility(page);
-        check(`${scheme}: axe`, wrong.length === 0, wrong);
-      }
-      await page.setViewportSize({ width: 1280, height: 900 });
+      await looks(page, { batch: hook(page, "batch") });
     }
 
     // Other settings, all again.
@@ -154,6 +137,4 @@ await group("files that belong together, and a stop between and within models", 
   await page.context().close();
 });
 
-await browser.close();
-await server.stop();
-await plain.stop();
+await end();

@@ -3,8 +3,8 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { accessibility, check, group, launch, root, serve } from "./harness.mjs";
-import { cancelled, changed, download, hook, open, rate, ready, sample, shots, size, text } from "./page.mjs";
+import { check, group, root, setUp } from "./harness.mjs";
+import { cancelled, changed, download, hook, looks, open, rate, ready, sample, shots, size, text } from "./page.mjs";
 
 const samples = path.join(root, "www/samples");
 const digits = path.join(samples, "digits-test.npz");
@@ -43,13 +43,7 @@ async function saved(page, name) {
   return content.length;
 }
 
-const browser = await launch();
-const server = await serve();
-const plain = await serve({ isolation: false });
-const engines = [
-  ["threads", `${server.url}?threads=2`, {}],
-  ["fallback", plain.url, { serviceWorkers: "block" }],
-];
+const { browser, server, engines, end } = await setUp();
 
 for (const [engine, url, options] of engines) {
   await group(`${engine}: codings`, async () => {
@@ -150,22 +144,9 @@ await group("with calibration", async () => {
   check("which has it", bytes === checked, { bytes, checked });
   check("and the check still holds", (await hook(page, "check-readout").getAttribute("data-state")) === "done");
 
-  for (const scheme of ["light", "dark"]) {
-    await page.emulateMedia({ colorScheme: scheme });
-    for (const width of [1280, 390]) {
-      await page.setViewportSize({ width, height: 900 });
-      await page.waitForTimeout(150);
-      await page.locator(".budget").screenshot({ path: path.join(shots, `budget-${scheme}-${width}.png`) });
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      check(`nothing is cut off at ${width} px, ${scheme}`, wide <= 0, wide);
-    }
-    const wrong = await accessibility(page);
-    check(`axe finds nothing, ${scheme}`, wrong.length === 0, wrong);
-  }
+  await looks(page, { budget: page.locator(".budget") });
   check("no errors", page.errors.length === 0, page.errors);
   await page.context().close();
 });
 
-await browser.close();
-await server.stop();
-await plain.stop();
+await end();

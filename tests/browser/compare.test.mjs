@@ -1,8 +1,8 @@
 // Two settings side by side: kept, compared with signs, swapped, forgotten.
 
 import path from "node:path";
-import { accessibility, check, group, launch, root, serve } from "./harness.mjs";
-import { changed, download, hook, open, ready, sample, shots, size, status, text } from "./page.mjs";
+import { check, group, launch, root, serve } from "./harness.mjs";
+import { changed, download, hook, looks, open, ready, sample, size, status, text } from "./page.mjs";
 
 const digits = path.join(root, "www/samples/digits-test.npz");
 const row = (page, key) => hook(page, "ab-table").locator(`[data-row="${key}"]`).evaluate((tr) => [...tr.cells].map((c) => c.textContent.trim()));
@@ -48,18 +48,7 @@ await group("A and B", async () => {
   const panel = hook(page, "ab");
   check("bars of both", /A, B/.test(await panel.locator(".drawing").getAttribute("aria-label")), await panel.locator(".drawing").getAttribute("aria-label"));
 
-  for (const scheme of ["light", "dark"]) {
-    await page.emulateMedia({ colorScheme: scheme });
-    for (const width of [1280, 390]) {
-      await page.setViewportSize({ width, height: 900 });
-      await page.waitForTimeout(250);
-      await panel.screenshot({ path: path.join(shots, `compare-${scheme}-${width}.png`) });
-      check(`${scheme} ${width}: no sideways scroll`, await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
-    }
-    const wrong = await accessibility(page);
-    check(`${scheme}: axe`, wrong.length === 0, wrong);
-  }
-  await page.setViewportSize({ width: 1280, height: 900 });
+  await looks(page, { compare: panel });
 
   // Saved from the panel it is called what it is.
   const [saved] = await Promise.all([page.waitForEvent("download"), panel.locator('[data-testid="figure-save-csv"]').click()]);

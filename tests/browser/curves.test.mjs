@@ -4,8 +4,8 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { accessibility, check, group, launch, prompt, root, serve } from "./harness.mjs";
-import { changed, download, hook, open, ready, sample, shots, size, status, text } from "./page.mjs";
+import { check, group, prompt, root, setUp } from "./harness.mjs";
+import { changed, download, hook, looks, open, ready, sample, shots, size, status, text } from "./page.mjs";
 
 const samples = path.join(root, "www/samples");
 const digits = path.join(samples, "digits-test.npz");
@@ -38,13 +38,7 @@ const until = (page, clicked, name, state) =>
     [clicked, name, state],
   );
 
-const browser = await launch();
-const server = await serve();
-const plain = await serve({ isolation: false });
-const engines = [
-  ["threads", `${server.url}?threads=2`, {}],
-  ["fallback", plain.url, { serviceWorkers: "block" }],
-];
+const { browser, server, engines, end } = await setUp();
 const [figure, button, stop] = curves();
 
 for (const [engine, url, options] of engines) {
@@ -101,18 +95,7 @@ for (const [engine, url, options] of engines) {
       const off = native.filter((point, i) => !near(point, saved.points[i]));
       check("the command line measures the same", native.length === 32 && off.length === 0, off);
     }
-    for (const scheme of ["light", "dark"]) {
-      await page.emulateMedia({ colorScheme: scheme });
-      for (const width of [1280, 390]) {
-        await page.setViewportSize({ width, height: 900 });
-        await page.waitForTimeout(150);
-        if (engine === "threads") await hook(page, figure).screenshot({ path: path.join(shots, `measured-${scheme}-${width}.png`) });
-        const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-        check(`nothing is cut off at ${width} px, ${scheme}`, wide <= 0, wide);
-      }
-      const wrong = await accessibility(page);
-      check(`axe finds nothing, ${scheme}`, wrong.length === 0, wrong);
-    }
+    await looks(page, { measured: hook(page, figure) });
     check("no errors", page.errors.length === 0, page.errors);
     await page.context().close();
   });
@@ -189,15 +172,7 @@ for (const [engine, url, options] of engines) {
     check("and sampled", /Samples180/.test(await text(page, "calibration-readout")), await text(page, "calibration-readout"));
     await is(page, "check-readout", "done");
     if (engine === "threads") {
-      for (const scheme of ["light", "dark"]) {
-        await page.emulateMedia({ colorScheme: scheme });
-        for (const width of [1280, 390]) {
-          await page.setViewportSize({ width, height: 900 });
-          await page.waitForTimeout(150);
-          await page.locator(".result").screenshot({ path: path.join(shots, `check-${scheme}-${width}.png`) });
-          await hook(page, "calibration").screenshot({ path: path.join(shots, `calibration-${scheme}-${width}.png`) });
-        }
-      }
+      await looks(page, { check: page.locator(".result"), calibration: hook(page, "calibration") });
     }
     check("no errors", page.errors.length === 0, page.errors);
     await page.context().close();
@@ -245,6 +220,4 @@ await group("a command for images in several files", async () => {
   await page.context().close();
 });
 
-await browser.close();
-await server.stop();
-await plain.stop();
+await end();

@@ -3,8 +3,8 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { accessibility, check, group, launch, root, serve } from "./harness.mjs";
-import { changed, download, hook, open, rate, ready, sample, shots, size, text } from "./page.mjs";
+import { check, group, launch, root, serve } from "./harness.mjs";
+import { changed, download, hook, looks, open, ready, sample, shots, size, text } from "./page.mjs";
 
 /** The command line tool, where it was built beside this test's. */
 const tool = path.resolve(path.dirname(process.env.XTASK_EXE), "waterfill");
@@ -24,23 +24,6 @@ const apart = (page) => page.waitForTimeout(600);
 const lock = (page, row) => hook(page, "layer-table").locator("tbody tr").nth(row).locator("select");
 const exclude = (page, row) => hook(page, "layer-table").locator("tbody tr").nth(row).locator("input");
 const layer = (page, row) => hook(page, "layer-table").locator("tbody tr").nth(row).locator("th").textContent();
-
-/** Pictures, in light and dark, wide and narrow; nothing is cut off, and axe finds nothing. */
-async function looks(page, name, part) {
-  for (const [scheme, width] of [["light", 1280], ["dark", 390]]) {
-    await page.emulateMedia({ colorScheme: scheme });
-    await page.setViewportSize({ width, height: 900 });
-    await page.waitForTimeout(400);
-    await page.locator(part).screenshot({ path: path.join(shots, `handling-${name}-${scheme}-${width}.png`) });
-    await page.screenshot({ path: path.join(shots, `handling-${name}-page-${scheme}-${width}.png`), fullPage: true });
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    check(`${name}: nothing is cut off at ${width} px, ${scheme}`, wide <= 0, wide);
-    const wrong = await accessibility(page);
-    check(`${name}: axe finds nothing, ${scheme}`, wrong.length === 0, wrong);
-  }
-  await page.emulateMedia({ colorScheme: "light" });
-  await page.setViewportSize({ width: 1280, height: 900 });
-}
 
 const browser = await launch();
 const server = await serve();
@@ -136,7 +119,7 @@ await group("undo and redo", async () => {
   check("and make it again", (await command(page)) === commands.at(-1) && (await exclude(page, 1).isChecked()) && (await hook(page, "coding").inputValue()) === "depths", await command(page));
   check("with the unit", (await hook(page, "budget-unit").inputValue()) === "ratio" && (await hook(page, "budget-number").inputValue()) === "9", await hook(page, "budget-unit").inputValue());
 
-  await looks(page, "undo", ".budget");
+  await looks(page, { "handling-undo": page.locator(".budget"), "handling-undo-page": page });
 
   // A computation that is cancelled leaves nothing to take back.
   const before = await label(page, "undo");
@@ -198,7 +181,7 @@ await group("links", async () => {
   check("the table shows what is locked and excluded", (await lock(there, 0).inputValue()) === "9" && (await exclude(there, 3).isChecked()));
   check("so do the settings", (await hook(there, "blocks").inputValue()) === "2" && (await hook(there, "budget-number").inputValue()) === "2.75");
   check("that is no step", await hook(there, "undo").isDisabled());
-  await looks(there, "link", ".downloads");
+  await looks(there, { "handling-link": there.locator(".downloads"), "handling-link-page": there });
   await there.reload();
   await there.locator(".model-name", { hasText: "resnet-digits" }).waitFor({ timeout: 60000 });
   await says(there, "--lock");
@@ -260,7 +243,7 @@ await group("links that do not fit", async () => {
   await page.locator(".elsewhere code").waitFor();
   const selected = await page.evaluate(() => [String(getSelection()), location.href]);
   check("where the clipboard is denied, the link is shown and selected", selected[0] === selected[1], selected);
-  await looks(page, "denied", ".downloads");
+  await looks(page, { "handling-denied": page.locator(".downloads"), "handling-denied-page": page });
   check("no errors", page.errors.length === 0, page.errors);
   await page.context().close();
 });
@@ -323,7 +306,7 @@ await group("recipes", async () => {
   const note = await text(fresh, "taken-over");
   check("what is not known, and what the model has not, is said", /`colour` is not known/.test(note) && /also names nowhere, which resnet-digits.onnx does not have/.test(note), note);
   check("the budget shows its unit", (await hook(fresh, "budget-unit").inputValue()) === "size");
-  await looks(fresh, "recipe", ".downloads");
+  await looks(fresh, { "handling-recipe": fresh.locator(".downloads"), "handling-recipe-page": fresh });
   const before = await command(fresh);
   for (const [wrong, words] of [["{", "nor any JSON"], ['{"program": "waterfill"}', "JSON, but no recipe"], ['{"format": "waterfill-recipe", "version": 9}', "of a later version; use a newer Waterfill"]]) {
     await drop(fresh, "w.json", wrong);
@@ -382,7 +365,7 @@ await group("a download while something runs", async () => {
     const busy = await hook(page, "download-tq").isDisabled();
     const holds = await text(page, "download-holds");
     check(`${query}: during a calibration the file can be saved, and it is said which`, !busy && /without the calibration that runs/.test(holds), holds);
-    if (query === "?threads=2") await looks(page, "during", ".downloads");
+    if (query === "?threads=2") await looks(page, { "handling-during": page.locator(".downloads"), "handling-during-page": page });
     const running = await is(page, "calibration", "running").then(() => true);
     const last = await sampled(1);
     const [file] = await Promise.all([page.waitForEvent("download", { timeout: 60000 }), hook(page, "download-tq").click()]);

@@ -56,6 +56,21 @@ export function launch() {
   return chromium.launch({ executablePath: setting("CHROMIUM"), headless: true, args });
 }
 
+/** The browser and two servers, one without isolation headers; the engines that pages come to there: name, address, options; and the end of it all. */
+export async function setUp() {
+  const [browser, server, plain] = [await launch(), await serve(), await serve({ isolation: false })];
+  const engines = [
+    ["threads", `${server.url}?threads=2`, {}],
+    ["fallback", plain.url, { serviceWorkers: "block" }],
+  ];
+  const end = async () => {
+    await browser.close();
+    await server.stop();
+    await plain.stop();
+  };
+  return { browser, server, plain, engines, end };
+}
+
 /**
  * A page in a context of its own.
  * `page.errors`: what was written to the console as an error, or thrown by nobody's handler; `page.requests`: all addresses asked for.

@@ -3,8 +3,8 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { accessibility, check, group, launch, prompt, root, serve } from "./harness.mjs";
-import { cancelled, changed, download, hook, open, rate, ready, sample, shots, size, text } from "./page.mjs";
+import { check, group, prompt, root, setUp } from "./harness.mjs";
+import { cancelled, changed, download, hook, looks, open, rate, ready, sample, shots, size, text } from "./page.mjs";
 
 const digits = path.join(root, "www/samples/digits-test.npz");
 /** The command line tool, where it was built beside this test's. */
@@ -45,13 +45,7 @@ async function calibrated(page, images) {
   await ready(page);
 }
 
-const browser = await launch();
-const server = await serve();
-const plain = await serve({ isolation: false });
-const engines = [
-  ["threads", `${server.url}?threads=2`, {}],
-  ["fallback", plain.url, { serviceWorkers: "block" }],
-];
+const { browser, server, engines, end } = await setUp();
 
 for (const [engine, url, options] of engines) {
   await group(`${engine}: error feedback`, async () => {
@@ -175,19 +169,7 @@ await group("what stands against it", async () => {
   await choose(page, "method", "feedback");
   await measured(page);
 
-  for (const scheme of ["light", "dark"]) {
-    await page.emulateMedia({ colorScheme: scheme });
-    for (const width of [1280, 390]) {
-      await page.setViewportSize({ width, height: 900 });
-      await page.waitForTimeout(400);
-      await page.locator(".budget").screenshot({ path: path.join(shots, `method-${scheme}-${width}.png`) });
-      await page.screenshot({ path: path.join(shots, `method-page-${scheme}-${width}.png`), fullPage: true });
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      check(`nothing is cut off at ${width} px, ${scheme}`, wide <= 0, wide);
-    }
-    const wrong = await accessibility(page);
-    check(`axe finds nothing, ${scheme}`, wrong.length === 0, wrong);
-  }
+  await looks(page, { method: page.locator(".budget"), "method-page": page });
 
   const { content } = await download(page, "download-tq");
   const file = path.join(shots, "alexnet-feedback.tq");
@@ -200,6 +182,4 @@ await group("what stands against it", async () => {
   await page.context().close();
 });
 
-await browser.close();
-await server.stop();
-await plain.stop();
+await end();

@@ -2,7 +2,7 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import { newPage, root } from "./harness.mjs";
+import { accessibility, check, newPage, root } from "./harness.mjs";
 
 /** Where screenshots and files of the tests go. */
 export const shots = path.join(root, "target/e2e");
@@ -96,4 +96,29 @@ export function squares(file, count, width) {
   }
   fs.writeFileSync(file, Buffer.concat([prefix, json, Buffer.from(values.buffer)]));
   return file;
+}
+
+/**
+ * Looks at the page in light and dark, wide and narrow: nothing is cut off, and axe finds nothing. `parts`: elements by the names of their pictures,
+ * `NAME-SCHEME-WIDTH.png`; of the page itself, all of it. The page is left wide and light.
+ */
+export async function looks(page, parts) {
+  for (const scheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme: scheme });
+    for (const width of [1280, 390]) {
+      await page.setViewportSize({ width, height: 900 });
+      // Plots are drawn again once the window rests.
+      await page.waitForTimeout(400);
+      for (const [name, part] of Object.entries(parts)) {
+        const file = path.join(shots, `${name}-${scheme}-${width}.png`);
+        await part.screenshot(part === page ? { path: file, fullPage: true } : { path: file });
+      }
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      check(`${Object.keys(parts)}: nothing is cut off at ${width} px, ${scheme}`, wide <= 0, wide);
+    }
+    const wrong = await accessibility(page);
+    check(`${Object.keys(parts)}: axe finds nothing, ${scheme}`, wrong.length === 0, wrong);
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize({ width: 1280, height: 900 });
 }

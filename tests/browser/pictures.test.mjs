@@ -3,8 +3,8 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { accessibility, check, group, launch, root, serve } from "./harness.mjs";
-import { changed, download, hook, open, ready, sample, shots, size, status, text } from "./page.mjs";
+import { check, group, launch, root, serve } from "./harness.mjs";
+import { changed, download, hook, looks, open, ready, sample, shots, size, status, text } from "./page.mjs";
 
 const folder = path.join(root, "tests/pictures");
 const [model, images] = [path.join(folder, "denoiser.onnx"), path.join(folder, "noisy-digits.npz")];
@@ -129,19 +129,7 @@ await group("pictures of an evaluation, and of A and B", async () => {
   await page.waitForTimeout(50);
   check("its divider moves by keyboard", /49 % of the width shows A$/.test(await hook(page, "ab-pictures-divider").getAttribute("aria-valuetext")));
 
-  for (const scheme of ["light", "dark"]) {
-    await page.emulateMedia({ colorScheme: scheme });
-    for (const width of [1280, 390]) {
-      await page.setViewportSize({ width, height: 900 });
-      await page.waitForTimeout(250);
-      await hook(page, "ab").screenshot({ path: path.join(shots, `pictures-ab-${scheme}-${width}.png`) });
-      await hook(page, "eval-panel").screenshot({ path: path.join(shots, `pictures-${scheme}-${width}.png`) });
-      check(`${scheme} ${width}: no sideways scroll`, await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
-    }
-    const wrong = await accessibility(page);
-    check(`${scheme}: axe`, wrong.length === 0, wrong);
-  }
-  await page.setViewportSize({ width: 1280, height: 900 });
+  await looks(page, { "pictures-ab": hook(page, "ab"), pictures: hook(page, "eval-panel") });
 
   // A promise about accuracy means nothing here.
   await hook(page, "budget-unit").selectOption("lose");

@@ -1,8 +1,8 @@
 // "Lose at most x points" as the budget: what is missing, the search, its rate as the budget, the file, cancelling.
 
 import path from "node:path";
-import { accessibility, check, group, launch, root, serve } from "./harness.mjs";
-import { cancelled, changed, download, hook, open, rate, ready, sample, shots, size, status, text } from "./page.mjs";
+import { check, group, root, setUp } from "./harness.mjs";
+import { cancelled, changed, download, hook, looks, open, rate, ready, sample, size, status, text } from "./page.mjs";
 
 const digits = path.join(root, "www/samples/digits-test.npz");
 const state = (page) => hook(page, "lose").getAttribute("data-state");
@@ -10,13 +10,7 @@ const reaches = (page, ...wanted) =>
   page.waitForFunction((wanted) => wanted.includes(document.querySelector('[data-testid="lose"]')?.dataset.state), wanted, { timeout: 240000 });
 const tries = (page) => hook(page, "lose-tries").locator("tbody tr").evaluateAll((rows) => rows.map((r) => ({ ...r.dataset, best: r.classList.contains("best"), text: r.textContent })));
 
-const browser = await launch();
-const server = await serve();
-const plain = await serve({ isolation: false });
-const engines = [
-  ["threads", `${server.url}?threads=2`, {}],
-  ["fallback", plain.url, { serviceWorkers: "block" }],
-];
+const { browser, engines, end } = await setUp();
 
 for (const [engine, url, options] of engines) {
   await group(`${engine}: a promise as the budget`, async () => {
@@ -65,18 +59,7 @@ for (const [engine, url, options] of engines) {
     check("its own evaluation keeps the promise", (await top1(0)) - (await top1(1)) <= 0.02 + 1e-9, [await top1(0), await top1(1)]);
 
     if (engine === "threads") {
-      for (const scheme of ["light", "dark"]) {
-        await page.emulateMedia({ colorScheme: scheme });
-        for (const width of [1280, 390]) {
-          await page.setViewportSize({ width, height: 900 });
-          await page.waitForTimeout(150);
-          await page.locator(".budget").screenshot({ path: path.join(shots, `lose-${scheme}-${width}.png`) });
-          check(`${scheme} ${width}: no sideways scroll`, await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
-        }
-        const wrong = await accessibility(page);
-        check(`${scheme}: axe`, wrong.length === 0, wrong);
-      }
-      await page.setViewportSize({ width: 1280, height: 900 });
+      await looks(page, { lose: page.locator(".budget") });
     }
 
     // A change of what it was found with.
@@ -91,6 +74,4 @@ for (const [engine, url, options] of engines) {
   });
 }
 
-await browser.close();
-await server.stop();
-await plain.stop();
+await end();
