@@ -25,6 +25,8 @@ const DEVIATIONS: f64 = 2.0;
 pub const CORRELATIONS: [f64; 2] = [-0.95, 0.95];
 /// Least and greatest ratio of sensitivities.
 pub const RATIOS: [f64; 2] = [1.0, 16.0];
+/// Least and greatest [`Plane::angle`].
+pub const ANGLES: [f64; 2] = [-90.0, 90.0];
 
 /// What the weights are, and what their errors cost.
 #[derive(Debug, Clone, Copy, PartialEq)]

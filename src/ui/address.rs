@@ -18,7 +18,7 @@ use super::{
     samples,
     state::{App, Settings},
 };
-use crate::report::{Budget, ModelSummary, Preprocessing, TransformChoice};
+use crate::report::{Budget, ModelSummary, Preprocessing, TransformChoice, figure::Which, geometry::Plane};
 
 /// The address is written when nothing has changed for this time.
 const REST: Duration = Duration::from_millis(400);
@@ -155,8 +155,9 @@ impl App {
             self.locks.track();
             self.excludes.track();
             self.selected.track();
-            // Until there is a model nothing was chosen, and what the address says of one is not lost.
-            if self.generation.get() > 0 {
+            let looked = (self.figure.get(), self.plane.get());
+            // Until there is a model nothing was chosen of one.
+            if self.generation.get() > 0 || looked != (Which::Slopes, Plane::default()) {
                 self.address.timer.update_value(|timer| {
                     if let Some(timer) = timer.take() {
                         timer.clear();
@@ -167,15 +168,23 @@ impl App {
         });
     }
 
-    /// What the page shows, as a link.
+    /// The sample that is open, if it is one.
+    fn open_sample(&self) -> Option<&'static str> {
+        let opened = self.session.with_value(|s| s.opened.as_ref().map(|files| files.get(0)));
+        self.address.sample.with_value(|s| s.as_ref().filter(|s| opened.as_ref().is_some_and(|o| js_sys::Object::is(o, &s.1))).map(|s| s.0))
+    }
+
+    /// What the page shows, as a link. Until there is a model what the address says of one is not lost.
     fn link(&self) -> Link {
+        let figure = Some(self.figure.get_untracked()).filter(|f| *f != Which::Slopes);
+        let plane = Some(self.plane.get_untracked()).filter(|p| *p != Plane::default());
+        let before = Link::parse(&fragment()).0;
+        if self.generation.get_untracked() == 0 {
+            return Link { figure, plane, ..before };
+        }
         let Settings { budget, unit, transform, curves } = self.settings.get_untracked();
         let name = |index: usize| untrack(|| self.layer_name(index));
-        let opened = self.session.with_value(|s| s.opened.as_ref().map(|files| files.get(0)));
-        let sample = self
-            .address
-            .sample
-            .with_value(|s| s.as_ref().filter(|s| opened.as_ref().is_some_and(|o| js_sys::Object::is(o, &s.1))).map(|s| s.0));
+        let sample = self.open_sample();
         Link {
             budget: Some(budget),
             unit: Some(unit),
@@ -186,8 +195,10 @@ impl App {
             locks: self.locks.with_untracked(|l| l.iter().map(|(&index, &depth)| (name(index), depth)).collect()),
             excludes: self.excludes.with_untracked(|e| e.iter().map(|&index| name(index)).collect()),
             layer: self.selected.get_untracked().map(name),
+            figure,
+            plane,
             sample,
-            others: Link::parse(&fragment()).0.others,
+            others: before.others,
         }
     }
 
@@ -216,10 +227,12 @@ impl App {
         settings.curves.blocks = link.blocks.unwrap_or(settings.curves.blocks);
         settings.curves.coding = link.coding.unwrap_or(settings.curves.coding);
         settings.curves.method = link.method.unwrap_or(settings.curves.method);
-        let Link { budget, locks, excludes, layer, sample, .. } = link;
+        let Link { budget, locks, excludes, layer, figure, plane, sample, .. } = link;
+        self.figure.set(figure.unwrap_or(Which::Slopes));
+        self.plane.set(plane.unwrap_or_default());
         let waiting = Waiting { from: "link", locks, excludes, layer, note: not_understood(&wrong), ..Waiting::default() };
         // The one that is open is not opened again.
-        let sample = sample.filter(|sample| self.link().sample != Some(sample));
+        let sample = sample.filter(|sample| self.open_sample() != Some(sample));
         self.take_over(settings, budget, waiting, sample.is_some());
         if let Some(sample) = sample {
             samples::open(self, sample);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::report::{
     figure::{Chart, Content, Figure},
-    geometry::{CORRELATIONS, Plane, RATIOS},
+    geometry::{ANGLES, CORRELATIONS, Plane, RATIOS},
     plane::bits_saved,
     plot::{
         Palette,
@@ -34,7 +34,7 @@ const HANDLES: [Handle; 2] = [("weights", Plane::weights_end, Plane::with_weight
 /// The panel.
 #[component]
 pub fn GeometryPanel(app: App) -> impl IntoView {
-    let plane = RwSignal::new(Plane::default());
+    let plane = app.plane;
     let figure = Memo::new(move |_| Arc::new(plane.get().figure()));
     let gains = move || {
         let [klt, elt] = plane.get().gains();
@@ -57,7 +57,7 @@ pub fn GeometryPanel(app: App) -> impl IntoView {
                     value=Signal::derive(move || plane.get().correlation) set=move |v| plane.update(|p| p.correlation = v)/>
                 <Slider name="sensitivity" label="Sensitivity: how many times more errors cost in one direction" unit="times" bounds=RATIOS step="0.1"
                     value=Signal::derive(move || plane.get().ratio) set=move |v| plane.update(|p| p.ratio = v)/>
-                <Slider name="angle" label="Angle of that direction" unit="degrees" bounds=[-90.0, 90.0] step="1"
+                <Slider name="angle" label="Angle of that direction" unit="degrees" bounds=ANGLES step="1"
                     value=Signal::derive(move || plane.get().angle) set=move |v| plane.update(|p| p.angle = v)/>
             </div>
             <p class="state-line" role="status" data-testid="geometry-gains">{gains}</p>

@@ -1,6 +1,6 @@
 //! Links to the page: settings, and what is chosen of a model's layers, in the address behind the `#`, which browsers keep to themselves.
 //!
-//! `#bits=3.5&unit=bits&transform=auto&blocks=8&coding=fixed&method=feedback&lock=conv1.weight=8&exclude=fc.weight&layer=fc.weight&sample=resnet-digits`
+//! `#bits=3.5&unit=bits&transform=auto&blocks=8&coding=fixed&method=feedback&lock=conv1.weight=8&exclude=fc.weight&layer=fc.weight&figure=spectrum&geometry=0.8,4,-70&sample=resnet-digits`
 //!
 //! Names and values are those of the command line. Layers go by name: a number would mean another layer in another version of a model, and
 //! the command line wants names, too. Parameters of others are left as they are.
@@ -12,9 +12,14 @@ use std::{
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::{format::Unit, samples};
+use super::{
+    format::{self, Unit},
+    samples,
+};
 use crate::report::{
     Budget, Coding, Method, TransformChoice,
+    figure::Which,
+    geometry::{ANGLES, CORRELATIONS, Plane, RATIOS},
     recipe::{DEEPEST_LOCK, MOST_BLOCKS},
 };
 
@@ -45,6 +50,10 @@ pub struct Link {
     pub excludes: BTreeSet<String>,
     /// The layer that is picked out.
     pub layer: Option<String>,
+    /// The figure that is shown; the first where nothing is said.
+    pub figure: Option<Which>,
+    /// `geometry`: what the cells are of: correlation, sensitivity, angle in degrees.
+    pub plane: Option<Plane>,
     /// The sample model to open ([`samples::known`]).
     pub sample: Option<&'static str>,
     /// Parameters of others, as they were written.
@@ -67,6 +76,15 @@ fn budget(key: &str, text: &str) -> Option<Budget> {
         "size" => text.parse().ok().map(Budget::Size),
         _ => number().filter(|v| *v > 0.0).map(Budget::Ratio),
     }
+}
+
+/// Three numbers within their bounds.
+fn plane(text: &str) -> Option<Plane> {
+    let numbers: Vec<f64> = text.split(',').map(|n| n.parse().ok()).collect::<Option<_>>()?;
+    let [correlation, ratio, angle] = numbers[..] else { return None };
+    let within = |v: f64, [least, most]: [f64; 2]| (least..=most).contains(&v);
+    let known = within(correlation, CORRELATIONS) && within(ratio, RATIOS) && within(angle, ANGLES);
+    known.then_some(Plane { correlation, ratio, angle })
 }
 
 impl Link {
@@ -103,6 +121,8 @@ impl Link {
             },
             "exclude" => !value.is_empty() && self.excludes.insert(value.into_owned()),
             "layer" => once(&mut self.layer, Some(value.into_owned()).filter(|name| !name.is_empty())),
+            "figure" => once(&mut self.figure, Which::ALL.into_iter().find(|w| w.name() == value)),
+            "geometry" => once(&mut self.plane, plane(&value)),
             "sample" => once(&mut self.sample, samples::known(&value)),
             _ => return None,
         };
@@ -130,7 +150,13 @@ impl Link {
         single.into_iter().filter_map(|(key, value)| Some((key, value?))).for_each(|(key, value)| say(key, value));
         self.locks.iter().for_each(|(layer, depth)| say("lock", &format!("{layer}={depth}")));
         self.excludes.iter().for_each(|layer| say("exclude", layer));
-        let last = [("layer", self.layer.as_deref()), ("sample", self.sample)];
+        let plane = self.plane.map(|p| [p.correlation, p.ratio, p.angle].map(|v| format::plain(v, 2)).join(","));
+        let last = [
+            ("layer", self.layer.as_deref()),
+            ("figure", self.figure.map(Which::name)),
+            ("geometry", plane.as_deref()),
+            ("sample", self.sample),
+        ];
         last.into_iter().filter_map(|(key, value)| Some((key, value?))).for_each(|(key, value)| say(key, value));
         parts.join("&")
     }
@@ -168,6 +194,8 @@ mod tests {
             locks: BTreeMap::from([("a=b &c#%+é".into(), 8), ("conv1.weight".into(), 0)]),
             excludes: BTreeSet::from(["/fc/weight:0".into()]),
             layer: Some("conv1.weight".into()),
+            figure: Some(Which::RowGains),
+            plane: Some(Plane { correlation: -0.5, ratio: 2.5, angle: -70.0 }),
             sample: Some("resnet-digits"),
             others: vec!["learn=3".into(), "main".into(), "hide=a%20b,c".into()],
         }
@@ -176,7 +204,8 @@ mod tests {
     #[test]
     fn a_link_says_what_the_command_line_says() {
         let text = "learn=3&main&hide=a%20b,c&bits=3.5&unit=size&transform=klt-row&blocks=4&coding=depths&method=transform\
-                    &lock=a=b%20%26c%23%25%2B%C3%A9=8&lock=conv1.weight=0&exclude=/fc/weight:0&layer=conv1.weight&sample=resnet-digits";
+                    &lock=a=b%20%26c%23%25%2B%C3%A9=8&lock=conv1.weight=0&exclude=/fc/weight:0&layer=conv1.weight&figure=row-gains&geometry=-0.5,2.5,-70\
+                    &sample=resnet-digits";
         assert_eq!(full().write(), text);
         assert_eq!(Link::parse(&format!("#{text}")), (full(), Vec::new()));
         for nothing in ["", "#", "#&&"] {
@@ -212,6 +241,13 @@ mod tests {
             "exclude=",
             "layer=",
             "sample=vgg",
+            "figure=geometry",
+            "figure=",
+            "geometry=0.5",
+            "geometry=0.5,4,0,1",
+            "geometry=1,4,0",
+            "geometry=0,NaN,0",
+            "geometry=0,4,91",
             "exclude=%ff",
             "lock=%ff=3",
         ];
@@ -249,10 +285,15 @@ mod tests {
             locks in collection::btree_map(name(), 0..=DEEPEST_LOCK, 0..4),
             excludes in collection::btree_set(name(), 0..4),
             layer in option::of(name()),
+            figure in option::of(select(&Which::ALL[..])),
+            plane in option::of((-95..=95i32, 100..=1600i32, -9000..=9000i32).prop_map(|(r, s, a)| {
+                let [correlation, ratio, angle] = [r, s, a].map(|v| f64::from(v) / 100.0);
+                Plane { correlation, ratio, angle }
+            })),
             sample in option::of(select(vec!["resnet-digits", "alexnet-digits", "densenet-digits"])),
             others in collection::vec("(hide|learn|x)=[a-z%0-9+]{0,6}", 0..3),
         ) -> Link {
-            Link { budget, unit, transform, blocks, coding, method, locks, excludes, layer, sample, others }
+            Link { budget, unit, transform, blocks, coding, method, locks, excludes, layer, figure, plane, sample, others }
         }
     }
 
@@ -265,7 +306,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_read_is_no_trouble(text in prop_oneof!["\\PC{0,60}", "((bits|size|blocks|lock|exclude|layer|sample|x)(=|)[a-z0-9.%=#-]{0,6}&){0,8}"]) {
+        fn whatever_is_read_is_no_trouble(text in prop_oneof!["\\PC{0,60}", "((bits|size|blocks|lock|exclude|layer|figure|geometry|sample|x)(=|)[a-z0-9.%=#-]{0,6}&){0,8}"]) {
             let (link, wrong) = Link::parse(&text);
             prop_assert_eq!(not_understood(&wrong).is_some(), !wrong.is_empty());
             prop_assert_eq!(Link::parse(&link.write()), (link, Vec::new()));

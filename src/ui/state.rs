@@ -24,7 +24,7 @@ use super::{
 use crate::{
     report::{
         AllocationReport, AllocationSettings, Budget, Coding, CurveSettings, Distortion, Method, ModelSummary, RdCurves, TransformChoice,
-        batch::Item, figure::Which,
+        batch::Item, figure::Which, geometry::Plane,
     },
     worker::messages::DataUse,
 };
@@ -215,6 +215,8 @@ pub struct App {
     pub batch: RwSignal<Vec<Item>>,
     /// The figure of the paper that is shown.
     pub figure: RwSignal<Which>,
+    /// What the geometry of cells is of.
+    pub plane: RwSignal<Plane>,
     /// The images' field that files are being dragged over.
     pub aimed_at: RwSignal<Option<DataUse>>,
     /// Images, and what networks gave on them.
@@ -248,6 +250,7 @@ impl App {
             kept: RwSignal::new(None),
             batch: RwSignal::new(Vec::new()),
             figure: RwSignal::new(Which::Slopes),
+            plane: RwSignal::new(Plane::default()),
             aimed_at: RwSignal::new(None),
             accuracy: Accuracy::new(),
             dark: dom::media("(prefers-color-scheme: dark)"),

@@ -187,6 +187,22 @@ await group("links", async () => {
   await says(there, "--lock");
   check("and again, when it is loaded again", (await command(there)) === wanted, await command(there));
 
+  // Figures and what is set there.
+  await page.evaluate(() => document.querySelector('[data-testid="figure-spectrum"]').scrollIntoView());
+  await hook(page, "figure-spectrum").click();
+  await hook(page, "geometry-correlation").fill("-0.25");
+  await page.waitForFunction(() => location.hash.includes("geometry=-0.25,4,-70"));
+  check("the address says which figure is shown, and the geometry", /&figure=spectrum&geometry=-0\.25,4,-70&sample=/.test(await page.evaluate(() => location.hash)), await page.evaluate(() => location.hash));
+  const pressed = (page) => page.locator(".figure-choice [aria-pressed=true]").getAttribute("data-testid");
+  const plain = await open(browser, `${url}#figure=rows&geometry=0.5,9,30`);
+  check("a link is followed to them without a model", (await hook(plain, "geometry-sensitivity").inputValue()) === "9" && (await hook(plain, "geometry-angle").inputValue()) === "30");
+  await hook(plain, "geometry-angle").fill("31");
+  await plain.waitForFunction(() => location.hash === "#figure=rows&geometry=0.5,9,31");
+  await sample(plain);
+  check("and once there is one", (await pressed(plain)) === "figure-rows", await pressed(plain));
+  check("no errors there", plain.errors.length === 0, plain.errors);
+  await plain.context().close();
+
   // Another link in the same tab.
   await ready(there);
   await there.evaluate((name) => (location.hash = `#ratio=9&blocks=3&exclude=${name}&layer=${name}&sample=resnet-digits`), names[0]);
