@@ -6,9 +6,10 @@ import path from "node:path";
 import { accessibility, check, group, launch, root, serve } from "./harness.mjs";
 import { download, hook, open, ready, sample, shots, text } from "./page.mjs";
 
-/** The command line tool, where it is built. */
-const tool = ["release", "debug"].map((kind) => path.join(root, "target", kind, "waterfill")).find((file) => fs.existsSync(file));
+/** The command line tool, where it was built beside this test's: one of another profile may be of another day. */
+const tool = [path.resolve(path.dirname(process.env.XTASK_EXE), "waterfill")].find((file) => fs.existsSync(file));
 const model = path.join(root, "www/samples/resnet-digits.onnx");
+const digits = path.join(root, "www/samples/digits-test.npz");
 
 const server = await serve();
 const browser = await launch();
@@ -81,6 +82,37 @@ await group("every figure, wide and light", async () => {
   check("and as PNG", png.subarray(1, 4).toString() === "PNG");
   const wrong = await accessibility(page, ["minor", "moderate", "serious", "critical"]);
   check("axe: no violation", wrong.length === 0, wrong);
+  check("no errors on the page", page.errors.length === 0, page.errors);
+  await page.context().close();
+});
+
+await group("calibrated, with another budget and layer", async () => {
+  const page = await open(browser, `${server.url}?threads=2`);
+  await sample(page);
+  await hook(page, "calibration-input").setInputFiles(digits);
+  const is = (state) => page.waitForFunction((s) => document.querySelector('[data-testid="calibration"]')?.dataset.state === s, state, { timeout: 120000 });
+  await is("ready");
+  await hook(page, "calibration-images").fill("24");
+  await hook(page, "calibrate").click();
+  await is("done");
+  await hook(page, "budget-number").fill("3");
+  await page.locator('[data-testid="figure-layer"]').selectOption("5");
+  const argument = (await page.locator('[data-testid="figure-layer"] option:checked').textContent()).split(" · ")[1];
+  await page.waitForFunction(() => document.querySelector('[data-testid="check-readout"]')?.dataset.state === "done", null, { timeout: 120000 });
+  await ready(page);
+  for (const name of tool ? await offered(page) : []) {
+    await hook(page, `figure-${name}`).click();
+    // One that was there before may still be shown.
+    await page.waitForTimeout(400);
+    if ((await made(page)) !== "done") {
+      check(`${name}: is made`, false, await hook(page, "figures").textContent());
+      continue;
+    }
+    const { content } = await download(page, "figure-save-csv");
+    const options = ["--bits", "3", "--calibration", digits, "--calibration-images", "24", "--draws", await hook(page, "calibration-draws").inputValue()];
+    const printed = execFileSync(tool, ["figure", name, model, "--layer", argument, ...options], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+    check(`${name}: the command line prints the same numbers`, different(printed, content.toString("utf8")).length === 0, different(printed, content.toString("utf8")));
+  }
   check("no errors on the page", page.errors.length === 0, page.errors);
   await page.context().close();
 });

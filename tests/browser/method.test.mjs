@@ -13,8 +13,16 @@ const hasTool = fs.existsSync(tool);
 if (!hasTool) console.log(`\n${tool} is not there: comparisons with the command line are left out`);
 
 const command = (page) => page.locator(".command .row code").textContent();
-const is = (page, name, ...wanted) =>
-  page.waitForFunction(([name, wanted]) => wanted.includes(document.querySelector(`[data-testid="${name}"]`)?.dataset.state), [name, wanted], { timeout: 180000 });
+/** Waits until an element is in one of these states; if it does not come to be, says in which it is, and what the page says. */
+async function is(page, name, ...wanted) {
+  const there = ([name, wanted]) => wanted.includes(document.querySelector(`[data-testid="${name}"]`)?.dataset.state);
+  try {
+    await page.waitForFunction(there, [name, wanted], { timeout: 180000 });
+  } catch (error) {
+    const [state, line] = [await hook(page, name).getAttribute("data-state"), await page.locator(".status").textContent()];
+    throw new Error(`${name} is ${state}, not ${wanted}; the page says: ${line}; errors: ${page.errors.join("; ") || "none"}; ${error}`);
+  }
+}
 /** Chooses, and waits for what comes of it. */
 async function choose(page, name, option) {
   const before = await command(page);

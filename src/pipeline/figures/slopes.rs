@@ -11,11 +11,12 @@ use crate::{
     },
 };
 
-/// Slopes this many times steeper or flatter than the multiplier are not shown.
-const RANGE: f64 = 1e4;
-
-/// The layer's own curve is shown where its slopes are within this factor of the multiplier: about two bits per weight to both sides.
-const NEAR: f64 = 16.0;
+/// Slopes so many decibels above or below the multiplier are not shown.
+const RANGE: f64 = 40.0;
+/// The layer's own curve is shown where its slopes are so near to the multiplier, in decibels: about two bits per weight to both sides.
+const NEAR: f64 = 15.0;
+/// The multiplier is rounded to so many decibels for that: which points are shown must not hang on its last digits.
+const ROUNDED: f64 = 10.0;
 
 /// A step of a curve: to a block's next vertex.
 struct Step {
@@ -49,6 +50,12 @@ fn steps(curves: &LayerCurves, candidate: usize, besides: f64) -> Vec<Step> {
     steps
 }
 
+/// Whether a slope is so many decibels from the multiplier, as far as that has one.
+fn within(range: f64, slope: f64, lambda: f64) -> bool {
+    let centre = (decibels(lambda) / ROUNDED).round() * ROUNDED;
+    lambda <= 0.0 || (decibels(slope) - centre).abs() < range
+}
+
 /// Slopes of steps, each from where it begins.
 fn slopes(steps: &[Step]) -> Vec<[f64; 2]> {
     steps.iter().map(|s| [s.rate[0], s.slope]).chain(steps.last().map(|s| [s.rate[1], s.slope])).collect()
@@ -59,7 +66,7 @@ fn slopes(steps: &[Step]) -> Vec<[f64; 2]> {
 fn own_curve(name: &str, index: usize, steps: &[Step], at: [f64; 2], lambda: f64, weights: u64) -> Panel {
     let whole = steps.first().map_or(1.0, |s| s.distortion[0]).max(f64::MIN_POSITIVE);
     let percent = |d: f64| 100.0 * d / whole;
-    let near: Vec<&Step> = steps.iter().filter(|s| lambda <= 0.0 || (s.slope < NEAR * lambda && s.slope > lambda / NEAR)).collect();
+    let near: Vec<&Step> = steps.iter().filter(|s| within(NEAR, s.slope, lambda)).collect();
     let first = near.first().map(|s| [s.rate[0], percent(s.distortion[0])]);
     let curve: Vec<[f64; 2]> = first.into_iter().chain(near.iter().map(|s| [s.rate[1], percent(s.distortion[1])])).collect();
     let [rate, distortion] = [at[0], percent(at[1])];
@@ -90,9 +97,9 @@ impl Session {
             let Plan::Quantized { candidate, .. } = plan else { continue };
             // The frame of its section, and what rounding to bytes adds: so that the curve is of the rate that the table has.
             let besides = 8.0 * report.layers[i].bytes as f64 - curves.coded(*candidate) * plan.predicted_bits(curves) as f64;
-            let shown = |slope: f64| lambda <= 0.0 || (slope < RANGE * lambda && slope > lambda / RANGE);
             let steps = steps(curves, *candidate, besides);
-            let line = slopes(&steps).into_iter().filter(|p| shown(p[1])).map(|[bits, slope]| [bits, decibels(slope)]).collect();
+            let line =
+                slopes(&steps).into_iter().filter(|p| within(RANGE, p[1], lambda)).map(|[bits, slope]| [bits, decibels(slope)]).collect();
             let line = Series::line(&report.layers[i].name, line).drawn(Shape::Steps).of(vec![i]);
             if i == layer {
                 let row = &report.layers[i];
