@@ -44,7 +44,7 @@
 //! | [`evaluate`] | accuracy, agreement, output distortion, PSNR of pictures | `core` |
 //! | [`pipeline`] | sessions and jobs; which of several allocations is written; measured curves; figures; promises; pictures to look at; several models | `core` |
 //! | [`report`] | what is shown: tables, curves, charts | always; charts with `plots` |
-//! | [`worker`] | messages, and the engine's loop | `web` |
+//! | [`worker`] | messages, the engine's loop, and its jobs, a module each | `web` |
 //! | [`ui`] | the page | `ui` |
 //! | [`error`], [`limits`] | one sentence per fault; bounds on what files may ask for | always |
 //!
@@ -63,9 +63,8 @@
 //! | Section 5.1, step search, blocks of rows | [`quantize::search`], [`rate::curve`] |
 //! | entropy coding of the quantized coefficients | [`entropy`], in a layer's section [`container::layer`] |
 //! | eq. 8 and Algorithm 1, allocation | [`rate`] |
-//! | Figs. 2, 3 and 8, eq. 5, Section 7.2, drawn for the open model | [`pipeline::figures`] |
 //! | Figs. 6 and 9, distortion and accuracy against rate, measured | [`pipeline::sweep`] |
-//! | Figs. 2, 3, 5, 7 and 8, Tables 3 and 6, and others, for the model that is open | [`pipeline::figures`], drawn by [`report::plot`] |
+//! | Figs. 2, 3, 5, 7 and 8, eq. 5, Section 7.2, Tables 3 and 6, and others, for the model that is open | [`pipeline::figures`], drawn by [`report::plot`] |
 //! | Section 3, output distortion `E‖ŷ − y‖²` | [`evaluate`] |
 //! | Section 4.2, gradients of `vᵗy` by weights, `C_γγ` | [`nn::Network::gradient`], [`statistics`] |
 //! | Section 4.2, output distortion to second order | [`rate::cost`] |
