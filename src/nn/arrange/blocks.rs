@@ -15,6 +15,19 @@ fn images(shape: &[usize], block: usize) -> Result<[usize; 4], String> {
     }
 }
 
+/// A shape with height and width taken apart, the order of those axes in the result, and the result's shape.
+type Plan = ([usize; 6], [usize; 6], Vec<usize>);
+
+/// Pixels in their places in the result.
+fn moved(x: Value<'_>, (apart, axes, result): Plan) -> Tensor {
+    permute(x, &apart, &axes, result)
+}
+
+/// A cotangent of the result as that of an input of this shape.
+fn moved_back(cotangent: Tensor, (apart, axes, _): Plan, shape: &[usize]) -> Tensor {
+    permute(Value::Owned(cotangent), &axes.map(|a| apart[a]), &inverse(&axes), shape.to_vec())
+}
+
 /// DepthToSpace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DepthToSpace {
@@ -26,7 +39,7 @@ pub struct DepthToSpace {
 
 impl DepthToSpace {
     /// The input's shape, channels taken apart, the order of those axes in the result, and the result's shape.
-    fn plan(&self, shape: &[usize]) -> ([usize; 6], [usize; 6], Vec<usize>) {
+    fn plan(&self, shape: &[usize]) -> Plan {
         let (b, [n, c, h, w]) = (self.block, [shape[0], shape[1], shape[2], shape[3]]);
         let depth = c / (b * b);
         let result = vec![n, depth, h * b, w * b];
@@ -49,17 +62,15 @@ impl Operator for DepthToSpace {
     }
     fn forward(&self, inputs: Vec<Value<'_>>, _aux: Option<&mut Vec<u32>>) -> Vec<Tensor> {
         let x = take(inputs);
-        let (apart, axes, result) = self.plan(&x.shape);
-        vec![permute(x, &apart, &axes, result)]
+        let plan = self.plan(&x.shape);
+        vec![moved(x, plan)]
     }
     fn needs(&self, _wanted: &[bool]) -> Needs {
         Needs::default()
     }
     fn vjp(&self, tape: &Tape<'_>, cotangents: Vec<Option<Tensor>>, wanted: &[bool]) -> Vec<Option<Tensor>> {
-        let (apart, axes, _) = self.plan(tape.input_shapes[0]);
-        let permuted = axes.map(|a| apart[a]);
-        let back = |g| permute(Value::Owned(g), &permuted, &inverse(&axes), tape.input_shapes[0].to_vec());
-        vec![cotangent(cotangents, wanted).map(back)]
+        let shape = tape.input_shapes[0];
+        vec![cotangent(cotangents, wanted).map(|g| moved_back(g, self.plan(shape), shape))]
     }
 }
 
@@ -72,7 +83,7 @@ pub struct SpaceToDepth {
 
 impl SpaceToDepth {
     /// The input's shape, height and width taken apart, the order of those axes in the result, and the result's shape.
-    fn plan(&self, shape: &[usize]) -> ([usize; 6], [usize; 6], Vec<usize>) {
+    fn plan(&self, shape: &[usize]) -> Plan {
         let (b, [n, c, h, w]) = (self.block, [shape[0], shape[1], shape[2] / self.block, shape[3] / self.block]);
         ([n, c, h, b, w, b], [0, 3, 5, 1, 2, 4], vec![n, c * b * b, h, w])
     }
@@ -93,16 +104,14 @@ impl Operator for SpaceToDepth {
     }
     fn forward(&self, inputs: Vec<Value<'_>>, _aux: Option<&mut Vec<u32>>) -> Vec<Tensor> {
         let x = take(inputs);
-        let (apart, axes, result) = self.plan(&x.shape);
-        vec![permute(x, &apart, &axes, result)]
+        let plan = self.plan(&x.shape);
+        vec![moved(x, plan)]
     }
     fn needs(&self, _wanted: &[bool]) -> Needs {
         Needs::default()
     }
     fn vjp(&self, tape: &Tape<'_>, cotangents: Vec<Option<Tensor>>, wanted: &[bool]) -> Vec<Option<Tensor>> {
-        let (apart, axes, _) = self.plan(tape.input_shapes[0]);
-        let permuted = axes.map(|a| apart[a]);
-        let back = |g| permute(Value::Owned(g), &permuted, &inverse(&axes), tape.input_shapes[0].to_vec());
-        vec![cotangent(cotangents, wanted).map(back)]
+        let shape = tape.input_shapes[0];
+        vec![cotangent(cotangents, wanted).map(|g| moved_back(g, self.plan(shape), shape))]
     }
 }
