@@ -150,14 +150,14 @@ impl App {
                 self.fit_calibration();
             }
         });
-        Effect::new(move |_| {
+        Effect::new(move |before: Option<(Which, Plane)>| {
             self.settings.track();
             self.locks.track();
             self.excludes.track();
             self.selected.track();
             let looked = (self.figure.get(), self.plane.get());
-            // Until there is a model nothing was chosen of one.
-            if self.generation.get() > 0 || looked != (Which::Slopes, Plane::default()) {
+            // Until there is a model nothing but what is looked at was chosen.
+            if self.generation.get() > 0 || before.is_some_and(|before| before != looked) {
                 self.address.timer.update_value(|timer| {
                     if let Some(timer) = timer.take() {
                         timer.clear();
@@ -165,6 +165,7 @@ impl App {
                     *timer = set_timeout_with_handle(move || self.write_address(), REST).ok();
                 });
             }
+            looked
         });
     }
 

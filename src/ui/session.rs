@@ -1,50 +1,40 @@
-//! The conversation with the engine: one job at a time, and what its answers change.
+//! The conversation with the engine: one job at a time.
+//!
+//! ```text
+//! ask ─→ queue ─ pump ─→ engine ─→ receive ─→ allocated, evaluated, …
+//!                                     └─────→ cancelled, failed, broken
+//! ```
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+mod answers;
+mod encoded;
+mod ends;
+
+use std::time::Duration;
 
 use js_sys::Array;
 use leptos::prelude::*;
-use web_sys::Blob;
 
 use super::{
     accuracy::{Basis, use_name},
     batch::BatchFiles,
     calibration::Wish,
-    check::Checked,
-    dom,
     engine::Engine,
     figures::Figures,
-    format::{self, Unit},
-    jobs::{Job, Queue, Stale, Sweeping, Then},
-    pictures::Gallery,
-    state::{App, CurveChoice, EngineInfo, Phase, Progress},
+    jobs::{Job, Queue, Stale},
+    state::{App, CurveChoice, EngineInfo, Phase},
     sweep::Asked,
 };
 use crate::{
-    report::{AllocationReport, AllocationSettings, Budget, ModelSummary, RdCurves, Report, TransformChoice},
-    worker::messages::{DataUse, FromEngine, ToEngine},
+    report::{AllocationSettings, Budget, ModelSummary, RdCurves, TransformChoice},
+    worker::messages::{DataUse, ToEngine},
 };
 
 /// A cancel that is not answered within this time ends the worker: with its restart it takes effect within 200 ms.
 const CANCEL_PATIENCE: Duration = Duration::from_millis(150);
 /// The same for work in the background, whose end nobody waits for: a large layer is not worth an engine.
 const BACKGROUND_PATIENCE: Duration = Duration::from_secs(5);
-/// While a slider is dragged, allocations follow each other: `ready` waits this long for the next one.
-const SETTLE: Duration = Duration::from_millis(60);
 /// What worker.js says first when the engine's code has crashed: that worker is of no use any more.
 const CRASHED: &str = "The engine stopped";
-
-/// The last encoding, until the allocation changes.
-pub(super) struct Encoded {
-    file_name: String,
-    file: Blob,
-    report: Box<Report>,
-    csv: String,
-}
 
 /// Files of images, as `[path, File]` pairs.
 #[derive(Default)]
@@ -74,7 +64,7 @@ pub(super) struct Session {
     pub(super) applied: Option<(AllocationSettings, CurveChoice)>,
     /// The table and the curves of a model that is being opened.
     pub(super) incoming: Option<(ModelSummary, Option<RdCurves>, f64)>,
-    pub(super) encoded: Option<Encoded>,
+    pub(super) encoded: Option<encoded::Encoded>,
     /// Files of images, by use.
     pub(super) images: [ImageFiles; 2],
     /// Whether the engine has said if the model that is shown runs on the images that are shown.
@@ -382,359 +372,6 @@ impl App {
         }
     }
 
-    fn receive(self, message: FromEngine) {
-        match message {
-            FromEngine::Ready { threads, shared, simd } => self.engine.set(EngineInfo::Running { threads, shared, simd }),
-            FromEngine::Progress { job, stage, layer, done, total, fraction, seconds_left } => {
-                let progress = match self.active(job) {
-                    Some(Job::Sweep) => Some(self.accuracy.sweep.progress),
-                    Some(Job::Check) | None => None,
-                    Some(_) => Some(self.progress),
-                };
-                if let Some(shown) = progress {
-                    shown.set(Some(Progress { stage, layer, done, total, fraction, seconds_left }));
-                }
-            }
-            FromEngine::Opened { job, model } => {
-                if self.active(job).is_some() {
-                    if self.active(job) == Some(Job::Open) {
-                        let (layers, weights) = (format::count(model.layers.len(), "layer"), format::grouped(model.layer_weights));
-                        self.said.set(format!("{}: {layers}, {weights} weights. Computing its curves…", model.name));
-                    }
-                    self.phase.set(Phase::Working);
-                    self.session.update_value(|s| s.incoming = Some((model, None, 0.0)));
-                }
-            }
-            FromEngine::Curves { job, curves, seconds, calibration } => match self.active(job) {
-                Some(Job::Open | Job::Reopen) => self.session.update_value(|s| {
-                    if let Some(incoming) = &mut s.incoming {
-                        (incoming.1, incoming.2) = (Some(curves), seconds);
-                    }
-                }),
-                Some(kind) => {
-                    self.curves.set(Some(Arc::new(curves)));
-                    if matches!(kind, Job::Calibrate | Job::Forget) {
-                        self.curves_are_of(calibration.map(|c| *c), seconds);
-                    }
-                }
-                None => {}
-            },
-            FromEngine::Allocated { job, allocation, command } => {
-                if let Some(kind) = self.end(job) {
-                    self.allocated(kind, allocation, command);
-                }
-            }
-            FromEngine::Encoded { job, file_name, parts, report, csv } => {
-                if let Some(Job::Encode(then)) = self.end(job) {
-                    match dom::blob(&parts, "application/octet-stream") {
-                        Ok(file) => {
-                            self.session.update_value(|s| s.encoded = Some(Encoded { file_name, file, report, csv }));
-                            self.settle();
-                            self.save_encoded(then);
-                        }
-                        Err(why) => self.fail(format!("The file cannot be put together: {why}.")),
-                    }
-                    self.pump();
-                }
-            }
-            FromEngine::Reconstructed { job, file_name, parts } => {
-                if self.end(job).is_some() {
-                    self.settle();
-                    self.save(dom::blob(&parts, "application/octet-stream"), &file_name);
-                    self.pump();
-                }
-            }
-            FromEngine::DataOpened { job, usage, summary } => {
-                if let Some(kind) = self.end(job) {
-                    // A file that was dropped where models are turned out to hold images.
-                    if kind == Job::Open {
-                        self.session.update_value(|s| s.images[usage as usize].incoming = s.opening.take().map(|files| dom::named(&files)));
-                    }
-                    self.settle();
-                    self.data_opened(usage, summary);
-                    self.pump();
-                }
-            }
-            FromEngine::Network { job, preprocessing, why_not } => {
-                if self.end(job).is_some() {
-                    self.session.update_value(|s| s.knows_network = true);
-                    self.accuracy.guess.set(preprocessing);
-                    self.accuracy.set_why_not(why_not);
-                    self.quiet_end();
-                    self.pump();
-                }
-            }
-            FromEngine::Evaluated { job, report, pictures, pixels } => {
-                if self.end(job).is_some() {
-                    self.settle();
-                    if let Some(basis) = self.session.try_update_value(|s| s.evaluating.take()).flatten() {
-                        self.evaluated(*report, Gallery::of(pictures, &pixels), basis);
-                    }
-                    self.pump();
-                }
-            }
-            FromEngine::Settled { job, allocation, check, tried } => {
-                if self.active(job).is_some() {
-                    self.settled(*allocation, check.map(|report| Checked { report: *report, tried }));
-                }
-            }
-            FromEngine::Checked { job } => {
-                if self.end(job) == Some(Job::Check) {
-                    self.pump();
-                }
-            }
-            FromEngine::Measured { job, curves } => {
-                if self.active(job) == Some(Job::Sweep) {
-                    if curves.is_complete() {
-                        self.end(job);
-                        self.session.update_value(|s| {
-                            s.queue.cancel_sweep();
-                        });
-                    }
-                    self.measured(*curves);
-                    self.pump();
-                }
-            }
-            FromEngine::Several { job, groups } => {
-                if self.end(job) == Some(Job::Open) {
-                    self.settle();
-                    self.several(groups);
-                }
-            }
-            FromEngine::Batched { job, index, progress, parts } => {
-                if self.active(job) == Some(Job::Batch) {
-                    self.batched(index, progress, &parts);
-                }
-            }
-            FromEngine::BatchEnded { job } => {
-                if self.end(job).is_some() {
-                    self.settle();
-                    self.batch_ended();
-                    self.pump();
-                }
-            }
-            FromEngine::Packed { job, parts } => {
-                if self.end(job).is_some() {
-                    self.settle();
-                    self.packed(&parts);
-                    self.pump();
-                }
-            }
-            FromEngine::Promised { job, promise, done } => {
-                if self.active(job) == Some(Job::Promise) {
-                    if done {
-                        self.end(job);
-                        self.settle();
-                    }
-                    self.promised(*promise, done);
-                    self.pump();
-                }
-            }
-            FromEngine::Figure { number, figure } => self.figure_made(number, figure.map(|f| *f)),
-            FromEngine::Failed { job: 0, error } => self.broken(error),
-            // Whichever job it names, all of them have ended.
-            FromEngine::Failed { error, .. } if error.starts_with(CRASHED) => {
-                if let Some(kind) = self.session.try_update_value(|s| s.queue.lose()).flatten() {
-                    self.long_job.set(None);
-                    self.progress.set(None);
-                    self.failed(kind, error);
-                }
-            }
-            FromEngine::Failed { job, error } => {
-                if let Some(kind) = self.end(job) {
-                    self.failed(kind, error);
-                }
-            }
-            FromEngine::Cancelled { job } => {
-                match self.end(job) {
-                    // It goes on after a download, from what it has.
-                    Some(kind) if self.session.with_value(|s| s.queue.goes_on() == Some(kind)) => self.pump(),
-                    // Something else goes first, or its words were said already.
-                    Some(kind) if kind.is_background() => {
-                        self.undo(kind);
-                        self.pump();
-                    }
-                    Some(kind) => {
-                        self.cancelled(kind);
-                        self.pump();
-                    }
-                    None => {}
-                }
-            }
-        }
-    }
-
-    fn allocated(self, kind: Job, allocation: AllocationReport, command: String) {
-        let (incoming, sent) = self
-            .session
-            .try_update_value(|s| {
-                s.encoded = None;
-                s.applied = s.sent.take();
-                if matches!(kind, Job::Open | Job::Reopen) {
-                    s.holds_model = true;
-                    if kind == Job::Open {
-                        s.knows_network = false;
-                        s.opened = s.opening.take();
-                    }
-                }
-                (s.incoming.take(), s.applied.clone())
-            })
-            .unwrap_or_default();
-        if let (Job::Open, Some((sent, _))) = (kind, sent) {
-            self.accuracy.forget_model();
-            self.uncalibrated();
-            self.selected.set(None);
-            self.locks.set(BTreeMap::new());
-            self.excludes.set(BTreeSet::new());
-            // The budget may have been moved meanwhile; only one that was replaced is taken over.
-            if let Budget::Size(_) = self.settings.with_untracked(|s| s.budget) {
-                self.settings.update(|s| (s.budget, s.unit) = (sent.budget, Unit::Bits));
-            }
-        }
-        let lost = self.session.try_update_value(|s| std::mem::take(&mut s.lost_samples)) == Some(true);
-        let lost = if lost { " The samples taken so far were lost with the engine." } else { "" };
-        if let Some((model, curves, seconds)) = incoming {
-            self.said.set(match (kind, &curves) {
-                (Job::Reopen, _) => format!("Cancelled; {} is open.{lost}", model.name),
-                (_, Some(_)) => {
-                    let layers = format::count(model.layers.len(), "layer");
-                    format!("{} is open: {layers}, curves computed in {}.", model.name, format::seconds(seconds))
-                }
-                (_, None) => format!("{} is open: a compressed model that decodes to its original format.", model.name),
-            });
-            if kind == Job::Open {
-                self.generation.update(|g| *g += 1);
-            }
-            self.model.set(Some(Arc::new(model)));
-            self.curves.set(curves.map(Arc::new));
-        } else if kind == Job::Recompute {
-            self.said.set("The curves were computed again.".into());
-        }
-        self.allocation.set(Some(Arc::new(allocation)));
-        self.command.set(command);
-        if kind != Job::Allocate {
-            self.forget_check();
-        }
-        self.await_rest();
-        self.pump();
-        if kind == Job::Allocate {
-            set_timeout(
-                move || {
-                    if self.phase.get_untracked() == Phase::Working && self.session.with_value(|s| s.queue.is_idle()) {
-                        self.settle();
-                    }
-                },
-                SETTLE,
-            );
-        } else if self.session.with_value(|s| s.queue.is_idle()) {
-            self.settle();
-        }
-    }
-
-    /// What a job that did not come to its end leaves behind.
-    fn undo(self, kind: Job) {
-        let applied = self.session.try_update_value(|s| {
-            s.incoming = None;
-            match kind {
-                // A job that waits opens files of its own.
-                Job::Open if s.queue.is_idle() => s.opening = None,
-                // The old model is gone with the old engine.
-                Job::Reopen => s.opened = None,
-                // Not tried again and again.
-                Job::Allocate => s.applied = s.sent.take(),
-                Job::Network => s.knows_network = true,
-                Job::Evaluate { .. } => s.evaluating = None,
-                Job::Calibrate => s.calibrating = None,
-                Job::Sweep if s.queue.sweeping() == Sweeping::Not => s.sweeping = None,
-                _ => {}
-            }
-            // The curves are still those with the old settings.
-            let curves = matches!(kind, Job::Recompute | Job::Calibrate | Job::Forget) && s.queue.is_idle();
-            s.applied.as_ref().filter(|_| curves).map(|a| a.1)
-        });
-        if let Some(curves) = applied.flatten() {
-            self.settings.update(|s| s.curves = curves);
-        }
-        match kind {
-            Job::Reopen => {
-                self.model.set(None);
-                self.curves.set(None);
-                self.allocation.set(None);
-                self.accuracy.forget_model();
-                self.uncalibrated();
-            }
-            // It was for an engine that had lost it.
-            Job::Calibrate if self.session.with_value(|s| s.holds_model && !s.holds_calibration) => {
-                self.uncalibrated();
-            }
-            Job::OpenData(usage) => self.data_lost(usage),
-            Job::Check => self.not_checking(),
-            Job::Batch => self.batch_stopped(),
-            _ => {}
-        }
-    }
-
-    fn cancelled(self, kind: Job) {
-        self.undo(kind);
-        self.long_job.set(None);
-        self.progress.set(None);
-        self.settle();
-        self.show_sweep();
-        self.said.set(format!("Cancelled. {}", self.still_open()));
-    }
-
-    fn failed(self, kind: Job, error: String) {
-        let others = kind == Job::Batch && self.batch_failed(&error);
-        self.undo(kind);
-        if error.starts_with(CRASHED) {
-            self.spawn();
-        }
-        match kind {
-            Job::OpenData(usage) => self.accuracy.images(usage).update(|i| i.error = Some(error.clone())),
-            Job::Evaluate { .. } => self.accuracy.error.set(Some(error.clone())),
-            Job::Sweep => self.accuracy.sweep.error.set(Some(error.clone())),
-            Job::Promise => self.accuracy.promise.error.set(Some(error.clone())),
-            // One model failed with the engine; the others go on.
-            Job::Batch if others => {
-                self.said.set(error);
-                return self.ask(Job::Batch);
-            }
-            // Nobody asked for it.
-            Job::Check => {
-                self.check_failed(error);
-                return self.pump();
-            }
-            Job::Calibrate => self.accuracy.calibration.error.set(Some(error.clone())),
-            _ => {}
-        }
-        self.fail(error.clone());
-        self.pump();
-        // The next job's words must not hide the reason.
-        if self.phase.get_untracked() != Phase::Failed(error.clone()) {
-            self.said.set(error);
-        }
-    }
-
-    /// The worker itself does not run: there is nobody to ask any more.
-    fn broken(self, why: String) {
-        let lost = self.session.try_update_value(|s| {
-            s.engine = None;
-            s.opened = None;
-            s.holds_model = false;
-            s.images = Default::default();
-            s.queue.cancel();
-            s.queue.lose()
-        });
-        if let Some(job) = lost.flatten() {
-            self.undo(job);
-        }
-        self.long_job.set(None);
-        self.show_sweep();
-        self.engine.set(EngineInfo::Broken);
-        self.phase.set(Phase::Failed(why));
-        self.said.set("Load the page again; if that does not help, use a current version of the browser.".into());
-    }
-
     pub(super) fn settle(self) {
         self.phase.set(if self.model.with_untracked(|m| m.is_some()) { Phase::Ready } else { Phase::Idle });
     }
@@ -748,33 +385,6 @@ impl App {
         match self.model_name() {
             name if name.is_empty() => "Open another file to go on.".into(),
             name => format!("{name} is still open."),
-        }
-    }
-
-    // Files out.
-
-    /// Saves a blob, and says so.
-    pub fn save(self, blob: Result<Blob, String>, name: &str) {
-        match blob.and_then(|b| dom::save(&b, name).map(|_| b)) {
-            Ok(blob) => self.said.set(format!("Saved {name}, {}.", format::bytes(blob.size() as u64))),
-            Err(why) => self.fail(format!("{name} cannot be saved: {why}.")),
-        }
-    }
-
-    /// Saves the last encoding, or its report.
-    pub(super) fn save_encoded(self, then: Then) {
-        let what = self.session.with_value(|s| {
-            s.encoded.as_ref().map(|e| match then {
-                Then::SaveTq => (Ok(e.file.clone()), e.file_name.clone()),
-                Then::SaveJson => {
-                    let json = serde_json::to_string_pretty(&e.report).map_err(|e| e.to_string());
-                    (json.and_then(|j| dom::text_blob(&j, "application/json")), format!("{}.json", e.file_name))
-                }
-                Then::SaveCsv => (dom::text_blob(&e.csv, "text/csv"), format!("{}.csv", e.file_name)),
-            })
-        });
-        if let Some((blob, name)) = what {
-            self.save(blob, &name);
         }
     }
 }

@@ -198,6 +198,9 @@ await group("links", async () => {
   check("a link is followed to them without a model", (await hook(plain, "geometry-sensitivity").inputValue()) === "9" && (await hook(plain, "geometry-angle").inputValue()) === "30");
   await hook(plain, "geometry-angle").fill("31");
   await plain.waitForFunction(() => location.hash === "#figure=rows&geometry=0.5,9,31");
+  for (const [name, usual] of [["correlation", "0.8"], ["sensitivity", "4"], ["angle", "-70"]]) await hook(plain, `geometry-${name}`).fill(usual);
+  const left = await plain.waitForFunction(() => location.hash === "#figure=rows", null, { timeout: 10000 }).catch(() => null);
+  check("what is as usual leaves the address, also without a model", left !== null, await plain.evaluate(() => location.hash));
   await sample(plain);
   check("and once there is one", (await pressed(plain)) === "figure-rows", await pressed(plain));
   check("no errors there", plain.errors.length === 0, plain.errors);

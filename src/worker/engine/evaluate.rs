@@ -4,19 +4,13 @@ use js_sys::Array;
 
 use super::{
     Jobs, Part, RUNNING, STATE,
-    images::{images, on_images, runnable, tests},
+    images::{images, network_on, on_images, runnable, wanted},
     now, pictures, post, run_part,
     settled::settled,
 };
 use crate::{
-    data::Dataset,
     error::Result,
-    pipeline::{
-        self,
-        evaluate::{self, Evaluator, Options},
-        job::Span,
-        sweep,
-    },
+    pipeline::{self, evaluate, job::Span, sweep},
     report::{Evaluation, Preprocessing},
     worker::messages::{DataUse, FromEngine},
 };
@@ -24,12 +18,10 @@ use crate::{
 /// Runs both; with `damage`, the network with each layer compressed alone as well.
 pub(super) async fn run(job: u32, preprocessing: Option<Preprocessing>, damage: bool) -> Result<()> {
     RUNNING.set(job);
+    // Before a `.tq` is decoded for nothing.
+    wanted(DataUse::Test)?;
     let runnable = runnable(job).await?;
-    let inputs = |images: &Dataset| match &preprocessing {
-        Some(p) => Ok(p.clone()),
-        None => evaluate::preprocessing(&runnable, images),
-    };
-    let (evaluator, p) = tests(&runnable, preprocessing.clone())?;
+    let (evaluator, p) = network_on(DataUse::Test, &runnable, preprocessing.clone())?;
     let Some(session) = STATE.with_borrow(|s| s.session.clone()) else {
         // A `.tq` alone: there is nothing to compare it with.
         let alone = on_images(job, Part::whole(), evaluator, p, DataUse::Test as usize).await?;
@@ -46,17 +38,12 @@ pub(super) async fn run(job: u32, preprocessing: Option<Preprocessing>, damage: 
     let decoded = sweep::decode(&session, &made.settled.layers, Span::WHOLE, &mut jobs).await?;
 
     // One bar for all runs of networks: each counts as many as it runs images, which cost the same.
-    let calibration = images(DataUse::Calibration).filter(|_| damage);
+    let calibrator = match images(DataUse::Calibration).filter(|_| damage) {
+        Some(_) => Some(network_on(DataUse::Calibration, &runnable, preprocessing)?),
+        None => None,
+    };
     let layers = if damage { decoded.layers.iter().filter(|l| l.at.is_some()).count() as f64 } else { 0.0 };
     let tests = evaluator.images() as f64;
-    let calibrator = match &calibration {
-        Some(images) => Some((inputs(images)?, images)),
-        None => None,
-    };
-    let calibrator = match calibrator {
-        Some((p, images)) => Some((Evaluator::new(&runnable, images, p.clone(), Options::default())?, p)),
-        None => None,
-    };
     let others = calibrator.as_ref().map_or(0.0, |(e, _)| e.images() as f64);
     let runs = [tests, tests, evaluator.pictures_cost() as f64, others, layers * if calibrator.is_some() { others } else { tests }];
     let (all, start) = (runs.iter().sum::<f64>(), now());

@@ -162,10 +162,18 @@ pub(super) async fn on_calibration(job: u32, session: &Session, part: Part) -> R
     Ok((on_images(job, Part { to, ..part }, evaluator, p, CHECK).await?, to))
 }
 
-/// A network on the test images, and how they become inputs: as asked for, else as they usually do.
-pub(super) fn tests(runnable: &Runnable, preprocessing: Option<Preprocessing>) -> Result<(Evaluator, Preprocessing)> {
-    let no_tests = || Error::Setting("No test images are open; choose some first.".into());
-    let test = images(DataUse::Test).ok_or_else(no_tests)?;
-    let p = preprocessing.map_or_else(|| evaluate::preprocessing(runnable, &test), Ok)?;
-    Ok((Evaluator::new(runnable, &test, p.clone(), Options::default())?, p))
+/// A network on images, and how they become inputs: as asked for, else as they usually do.
+pub(super) fn network_on(usage: DataUse, runnable: &Runnable, preprocessing: Option<Preprocessing>) -> Result<(Evaluator, Preprocessing)> {
+    let images = wanted(usage)?;
+    let p = preprocessing.map_or_else(|| evaluate::preprocessing(runnable, &images), Ok)?;
+    Ok((Evaluator::new(runnable, &images, p.clone(), Options::default())?, p))
+}
+
+/// Images that have to be open.
+pub(super) fn wanted(usage: DataUse) -> Result<Dataset> {
+    let name = match usage {
+        DataUse::Test => "test",
+        DataUse::Calibration => "calibration",
+    };
+    images(usage).ok_or_else(|| Error::Setting(format!("No {name} images are open; choose some first.")))
 }

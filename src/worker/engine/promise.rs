@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{
     Jobs, Part, RUNNING, STATE,
-    images::{on_calibration, on_images, tests},
+    images::{network_on, on_calibration, on_images},
     post, session,
     settled::Made,
 };
@@ -22,7 +22,7 @@ use crate::{
 pub(super) async fn run(job: u32, preprocessing: Option<Preprocessing>, lose: f64, allocation: AllocationSettings) -> Result<()> {
     let session = session()?;
     RUNNING.set(job);
-    let (evaluator, p) = tests(&*session.runnable()?, preprocessing)?;
+    let (evaluator, p) = network_on(DataUse::Test, &*session.runnable()?, preprocessing)?;
     let whole = Part::whole();
     let part = |from: f64, to: f64| whole.part(Span { from, to });
     let on = match on_calibration(job, &session, part(0.0, 0.03)).await {

@@ -2,7 +2,7 @@
 
 use super::{
     EPOCH, Jobs, Part, RUNNING, STATE,
-    images::{known_on_images, on_images, tests, with_calibration},
+    images::{known_on_images, network_on, on_images, with_calibration},
     now, post, session, still_running,
 };
 use crate::{
@@ -36,7 +36,7 @@ pub(super) async fn run(
 ) -> Result<()> {
     let session = session()?;
     RUNNING.set(job);
-    let (evaluator, p) = tests(&*session.runnable()?, preprocessing)?;
+    let (evaluator, p) = network_on(DataUse::Test, &*session.runnable()?, preprocessing)?;
     let (locks, excludes) = (allocation.locks.clone(), allocation.excludes.clone());
     let swept = Swept { preprocessing: p.clone(), settings: settings.clone(), locks, excludes, epoch: EPOCH.get() };
     let known = STATE.with_borrow_mut(|s| s.sweep.take()).filter(|(of, _)| *of == swept);
