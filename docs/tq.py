@@ -19,7 +19,7 @@ import zlib
 import numpy as np
 
 E = np.array([0x3F800000, 0x3F8B95C2, 0x3F9837F0, 0x3FA5FED7, 0x3FB504F3, 0x3FC5672A, 0x3FD744FD, 0x3FEAC0C7], np.uint32).view(np.float32)
-DTYPES = {"f16": np.float16, "f32": np.float32, "f64": np.float64}
+DTYPES = {"f16": np.float16, "bf16": np.uint16, "f32": np.float32, "f64": np.float64}
 
 
 def power(e):
@@ -422,7 +422,30 @@ def unfold(x, gamma, variance, epsilon):
     return np.divide(x, s, out=np.zeros_like(x), where=s != 0)
 
 
+def stored(x, dtype):
+    """Elements as a model file has them, from float32: rounded to nearest, ties to even; what is finite stays finite. Those of bf16, which numpy has not, as their bits."""
+    if dtype == "bf16":
+        bits = np.ascontiguousarray(x).view(np.uint32).astype(np.uint64)
+        bits = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+        beyond = (bits & 0x7FFF == 0x7F80) & np.isfinite(x)
+        return np.where(beyond, bits - 1, bits).astype(np.uint16)
+    if dtype == "f16":
+        x = np.where(np.isfinite(x), np.clip(x, -65504, 65504), x)
+    return x.astype(DTYPES[dtype])
+
+
+def floats(x, dtype):
+    """Elements of a model file as arrays of floats: bf16 as float32, others as they are."""
+    return (x.astype(np.uint32) << 16).view(np.float32) if dtype == "bf16" else x
+
+
 def load(path):
+    """Tensors by name, in table order; those of bf16 as float32, those that are no floats as bytes."""
+    return {name: floats(x, dtype) for name, (x, dtype) in read(path).items()}
+
+
+def read(path):
+    """As load, with elements as a model file has them: bf16 as their bits; and their types."""
     data = open(path, "rb").read()
     assert data[:7] == b"\x89TQ\r\n\x1a\n" and data[7] in (0, 1), "not a .tq of version 0 or 1"
     sections, at = [], 8
@@ -454,22 +477,23 @@ def load(path):
             length = count * (2 if t["place"] == "half" else size)
             body, pooled = pool[pooled : pooled + length], pooled + length
             if t["place"] == "half":
-                tensors[t["name"]] = np.frombuffer(body, np.float16).astype(DTYPES[dtype]).reshape(t["shape"])
+                tensors[t["name"]] = stored(np.frombuffer(body, np.float16).astype(np.float32), dtype).reshape(t["shape"])
                 continue
         kind = DTYPES.get(dtype) if isinstance(dtype, str) else None
         tensors[t["name"]] = np.frombuffer(body, kind).reshape(t["shape"]) if kind else np.frombuffer(body, np.uint8)
     for t, x in folded:
         if "fold" in t:
-            gamma, variance = (tensors[meta["tensors"][t["fold"][key]]["name"]] for key in ("scale", "variance"))
+            batch_norm = (meta["tensors"][t["fold"][key]] for key in ("scale", "variance"))
+            gamma, variance = (floats(tensors[b["name"]], b["dtype"]) for b in batch_norm)
             x = unfold(x, gamma, variance, t["fold"]["epsilon"])
         x = x.transpose(0, 2, 1, 3) if t["role"]["layer"]["order"] == "inout" else x
-        tensors[t["name"]] = np.ascontiguousarray(x).astype(DTYPES[t["dtype"]]).reshape(t["shape"])
-    return tensors
+        tensors[t["name"]] = stored(np.ascontiguousarray(x), t["dtype"]).reshape(t["shape"])
+    return {t["name"]: (tensors[t["name"]], t["dtype"]) for t in meta["tensors"]}
 
 
 if __name__ == "__main__":
     for path in sys.argv[1:]:
         crc = 0
-        for array in load(path).values():
+        for array, _ in read(path).values():
             crc = zlib.crc32(array.tobytes(), crc)
         print(f"{crc:#010x}")

@@ -15,6 +15,7 @@ use waterfill::{
         skeleton::{Piece, Skeleton},
         source::BytesSource,
         source::PathSource,
+        tensor::{from_f32, to_f32},
     },
     pipeline::{Session, job::run},
     quantize::{Gains, Scale, trellis::Trellis},
@@ -48,8 +49,8 @@ impl TensorReader for Tensors {
     }
 }
 
-/// Layers of these shapes, with weights that are no noise and no constant.
-fn model(shapes: &[LayerShape]) -> Model {
+/// Layers of these shapes, with weights that are no noise and no constant, up to 3.36 times `most`.
+fn model(shapes: &[LayerShape], dtype: Dtype, most: f32) -> Model {
     let tensors: Vec<TensorInfo> = shapes
         .iter()
         .enumerate()
@@ -59,11 +60,11 @@ fn model(shapes: &[LayerShape]) -> Model {
                 Order::InOut => [layer.inputs, layer.outputs],
             };
             let shape = vec![layer.groups * outer, inner, layer.taps];
-            TensorInfo { name: format!("layer{i}"), dtype: Dtype::F32, shape, role: Role::Layer(*layer) }
+            TensorInfo { name: format!("layer{i}"), dtype, shape, role: Role::Layer(*layer) }
         })
         .collect();
-    let weight = |i: usize| ((i * i % 97) as f32 - 48.0) * 0.01 * (1.0 + (i % 7) as f32);
-    let data: Vec<Vec<u8>> = shapes.iter().map(|s| (0..s.weights()).flat_map(|i| weight(i).to_le_bytes()).collect()).collect();
+    let weight = |i: usize| ((i * i % 97) as f32 - 48.0) * 0.01 * (1.0 + (i % 7) as f32) * most;
+    let data: Vec<Vec<u8>> = shapes.iter().map(|s| from_f32(&(0..s.weights()).map(weight).collect::<Vec<_>>(), dtype)).collect();
     Model {
         name: "made-up.safetensors".into(),
         format: Format::Safetensors,
@@ -89,7 +90,7 @@ fn with_columns_and_gains() -> Vec<Vec<u8>> {
         shape(1, 1, 1, 1, Order::OutIn),
         shape(1, 1, 30, 1, Order::OutIn),
     ];
-    let mut session = Session::new(model(&shapes)).unwrap();
+    let mut session = Session::new(model(&shapes, Dtype::F32, 1.0)).unwrap();
     let mut files = Vec::new();
     let cases = [
         (Coding::Fixed, TransformChoice::None, Trellis::None),
@@ -129,6 +130,26 @@ fn with_columns_and_gains() -> Vec<Vec<u8>> {
     files
 }
 
+/// Files of every type of floats, with weights that come to lie beyond the range of the small one.
+fn of_all_types() -> Vec<Vec<u8>> {
+    let shape = LayerShape { groups: 1, outputs: 9, inputs: 7, taps: 9, columns: 3, order: Order::OutIn };
+    let types = [(Dtype::F16, 65504.0 / 3.36), (Dtype::Bf16, 1.0), (Dtype::F32, 1.0), (Dtype::F64, 1.0)];
+    let files = types.map(|(dtype, most)| {
+        let mut session = Session::new(model(&[shape], dtype, most)).unwrap();
+        let found = run(session.curves_job(CurveSettings::default()), &mut |_| Ok(())).unwrap();
+        session.set_curves(CurveSettings::default(), found);
+        let settings = AllocationSettings { budget: Budget::Bits(3.0), transform: TransformChoice::KltRow, ..Default::default() };
+        let (allocation, _) = session.allocate(&settings).unwrap();
+        let layers = run(session.encode_job(&allocation), &mut |_| Ok(())).unwrap();
+        let mut file = Vec::new();
+        session.write(&layers, &mut file).unwrap();
+        let read = TqFile::open(Rc::new(BytesSource::new("made-up.tq", file.clone()))).unwrap().read(0).unwrap();
+        assert!(dtype != Dtype::F16 || to_f32(&read, dtype).iter().any(|v| v.abs() == 65504.0), "a weight comes to lie beyond");
+        file
+    });
+    files.into()
+}
+
 #[test]
 fn numpy_gives_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
@@ -159,7 +180,7 @@ fn numpy_gives_the_same_bits() {
         expected.push(checksum(&TqFile::open(Rc::new(BytesSource::new("written.tq", file))).unwrap()));
         paths.push(path);
     }
-    for file in with_columns_and_gains() {
+    for file in with_columns_and_gains().into_iter().chain(of_all_types()) {
         let path = folder.path().join(format!("{}.tq", paths.len()));
         fs::write(&path, &file).unwrap();
         expected.push(checksum(&TqFile::open(Rc::new(BytesSource::new("made-up.tq", file))).unwrap()));

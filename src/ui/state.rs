@@ -221,7 +221,7 @@ pub struct App {
     pub aimed_at: RwSignal<Option<DataUse>>,
     /// Images, and what networks gave on them.
     pub accuracy: Accuracy,
-    /// Whether the browser prefers a dark page.
+    /// Whether the browser prefers a dark page; not on paper.
     pub dark: ReadSignal<bool>,
     /// What the page's address said that is still to be done.
     pub(super) address: Address,
@@ -253,7 +253,7 @@ impl App {
             plane: RwSignal::new(Plane::default()),
             aimed_at: RwSignal::new(None),
             accuracy: Accuracy::new(),
-            dark: dom::media("(prefers-color-scheme: dark)"),
+            dark: dom::media("screen and (prefers-color-scheme: dark)"),
             address: Address::new(),
             session: StoredValue::new_local(Session::default()),
         };
