@@ -346,6 +346,17 @@ await group("a hand-out", async () => {
   const pdf = await page.pdf({ path: path.join(shots, "hand-out.pdf"), format: "A4" });
   check("it makes pages", pdf.subarray(0, 5).toString() === "%PDF-");
   await page.screenshot({ path: path.join(shots, "hand-out.png"), fullPage: true });
+
+  // Dark on the screen, it is printed as the light one is, plots too.
+  const plot = () => page.locator('[data-testid="rd-curve"] svg:not(.overlay)').evaluate((e) => e.outerHTML);
+  const light = await plot();
+  await page.emulateMedia({ media: "screen", colorScheme: "dark" });
+  const dark = await changed(page, plot, light);
+  await page.emulateMedia({ media: "print", colorScheme: "dark" });
+  await changed(page, plot, dark);
+  await page.waitForTimeout(500);
+  check("a dark page is printed with plots for paper", dark !== light && (await plot()) === light);
+  await page.screenshot({ path: path.join(shots, "hand-out-dark.png"), fullPage: true });
   await page.context().close();
 });
 
