@@ -163,3 +163,30 @@ fn command_line() {
     let error = error.lines().find(|l| l.starts_with("error: ")).unwrap();
     assert!(error.contains("\"Lose at most\" needs a classifier") && error.ends_with('.'), "{error}");
 }
+
+#[test]
+fn curves_have_a_psnr() {
+    let folder = tempfile::tempdir().unwrap();
+    let [json, csv, svg] = ["c.json", "c.csv", "c.svg"].map(|name| folder.path().join(name));
+    let (model, data) = (file("pictures/denoiser.onnx"), file("pictures/noisy-digits.npz"));
+    let options: [&dyn AsRef<std::ffi::OsStr>; 9] =
+        [&"--transforms", &"none", &"--csv", &csv, &"--json", &json, &"--plot", &svg, &"--rates=2,4,8"];
+    let out = waterfill(&[&[&"curves" as &dyn AsRef<std::ffi::OsStr>, &model, &"--data", &data], &options[..]].concat());
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(text.contains("PSNR\n") && !text.contains("agreement") && text.matches(" dB\n").count() == 3, "{text}");
+    let curves: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let psnr: Vec<f64> = curves["points"].as_array().unwrap().iter().map(|p| p["psnr_db"].as_f64().unwrap()).collect();
+    let rates: Vec<f64> = curves["points"].as_array().unwrap().iter().map(|p| p["rate_asked"].as_f64().unwrap()).collect();
+    let at = |rate: f64| psnr[rates.iter().position(|r| *r == rate).unwrap()];
+    assert!(at(2.0) < at(4.0) && at(4.0) < at(8.0), "{rates:?} {psnr:?}");
+    // That of the same file, compressed and run alone.
+    let (tq, report) = (folder.path().join("a.tq"), folder.path().join("r.json"));
+    let words: [&dyn AsRef<std::ffi::OsStr>; 10] =
+        [&"compress", &model, &"-o", &tq, &"--bits=4", &"--transform=none", &"--test", &data, &"--report", &report];
+    assert!(waterfill(&words).status.success());
+    let report: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
+    assert_eq!(report["evaluation"]["compressed"]["psnr_db"], at(4.0));
+    assert!(fs::read_to_string(&csv).unwrap().lines().next().unwrap().ends_with(",psnr_db"));
+    assert!(fs::read_to_string(&svg).unwrap().contains("PSNR (dB)"));
+}

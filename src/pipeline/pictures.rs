@@ -120,9 +120,14 @@ impl Evaluator {
         (0..count).map(|i| i * all / count).collect()
     }
 
+    /// Whether the network gives pictures.
+    pub fn gives_pictures(&self) -> bool {
+        self.layout().is_some()
+    }
+
     /// What making pictures costs, in images that a network is run on; 0 for a network that gives none.
     pub fn pictures_cost(&self) -> usize {
-        if self.layout().is_some() { 2 * self.to_show().len() } else { 0 }
+        if self.gives_pictures() { 2 * self.to_show().len() } else { 0 }
     }
 
     /// The network itself and a compressed one on a few images: an item per image. A network that gives no pictures has no items.

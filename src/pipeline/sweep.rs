@@ -223,6 +223,7 @@ impl Sweep {
                     top1: e.top1,
                     top5: e.top5,
                     agreement: e.agreement,
+                    psnr_db: e.psnr_db,
                 }
             }
         };

@@ -60,6 +60,9 @@ pub struct MeasuredPoint {
     pub top5: Option<f64>,
     /// Part of the images on which its first choice is that of the full-precision network; none without classes.
     pub agreement: Option<f64>,
+    /// PSNR of the pictures against those of the full-precision network, in dB; none for networks that give none, and where all are identical.
+    #[serde(default)]
+    pub psnr_db: Option<f64>,
 }
 
 /// Measured curves, as far as they are.
@@ -73,6 +76,9 @@ pub struct MeasuredCurves {
     pub preprocessing: Preprocessing,
     /// The full-precision network on them.
     pub reference: Evaluation,
+    /// Whether it gives pictures: they have a PSNR, and no classes.
+    #[serde(default)]
+    pub pictures: bool,
     /// Settings of the curves that bits were allocated by.
     pub curve_settings: CurveSettings,
     /// What those were calibrated on, if they were.
@@ -96,11 +102,13 @@ pub enum Quantity {
     Top5,
     /// [`MeasuredPoint::agreement`].
     Agreement,
+    /// [`MeasuredPoint::psnr_db`].
+    Psnr,
 }
 
 impl Quantity {
     /// All of them.
-    pub const ALL: [Quantity; 4] = [Quantity::Distortion, Quantity::Top1, Quantity::Top5, Quantity::Agreement];
+    pub const ALL: [Quantity; 5] = [Quantity::Distortion, Quantity::Top1, Quantity::Top5, Quantity::Agreement, Quantity::Psnr];
 
     /// In words, with its unit.
     pub fn name(self) -> &'static str {
@@ -109,6 +117,7 @@ impl Quantity {
             Quantity::Top1 => "top-1 accuracy (%)",
             Quantity::Top5 => "top-5 accuracy (%)",
             Quantity::Agreement => "agreement (%)",
+            Quantity::Psnr => "PSNR (dB)",
         }
     }
 
@@ -120,13 +129,14 @@ impl Quantity {
             Quantity::Top1 => percent(point.top1),
             Quantity::Top5 => percent(point.top5),
             Quantity::Agreement => percent(point.agreement),
+            Quantity::Psnr => point.psnr_db,
         }
     }
 
-    /// Of the full-precision network, which a curve tends to; none for the distortion, and where there is nothing to compare with.
+    /// Of the full-precision network, which a curve tends to; none for what is measured against it, and where there is nothing to compare with.
     pub fn limit(self, reference: &Evaluation) -> Option<f64> {
         match self {
-            Quantity::Distortion | Quantity::Agreement => None,
+            Quantity::Distortion | Quantity::Agreement | Quantity::Psnr => None,
             Quantity::Top1 => reference.top1.map(|p| 100.0 * p),
             Quantity::Top5 => reference.top5.map(|p| 100.0 * p),
         }
@@ -153,6 +163,13 @@ impl MeasuredCurves {
             (transform, points)
         };
         self.settings.transforms.iter().map(line).filter(|(_, points)| !points.is_empty()).collect()
+    }
+
+    /// What is drawn: the distortion; and the accuracy, or without labels the agreement, or the PSNR of pictures.
+    pub fn drawn(&self) -> Vec<Quantity> {
+        let there = self.quantities();
+        let second = [Quantity::Top1, Quantity::Agreement, Quantity::Psnr].into_iter().find(|q| there.contains(q));
+        std::iter::once(Quantity::Distortion).chain(second).collect()
     }
 
     /// What there is to be plotted.
@@ -192,6 +209,7 @@ pub(crate) mod tests {
             top1: Some(0.99 - 0.5 / (rate * rate * rate)),
             top5: Some(1.0 - 0.1 / (rate * rate)),
             agreement: Some(1.0 - 0.5 / (rate * rate * rate)),
+            psnr_db: Some(12.0 + 5.0 * rate),
         };
         // As they are measured: rate after rate.
         let points = settings.rates.iter().rev().flat_map(|rate| transforms.iter().enumerate().map(move |line| point(line, rate)));
@@ -200,6 +218,7 @@ pub(crate) mod tests {
             data: found.data.clone(),
             preprocessing: found.preprocessing.clone(),
             reference,
+            pictures: false,
             curve_settings: CurveSettings::default(),
             points: points.collect(),
             calibration: Some(found),
@@ -219,8 +238,20 @@ pub(crate) mod tests {
         assert!(lines.iter().all(|(_, points)| points.is_sorted_by(|a, b| a.bytes < b.bytes)));
         assert_eq!([lines[0].1.len(), lines[1].1.len(), lines[5].1.len()], [7, 8, 7], "one is missing, one is there twice");
         assert_eq!(curves.quantities(), Quantity::ALL);
-        curves.points.iter_mut().for_each(|p| (p.top1, p.top5) = (None, None));
+        curves.points.iter_mut().for_each(|p| (p.top1, p.top5, p.psnr_db) = (None, None, None));
         assert_eq!(curves.quantities(), [Quantity::Distortion, Quantity::Agreement]);
+    }
+
+    #[test]
+    fn accuracy_is_drawn_where_there_are_labels_agreement_where_not_and_psnr_of_pictures() {
+        let mut curves = measured(&TransformChoice::ALL);
+        assert_eq!(curves.drawn(), [Quantity::Distortion, Quantity::Top1]);
+        curves.points.iter_mut().for_each(|p| p.top1 = None);
+        assert_eq!(curves.drawn(), [Quantity::Distortion, Quantity::Agreement]);
+        curves.points.iter_mut().for_each(|p| p.agreement = None);
+        assert_eq!(curves.drawn(), [Quantity::Distortion, Quantity::Psnr]);
+        curves.points.iter_mut().for_each(|p| p.psnr_db = None);
+        assert_eq!(curves.drawn(), [Quantity::Distortion]);
     }
 
     #[test]

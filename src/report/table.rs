@@ -238,7 +238,11 @@ fn measured_columns(curves: &MeasuredCurves) -> Vec<Column> {
     if curves.reference.top5.is_some() {
         columns.push(("top-5", 9, |p| percent(p.top5).unwrap_or_default()));
     }
-    columns.push(("agreement", 9, |p| percent(p.agreement).unwrap_or_default()));
+    if curves.pictures {
+        columns.push(("PSNR", 9, |p| psnr_words(p.psnr_db.unwrap_or(f64::INFINITY), 2)));
+    } else {
+        columns.push(("agreement", 9, |p| percent(p.agreement).unwrap_or_default()));
+    }
     columns
 }
 
@@ -261,13 +265,14 @@ pub fn measured_row(curves: &MeasuredCurves, point: &MeasuredPoint) -> String {
 
 /// Measured curves as CSV, a line a point, by transform and rate. Parts are from 0 to 1.
 pub fn measured_csv(curves: &MeasuredCurves) -> String {
-    let mut out = String::from("transform,bits_asked,bits_per_weight,bytes,output_distortion_db,predicted_db,top1,top5,agreement\n");
+    let mut out =
+        String::from("transform,bits_asked,bits_per_weight,bytes,output_distortion_db,predicted_db,top1,top5,agreement,psnr_db\n");
     let number = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
     let mut points: Vec<&MeasuredPoint> = curves.points.iter().collect();
     let line = |p: &MeasuredPoint| curves.settings.transforms.iter().position(|t| *t == p.transform);
     points.sort_by(|a, b| line(a).cmp(&line(b)).then(a.rate_asked.total_cmp(&b.rate_asked)));
     for p in points {
-        let numbers = [p.db, p.predicted_db, p.top1, p.top5, p.agreement].map(number).join(",");
+        let numbers = [p.db, p.predicted_db, p.top1, p.top5, p.agreement, p.psnr_db].map(number).join(",");
         out += &format!("{},{},{:.4},{},{numbers}\n", p.transform.name(), p.rate_asked, p.rate, p.bytes);
     }
     out
@@ -284,7 +289,7 @@ mod tests {
         let csv = measured_csv(&curves);
         let lines: Vec<&str> = csv.lines().collect();
         assert_eq!(lines.len(), 17);
-        assert_eq!(lines[1], "none,1,0.9900,10000,-5,-5.5,0.49,0.9,0.5");
+        assert_eq!(lines[1], "none,1,0.9900,10000,-5,-5.5,0.49,0.9,0.5,17");
         assert!(lines[8].starts_with("none,6,") && lines[9].starts_with("auto,1,"), "{csv}");
         let (head, row) = (measured_head(&curves), measured_row(&curves, &curves.points[0]));
         assert!(head.starts_with("data: 600 of 600 images (digits.npz, npz)\nfull precision: top-1 99.00 %\n"), "{head}");
@@ -294,5 +299,11 @@ mod tests {
         (curves.reference.top1, curves.reference.top5, curves.points[0].db) = (None, None, None);
         let (head, row) = (measured_head(&curves), measured_row(&curves, &curves.points[0]));
         assert!(!head.contains("predicted") && !head.contains("top-") && row.contains("exact"), "{head}{row}");
+        (curves.pictures, curves.points[0].psnr_db) = (true, None);
+        let rows = [0, 1].map(|point| measured_row(&curves, &curves.points[point]));
+        assert!(
+            measured_head(&curves).ends_with("     PSNR\n") && rows[0].ends_with("identical\n") && rows[1].ends_with(" 42.00 dB\n"),
+            "{rows:?}"
+        );
     }
 }

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     report::{
         AllocationSettings, MeasuredCurves, Preprocessing, Quantity, SweepSettings,
+        pictures::psnr_words,
         plot::{Palette, sweep::measured_svg},
         table,
     },
@@ -212,7 +213,7 @@ impl App {
         let Some(curves) = self.accuracy.sweep.made.get_untracked().map(|m| m.result) else { return };
         let stem = curves.model.rsplit_once('.').map_or(curves.model.as_str(), |(stem, _)| stem);
         let name = format!("{stem}-measured.{kind}");
-        let quantities = figures(&curves);
+        let quantities = curves.drawn();
         let size = (PICTURE.0, PICTURE.1 * quantities.len().max(1) as u32);
         let svg = || measured_svg(&curves, &quantities, size, &Palette::LIGHT);
         match kind {
@@ -228,13 +229,6 @@ impl App {
             _ => self.save(dom::text_blob(&svg(), "image/svg+xml"), &name),
         }
     }
-}
-
-/// What is drawn: the distortion, and the accuracy, or without labels the agreement.
-fn figures(curves: &MeasuredCurves) -> Vec<Quantity> {
-    let there = curves.quantities();
-    let accuracy = [Quantity::Top1, Quantity::Agreement].into_iter().find(|q| there.contains(q));
-    std::iter::once(Quantity::Distortion).chain(accuracy).collect()
 }
 
 /// The panel.
@@ -286,7 +280,7 @@ pub fn MeasuredPanel(app: App) -> impl IntoView {
                 aria-label=format!("Save the measured curves as {words}") on:click=move |_| app.save_curves(kind)>{words}</button>
         }
     };
-    let shown = Memo::new(move |_| sweep.made.with(|m| m.as_ref().map(|m| figures(&m.result)).unwrap_or_default()));
+    let shown = Memo::new(move |_| sweep.made.with(|m| m.as_ref().map(|m| m.result.drawn()).unwrap_or_default()));
     view! {
         <div class="measured" data-testid="measured-curves" data-state=move || state.get().key()
             data-points=move || counts().map(|c| c.0.to_string()) aria-labelledby="measured-title" role="group">
@@ -374,6 +368,7 @@ fn Values(app: App) -> impl IntoView {
                 let cell = |q: Quantity| match (q, q.of(&p)) {
                     (Quantity::Distortion, None) => "exact".to_string(),
                     (Quantity::Distortion, Some(db)) => format::db(db),
+                    (Quantity::Psnr, psnr) => psnr_words(psnr.unwrap_or(f64::INFINITY), 2),
                     (_, None) => "–".into(),
                     (_, Some(percent)) => format::percent(percent / 100.0),
                 };
@@ -408,17 +403,6 @@ fn Values(app: App) -> impl IntoView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{TransformChoice, sweep::tests::measured};
-
-    #[test]
-    fn accuracy_is_drawn_where_there_are_labels_and_agreement_where_not() {
-        let mut curves = measured(&TransformChoice::ALL);
-        assert_eq!(figures(&curves), [Quantity::Distortion, Quantity::Top1]);
-        curves.points.iter_mut().for_each(|p| p.top1 = None);
-        assert_eq!(figures(&curves), [Quantity::Distortion, Quantity::Agreement]);
-        curves.points.iter_mut().for_each(|p| p.agreement = None);
-        assert_eq!(figures(&curves), [Quantity::Distortion]);
-    }
 
     #[test]
     fn every_state_is_a_sentence() {

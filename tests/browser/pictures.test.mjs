@@ -131,6 +131,18 @@ await group("pictures of an evaluation, and of A and B", async () => {
 
   await looks(page, { "pictures-ab": hook(page, "ab"), pictures: hook(page, "eval-panel") });
 
+  // Measured curves: PSNR below the distortion.
+  await hook(page, "measure-curves").click();
+  await page.waitForFunction(() => document.querySelector('[data-testid="measured-curves"]').dataset.state === "done", null, { timeout: 180000 });
+  await ready(page);
+  const plot = hook(page, "measured-plot-accuracy");
+  check("curves of PSNR", /PSNR \(dB\)/.test(await plot.innerHTML()) && /^PSNR \(dB\) over rate/.test(await plot.locator(".drawing").getAttribute("aria-label")), await plot.locator(".drawing").getAttribute("aria-label"));
+  await hook(page, "measured-values").click();
+  const heads = await hook(page, "measured-curves").locator("thead th").allTextContents();
+  const cells = await hook(page, "measured-curves").locator("tbody tr").first().locator("td").allTextContents();
+  check("and in their table", heads.includes("PSNR (dB)") && !heads.some((h) => /agreement|top-1/.test(h)) && /^\d+\.\d\d dB$/.test(cells[heads.indexOf("PSNR (dB)") - 1]), [heads, cells]);
+  await looks(page, { "pictures-curves": hook(page, "measured-curves") });
+
   // A promise about accuracy means nothing here.
   await hook(page, "budget-unit").selectOption("lose");
   await hook(page, "lose-find").click();

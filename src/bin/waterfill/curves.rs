@@ -11,7 +11,7 @@ use waterfill::{
         uncalibrated,
     },
     report::{
-        AllocationSettings, MeasuredCurves, Quantity, SweepSettings,
+        AllocationSettings, MeasuredCurves, SweepSettings,
         plot::{Palette, png, sweep::measured_svg},
         table,
     },
@@ -96,6 +96,7 @@ pub fn curves(args: &Curves) -> Result<()> {
         data: report.data,
         preprocessing: report.preprocessing,
         reference: full,
+        pictures: evaluator.gives_pictures(),
         curve_settings: session.curve_settings(),
         calibration: session.statistics().map(|s| s.summary.clone()),
         settings: sweep.settings().clone(),
@@ -121,9 +122,7 @@ fn write(args: &Curves, measured: &MeasuredCurves) -> Result<()> {
     let text = |path: &Path, text: String| write_file(path, |out| out.write_all(text.as_bytes()).map_err(unwritable(path)));
     args.json.iter().try_for_each(|path| text(path, json(measured)))?;
     args.csv.iter().try_for_each(|path| text(path, table::measured_csv(measured)))?;
-    let there = measured.quantities();
-    let accuracy = [Quantity::Top1, Quantity::Agreement].into_iter().find(|q| there.contains(q));
-    let quantities: Vec<Quantity> = std::iter::once(Quantity::Distortion).chain(accuracy).collect();
+    let quantities = measured.drawn();
     let size = (PLOT.0, PLOT.1 * quantities.len() as u32);
     write_each(&args.plot, false, &measured.model, &DRAWINGS, |extension| match extension {
         "png" => png::measured_png(measured, &quantities, size, &Palette::LIGHT),

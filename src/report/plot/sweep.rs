@@ -40,6 +40,7 @@ impl Panel {
                 let from = if least < 0.0 { -round_up(-least) } else { -1.0 };
                 (from.max(-300.0), if most > 0.0 && most.is_finite() { round_up(most) } else { 0.0 })
             }
+            Quantity::Psnr if least.is_finite() => ((least / 10.0).floor() * 10.0, (most / 10.0).ceil() * 10.0),
             // Tens, so that what little is lost at high rates can be seen.
             _ if least.is_finite() => (((least / 10.0).floor() * 10.0).clamp(0.0, 90.0), ((most / 10.0).ceil() * 10.0).clamp(10.0, 100.0)),
             _ => (0.0, 100.0),

@@ -63,6 +63,7 @@ async fn sweep_points(job: u32, session: &Session, sweep: &mut Sweep, evaluator:
         data: report.data,
         preprocessing: report.preprocessing,
         reference: on.evaluation.clone(),
+        pictures: on.evaluator.gives_pictures(),
         curve_settings: session.curve_settings(),
         calibration: session.statistics().map(|s| s.summary.clone()),
         settings: sweep.settings().clone(),
