@@ -288,7 +288,7 @@ pub fn MeasuredPanel(app: App) -> impl IntoView {
                 <h3 id="measured-title">"Measured curves"</h3>
                 <div class="chart-buttons">{save("json", "JSON")}{save("csv", "CSV")}{save("svg", "SVG")}{save("png", "PNG")}</div>
             </div>
-            <p class="hint">"Distortion and accuracy against rate, for every transform: each point is a file, decoded, and its network run on the test images."</p>
+            <p class="hint">"Distortion and accuracy, or the PSNR of pictures, against rate, for every transform: each point is a file, decoded, and its network run on the test images."</p>
             <div class="actions">
                 <button type="button" class="button" data-testid="measure-curves" disabled=move || !can_run() on:click=move |_| app.measure_curves()>{label}</button>
                 <Show when=move || active.get()>
