@@ -41,6 +41,9 @@ async function isolates(worker) {
   }
 }
 
+/** Resolves when the engine runs; the page says so. */
+const engine = new Promise((resolve) => addEventListener("waterfill-engine", resolve, { once: true }));
+
 async function start() {
   const worker = serviceWorker();
   if (await isolates(worker)) return;
@@ -53,7 +56,8 @@ async function start() {
     loading.textContent = `Waterfill cannot start in this browser (${error}). It needs a current Chrome, Edge, Firefox or Safari.`;
     throw error;
   }
-  // The offline copy is made when the page is up, so that it does not compete with it for the line.
+  // The offline copy has the engine, too: it is made once that runs, of what is then there. Who only looks at the page fetches nothing else.
+  await engine;
   (await worker)?.active?.postMessage("keep");
 }
 

@@ -34,13 +34,13 @@ self.addEventListener("fetch", (event) => {
   event.respondWith(answer(request));
 });
 
-/** The network's answer; the copy's when there is no network or its server is down. */
+/** The network's answer; the copy's when there is no network, its server is down, or has a newer version that lacks the file. */
 async function answer(request) {
   let response;
   try {
     // Asks the server about what the browser's own cache holds: all files are then of one build.
     response = await fetch(request, { cache: "no-cache" });
-    if (response.status < 500) return isolated(response);
+    if (response.status < 400) return isolated(response);
   } catch (error) {
     response = Response.error();
   }
@@ -62,18 +62,21 @@ async function copies() {
   return (await caches.keys()).filter((name) => name.startsWith(PREFIX));
 }
 
-/** A file of the complete copy. */
+/** A file of the newest complete copy that has it. */
 async function lookUp(request) {
   const url = new URL(request.url);
   url.search = url.hash = "";
   if (url.href === SCOPE) url.href += "index.html";
-  for (const name of await copies()) {
+  // Their names come in the order in which they were made.
+  for (const name of (await copies()).reverse()) {
     const cache = await caches.open(name);
-    if (await cache.match(LIST)) return cache.match(url.href);
+    const kept = (await cache.match(LIST)) && (await cache.match(url.href));
+    if (kept) return kept;
   }
 }
 
-/** Makes the copy of the version that the server has now, unless it is there; then removes the others. */
+/** Makes the copy of the version that the server has now, unless it is there; then removes the others, if no other tab may need them: its engine is in a
+ * folder that its version alone has. */
 async function keep() {
   const response = await fetch(LIST, { cache: "no-cache" });
   if (!response.ok) return; // no list, no copy: a page that was put together without `cargo xtask build`
@@ -90,5 +93,7 @@ async function keep() {
     }
     await cache.put(LIST, response);
   }
+  const tabs = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
+  if (tabs.filter((tab) => tab.url.startsWith(SCOPE)).length > 1) return;
   for (const other of await copies()) if (other !== name) await caches.delete(other);
 }

@@ -5,8 +5,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use wasm_bindgen::{Clamped, JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    Blob, BlobPropertyBag, CanvasRenderingContext2d, Element, File, HtmlAnchorElement, HtmlCanvasElement, HtmlElement, HtmlImageElement,
-    ImageData, Response, Url,
+    AddEventListenerOptions, Blob, BlobPropertyBag, CanvasRenderingContext2d, Element, Event, File, HtmlAnchorElement, HtmlCanvasElement,
+    HtmlElement, HtmlImageElement, ImageData, Response, Url,
 };
 
 use super::{engine::in_words, query};
@@ -23,6 +23,32 @@ pub fn recall<T: DeserializeOwned>() -> Option<T> {
 pub fn remember<T: Serialize>(value: &T) {
     if let (Ok(Some(storage)), Ok(text)) = (window().local_storage(), serde_json::to_string(value)) {
         let _ = storage.set_item(KEY, &text);
+    }
+}
+
+/// What the page's head says under a name: nothing where it does not.
+pub fn meta(name: &str) -> String {
+    let element = document().query_selector(&format!("meta[name={name}]")).ok().flatten();
+    element.and_then(|e| e.get_attribute("content")).unwrap_or_default()
+}
+
+/// Does something at the first of each of these events of the window.
+pub fn at_first(events: &[&str], act: impl Fn() + 'static) {
+    let once = AddEventListenerOptions::new();
+    once.set_once(true);
+    once.set_passive(true);
+    let act = Closure::<dyn FnMut()>::new(act);
+    for event in events {
+        let _ = window().add_event_listener_with_callback_and_add_event_listener_options(event, act.as_ref().unchecked_ref(), &once);
+    }
+    // It may come as long as the page lives.
+    act.forget();
+}
+
+/// Tells the window's listeners: boot.js waits for that the engine runs.
+pub fn tell(event: &str) {
+    if let Ok(event) = Event::new(event) {
+        let _ = window().dispatch_event(&event);
     }
 }
 

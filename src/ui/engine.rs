@@ -4,6 +4,7 @@ use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{Event, MessageEvent, Worker, WorkerOptions, WorkerType};
 
+use super::dom;
 use crate::worker::messages::{FromEngine, ToEngine};
 
 /// A running worker. Dropping it ends the worker at once, whatever it computes.
@@ -20,7 +21,7 @@ impl Engine {
         let options = WorkerOptions::new();
         options.set_type(WorkerType::Module);
         let query = web_sys::window().and_then(|w| w.location().search().ok()).unwrap_or_default();
-        let worker = Worker::new_with_options(&format!("./worker.js{query}"), &options).map_err(in_words)?;
+        let worker = Worker::new_with_options(&format!("{}{query}", dom::meta("engine")), &options).map_err(in_words)?;
         let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |e: MessageEvent| match serde_wasm_bindgen::from_value(e.data()) {
             Ok(message) => receive(message),
             Err(error) => web_sys::console::error_1(&format!("a message of the engine was not understood: {error}").into()),

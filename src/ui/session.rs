@@ -18,6 +18,7 @@ use super::{
     accuracy::{Basis, use_name},
     batch::BatchFiles,
     calibration::Wish,
+    dom,
     engine::Engine,
     figures::Figures,
     jobs::{Job, Queue, Stale},
@@ -100,6 +101,18 @@ fn goes_on_words(kind: Job) -> &'static str {
 }
 
 impl App {
+    /// Starts the engine at the first sign of somebody who is about to use it: it is twice as large as the page, and who only looks does not need it.
+    pub(super) fn wake_at_first(self) {
+        dom::at_first(&["pointermove", "pointerdown", "touchstart", "wheel", "keydown", "dragenter"], move || self.wake());
+    }
+
+    /// Starts the engine, unless it was started.
+    fn wake(self) {
+        if self.engine.with_untracked(|engine| *engine == EngineInfo::Waiting) {
+            self.spawn();
+        }
+    }
+
     /// Starts a worker; an old one ends.
     pub(super) fn spawn(self) {
         self.engine.set(EngineInfo::Starting);
@@ -118,6 +131,7 @@ impl App {
 
     /// Asks for a job.
     pub(super) fn ask(self, job: Job) {
+        self.wake();
         let (number, beneath) = self
             .session
             .try_update_value(|s| {

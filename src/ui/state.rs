@@ -69,6 +69,8 @@ impl Phase {
 /// Which engine runs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EngineInfo {
+    /// Nobody has begun anything that it is needed for.
+    Waiting,
     /// Not up yet.
     Starting,
     /// Up.
@@ -88,6 +90,7 @@ impl EngineInfo {
     /// In words.
     pub fn words(&self) -> String {
         match self {
+            EngineInfo::Waiting => "The engine is loaded when you begin.".into(),
             EngineInfo::Starting => "The engine is starting…".into(),
             EngineInfo::Broken => "The engine does not run in this browser.".into(),
             EngineInfo::Running { threads, shared, simd } => {
@@ -234,7 +237,7 @@ impl App {
         let app = App {
             phase: RwSignal::new(Phase::Idle),
             said: RwSignal::new("Drop a model file anywhere on this page, or try a sample.".into()),
-            engine: RwSignal::new(EngineInfo::Starting),
+            engine: RwSignal::new(EngineInfo::Waiting),
             long_job: RwSignal::new(None),
             progress: RwSignal::new(None),
             model: RwSignal::new(None),
@@ -259,7 +262,7 @@ impl App {
         };
         // What was calibrated at the last visit is not any more.
         app.uncalibrated();
-        app.spawn();
+        app.wake_at_first();
         app.follow_history();
         // What the address says goes before what was remembered.
         app.follow_address();

@@ -22,7 +22,7 @@ async function measure(name, query) {
   await page.setInputFiles("#bench-input", file);
   const times = await page.evaluate(async (query) => {
     const files = [...document.querySelector("#bench-input").files];
-    const worker = new Worker(`./worker.js${query}`, { type: "module" });
+    const worker = new Worker(document.querySelector("meta[name=engine]").content + query, { type: "module" });
     const answers = [];
     let wake = () => {};
     worker.onmessage = ({ data }) => {

@@ -34,8 +34,13 @@ async function load() {
     look();
   });
   await page.goto(server.url);
-  await page.waitForFunction(() => self.usable && self.engine, null, { timeout: 60000 });
-  const times = await page.evaluate(() => [self.usable, self.engine]);
+  await page.waitForFunction(() => self.usable, null, { timeout: 60000 });
+  // The engine is loaded at the first sign of somebody who begins.
+  const begun = await page.evaluate(() => performance.now());
+  await page.mouse.move(1, 1);
+  await page.mouse.move(2, 2);
+  await page.waitForFunction(() => self.engine, null, { timeout: 60000 });
+  const times = await page.evaluate((begun) => [self.usable, self.engine - begun], begun);
   const asked = page.requests.filter((r) => r.startsWith(server.url)).map((r) => decodeURIComponent(new URL(r).pathname.slice(1)) || "index.html");
   await page.context().close();
   return { times, files: [...new Set(asked)].filter((name) => fs.existsSync(path.join(dist, name))) };
@@ -80,11 +85,11 @@ try {
   for (let i = 0; i < 5; i++) loads.push(await load());
   const { files } = loads[0];
   // What is kept for use offline is fetched later, both engines and the samples among it.
-  const page = files.filter((name) => !/^(engine|samples|worker)/.test(name));
+  const page = files.filter((name) => !/^(engine|samples)/.test(name));
   console.log(`first load, until the page can be used: ${wire(page)}`);
-  console.log(`first load, its engine with it: ${wire([...page, ...files.filter((name) => /^(engine-mt|worker)/.test(name))])}`);
+  console.log(`first load, its engine with it: ${wire([...page, ...files.filter((name) => /engine-mt|worker/.test(name))])}`);
   const [usable, running] = [0, 1].map((i) => median(loads.map((l) => l.times[i])));
-  console.log(`at a quarter of the processor's speed, median of 5: usable after ${Math.round(usable)} ms, its engine runs after ${Math.round(running)} ms`);
+  console.log(`at a quarter of the processor's speed, median of 5: usable after ${Math.round(usable)} ms, its engine runs ${Math.round(running)} ms after the first move`);
   const { spent, tasks } = await frames();
   const above = spent.filter((ms) => ms > 16).length;
   const most = Math.max(...spent);

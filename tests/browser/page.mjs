@@ -53,6 +53,9 @@ export async function open(browser, url, { method, ...options } = {}) {
   }
   await page.goto(url);
   await hook(page, "status").waitFor();
+  // The engine is loaded for who moves.
+  await page.mouse.move(1, 1);
+  await page.mouse.move(2, 2);
   await page.waitForFunction(() => /thread/.test(document.querySelector('[data-testid="engine-info"]')?.textContent ?? ""), null, { timeout: 30000 });
   return page;
 }

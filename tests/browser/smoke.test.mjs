@@ -1,5 +1,6 @@
 // The page loads, the right engine starts, and the service worker does its two jobs. What the page does is in other files.
 
+import { createHash } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -10,7 +11,7 @@ function engine(page, query = "") {
   return page.evaluate(
     (query) =>
       new Promise((resolve, reject) => {
-        const worker = new Worker(`worker.js${query}`, { type: "module" });
+        const worker = new Worker(document.querySelector("meta[name=engine]").content + query, { type: "module" });
         const end = (message) => {
           worker.terminate();
           resolve(message);
@@ -23,8 +24,12 @@ function engine(page, query = "") {
   );
 }
 
-/** Waits until the page is up. */
-const mounted = (page) => page.waitForFunction(() => document.readyState === "complete" && !document.getElementById("loading"), null, { timeout: 30000 });
+/** Waits until the page is up, and begins: its engine is loaded then. */
+async function mounted(page) {
+  await page.waitForFunction(() => document.readyState === "complete" && !document.getElementById("loading"), null, { timeout: 30000 });
+  await page.mouse.move(1, 1);
+  await page.mouse.move(2, 2);
+}
 const isolated = (page) => page.evaluate(() => self.crossOriginIsolated);
 /** Versions of the complete offline copies of the page's folder. */
 const versions = (page) =>
@@ -93,6 +98,64 @@ await group("with isolation headers", async () => {
   await other.stop();
   await page.context().close();
   await server.stop();
+});
+
+await group("who only looks fetches the page alone", async () => {
+  const server = await serve();
+  const page = await newPage(browser);
+  const engines = () => page.requests.filter((url) => url.startsWith(`${server.url}engine-`));
+  const info = () => page.locator('[data-testid="engine-info"]').textContent();
+  await page.goto(server.url);
+  await page.locator('[data-testid="engine-info"]').waitFor();
+  await page.waitForTimeout(1500);
+  check("no engine, and no copy", engines().length === 0 && (await versions(page)) === "", [engines(), await versions(page)]);
+  check("it says so", (await info()) === "The engine is loaded when you begin.", await info());
+  await page.keyboard.press("Tab");
+  await page.waitForFunction(() => /thread/.test(document.querySelector('[data-testid="engine-info"]').textContent), null, { timeout: 30000 });
+  check("at the first key it is loaded", engines().some((url) => url.endsWith("/worker.js")), engines());
+  await kept(page, JSON.parse(fs.readFileSync(path.join(dist, "files.json"), "utf8")).version);
+  check("no errors", page.errors.length === 0, page.errors);
+  await page.context().close();
+  await server.stop();
+});
+
+await group("an open page keeps its engine when a new version comes", async () => {
+  const site = fs.mkdtempSync(path.join(os.tmpdir(), "waterfill-site-"));
+  fs.cpSync(dist, site, { recursive: true });
+  const server = await serve({ folder: site });
+  const page = await newPage(browser);
+  await page.goto(server.url);
+  await mounted(page);
+  const list = JSON.parse(fs.readFileSync(path.join(dist, "files.json"), "utf8"));
+  await kept(page, list.version);
+
+  // Its files are elsewhere in the new version, and the old ones gone.
+  const folder = fs.readdirSync(site).find((name) => name.startsWith("engine-"));
+  const other = `engine-${"0".repeat(16)}`;
+  fs.renameSync(path.join(site, folder), path.join(site, other));
+  const index = fs.readFileSync(path.join(site, "index.html"), "utf8").replace(folder, other);
+  fs.writeFileSync(path.join(site, "index.html"), index);
+  const hash = (name) => `sha256-${createHash("sha256").update(fs.readFileSync(path.join(site, name))).digest("base64")}`;
+  const files = Object.fromEntries(Object.keys(list.files).map((name) => name.replace(folder, other)).map((name) => [name, hash(name)]));
+  fs.writeFileSync(path.join(site, "files.json"), JSON.stringify({ version: "new", files }));
+
+  const tab = await page.context().newPage();
+  await tab.goto(server.url);
+  await mounted(tab);
+  await kept(tab, `${list.version},new`);
+  check("a new tab has the new one", (await engine(tab, "?threads=2")).Ready?.threads === 2 && (await tab.locator("meta[name=engine]").getAttribute("content")) === `${other}/worker.js`);
+  check("the server has the old one no more", (await fetch(`${server.url}${folder}/worker.js`)).status === 404);
+  const { Ready } = await engine(page, "?threads=2");
+  check("the open page starts its own again", Ready?.shared === true && Ready.threads === 2, Ready);
+  check("no errors", page.errors.length === 0, page.errors);
+
+  await page.close();
+  await tab.reload();
+  await mounted(tab);
+  await kept(tab, "new");
+  await page.context().close();
+  await server.stop();
+  fs.rmSync(site, { recursive: true });
 });
 
 await group("without isolation headers, service workers blocked", async () => {

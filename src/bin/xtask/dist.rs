@@ -19,6 +19,8 @@ use crate::{
 pub const DIST: &str = "dist";
 /// Name of the list of all files.
 const LIST: &str = "files.json";
+/// Name of the engine's worker.
+const WORKER: &str = "worker.js";
 
 /// Builds everything into `dist/`. A server that serves it meanwhile sees the old build or the new one.
 pub fn build() -> Result<()> {
@@ -38,29 +40,55 @@ pub fn build() -> Result<()> {
         fs::remove_dir_all(DIST)?;
     }
     fs::rename(next, DIST)?;
-    for part in ["app_bg.wasm", "engine-st/engine_bg.wasm", "engine-mt/engine_bg.wasm"] {
-        say(&format!("{DIST}/{part}: {} kB", fs::metadata(Path::new(DIST).join(part))?.len().div_ceil(1000)));
+    for file in files_below(Path::new(DIST))?.iter().filter(|file| file.extension().is_some_and(|e| e == "wasm")) {
+        say(&format!("{}: {} kB", file.display(), fs::metadata(file)?.len().div_ceil(1000)));
     }
     Ok(())
 }
 
-/// Writes `files.json` into a finished page: the version (a hash of all hashes) and each file with its integrity value.
-/// The service worker makes its offline copy from this list.
+/// Gives the engine of a finished page a folder of its own name, and writes `files.json`: the version (a hash of all hashes) and each file with its
+/// integrity value. The service worker makes its offline copy from this list.
 pub fn stamp(dist: &Path) -> Result<()> {
-    let mut files = BTreeMap::new();
-    let mut version = Sha256::new();
-    for file in files_below(dist)? {
-        let name = file.strip_prefix(dist)?.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/");
+    name_engine(dist)?;
+    let (version, files) = hashes(dist, files_below(dist)?)?;
+    let list = serde_json::json!({ "version": version, "files": files });
+    fs::write(dist.join(LIST), serde_json::to_string_pretty(&list)?).with_context(|| dist.join(LIST).display().to_string())
+}
+
+/// Moves the worker and both engines to `engine-HASH/`, which `index.html` names then: a page that is open while a new version is put in its place never
+/// starts the new version's engine, whose messages it might not understand. It finds its own in the offline copy.
+fn name_engine(dist: &Path) -> Result<()> {
+    let parts = [WORKER, ENGINE_ST.name, ENGINE_MT.name].map(|part| dist.join(part));
+    let mut files = Vec::new();
+    for part in &parts {
+        files.extend(if part.is_dir() { files_below(part)? } else { vec![part.clone()] });
+    }
+    let folder = format!("engine-{}", hashes(dist, files)?.0);
+    fs::create_dir_all(dist.join(&folder))?;
+    for part in &parts {
+        fs::rename(part, dist.join(&folder).join(part.file_name().unwrap_or_default()))?;
+    }
+    let (index, plain) = (dist.join("index.html"), format!("<meta name=\"engine\" content=\"{WORKER}\">"));
+    let html = fs::read_to_string(&index).with_context(|| index.display().to_string())?;
+    anyhow::ensure!(html.contains(&plain), "{} does not have the line {plain}", index.display());
+    fs::write(&index, html.replace(&plain, &format!("<meta name=\"engine\" content=\"{folder}/{WORKER}\">")))?;
+    Ok(())
+}
+
+/// Integrity values of files by their names in a folder, but for the list itself, and the hash of all of them.
+fn hashes(folder: &Path, files: Vec<PathBuf>) -> Result<(String, BTreeMap<String, String>)> {
+    let mut values = BTreeMap::new();
+    let mut all = Sha256::new();
+    for file in files {
+        let name = file.strip_prefix(folder)?.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/");
         if name == LIST {
             continue;
         }
         let hash = BASE64_STANDARD.encode(Sha256::digest(fs::read(&file)?));
-        version.update(format!("{name} {hash}\n"));
-        files.insert(name, format!("sha256-{hash}"));
+        all.update(format!("{name} {hash}\n"));
+        values.insert(name, format!("sha256-{hash}"));
     }
-    let version: String = version.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let list = serde_json::json!({ "version": version, "files": files });
-    fs::write(dist.join(LIST), serde_json::to_string_pretty(&list)?).with_context(|| dist.join(LIST).display().to_string())
+    Ok((all.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect(), values))
 }
 
 /// `index.html` is Trunk's input too: its `data-trunk` lines (what to build and copy) are done by [`build()`].

@@ -29,7 +29,10 @@ impl App {
     /// Takes what the engine says.
     pub(super) fn receive(self, message: FromEngine) {
         match message {
-            FromEngine::Ready { threads, shared, simd } => self.engine.set(EngineInfo::Running { threads, shared, simd }),
+            FromEngine::Ready { threads, shared, simd } => {
+                self.engine.set(EngineInfo::Running { threads, shared, simd });
+                dom::tell("waterfill-engine");
+            }
             FromEngine::Progress { job, stage, layer, done, total, fraction, seconds_left } => {
                 let progress = match self.active(job) {
                     Some(Job::Sweep) => Some(self.accuracy.sweep.progress),
