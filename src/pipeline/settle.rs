@@ -1,4 +1,4 @@
-//! Between an allocation and its encoding: steps of all blocks chosen together ([`joint`]), and what `auto` settles on.
+//! Between an allocation and its encoding: steps of all blocks chosen together ([`crate::rate::joint`]), and what `auto` settles on.
 //!
 //! ```text
 //! allocate ─→ alternatives ─ steps_job ─→ with_steps ─ encode_job ─→ run on the calibration images ─→ the best
@@ -13,26 +13,24 @@
 //! worse than the best single transform. So with calibration images at hand the allocations in question are encoded, run, and the best
 //! one is taken.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+mod encode;
+mod matched;
+mod steps;
 
+use std::sync::Arc;
+
+pub use self::{encode::encode, matched::matched};
 use super::{
     EncodedLayer, Session,
     evaluate::{Evaluator, Reference},
-    job::{Item, Job, Runner, Span},
-    layer_code,
-    matching::{self, targets::Targets},
+    job::{Runner, Span},
     sweep::{self, Compressed, On},
 };
 use crate::{
     container::{self, layer},
     error::{Error, Result},
-    quantize::{self, Gains},
-    rate::{
-        Allocation, Plan, curve,
-        joint::{self, LayerErrors},
-    },
+    rate::{Allocation, Plan},
     report::{AllocationReport, AllocationSettings, AlternativeRow, Coding, Evaluation, Method, TransformChoice},
-    transform::{self, Basis},
 };
 
 /// Allocations whose predicted distortion is this many times that of `auto` are not run.
@@ -45,8 +43,6 @@ const MOST: usize = 6;
 const MOST_FED_BACK: usize = 2;
 /// Most multiplications of all their runs, some ten seconds in a browser with two threads; two runs there may be in any case.
 const MOST_RUN: f64 = 2e11;
-/// The part of the budget from which on what quantizing for a layer's own inputs has left is spent: a hundredth.
-const LEFT: u64 = 100;
 
 /// Most multiplications of running all layers alone, some ten seconds in a browser with two threads; one batch of images there may be in any case.
 const MOST_ALONE: f64 = 2e11;
@@ -61,164 +57,6 @@ pub struct Alternative {
     /// The allocation.
     pub allocation: Allocation,
 }
-
-/// How often an allocation is coded to learn what it takes, and how often it is coded at most.
-const LEARNING: usize = 3;
-const ROUNDS: usize = 9;
-/// How much of a budget an entropy-coded allocation uses at least, and what is aimed at.
-const USED: f64 = 0.995;
-const AIM: f64 = 0.998;
-
-/// Encodes an allocation. Of fixed-length quantizers, with calibration, after choosing the steps of all blocks together. Entropy-coded, it is
-/// allocated again by what the coder made of it, until the budget is met: the allocation that was encoded is returned.
-///
-/// # Errors
-/// Those of reading and encoding, and of the runner.
-pub async fn encode(
-    session: &Session,
-    allocation: &Allocation,
-    settings: &AllocationSettings,
-    span: Span,
-    runner: &mut impl Runner,
-) -> Result<(Allocation, Vec<EncodedLayer>)> {
-    if session.curve_settings().coding == Coding::Entropy {
-        return encode_by_rate(session, allocation, settings, span, runner).await;
-    }
-    let layers = if session.statistics().is_none() {
-        runner.run(span, session.encode_job(allocation)).await?
-    } else {
-        let (steps, coding) = (session.steps_job(allocation).cost(), session.encode_job(allocation).cost());
-        let between = steps / (steps + coding).max(f64::MIN_POSITIVE);
-        let found = runner.run(span.part(0.0, between), session.steps_job(allocation)).await?;
-        runner.run(span.part(between, 1.0), session.with_steps(allocation, found).encode_job(allocation)).await?
-    };
-    Ok((allocation.clone(), layers))
-}
-
-/// Allocates by the coder's rates: encodes, learns how many bits each layer took, allocates again. What was learnt holds for one allocation, and
-/// less for the next: after some rounds it is kept, and the bytes that are allocated are scaled by those that come out. Takes the most bytes that
-/// were within the budget, or the fewest there were.
-async fn encode_by_rate(
-    session: &Session,
-    allocation: &Allocation,
-    settings: &AllocationSettings,
-    span: Span,
-    runner: &mut impl Runner,
-) -> Result<(Allocation, Vec<EncodedLayer>)> {
-    let limit = session.problem().layer_limit(settings)?;
-    // Gains come later.
-    let quantized = (0..session.layers.len()).filter(|&layer| allocation.plans[layer] != Plan::Exact);
-    let reserved = quantized.map(|layer| session.gain_bits(layer).div_ceil(8)).sum::<u64>();
-    let (mut session, mut allocation, mut part) = (session.clone(), allocation.clone(), 1.0);
-    let mut best: Option<(u64, Allocation, Vec<EncodedLayer>)> = None;
-    // What each layer was encoded to last: most plans stay what they were.
-    let mut known: Vec<Option<(Plan, EncodedLayer)>> = vec![None; allocation.plans.len()];
-    // Parts that were tried, and their bytes.
-    let (mut below, mut above) = (None::<(f64, f64)>, None::<(f64, f64)>);
-    for round in 0..ROUNDS {
-        let span = span.part(round as f64 / ROUNDS as f64, (round + 1) as f64 / ROUNDS as f64);
-        let is_known = |layer: usize| known[layer].as_ref().is_some_and(|(plan, _)| *plan == allocation.plans[layer]);
-        let changed: Vec<usize> = (0..known.len()).filter(|&layer| !is_known(layer)).collect();
-        let encoded = runner.run(span, session.encode_some_job(&allocation, changed.clone())).await?;
-        for (layer, encoded) in changed.into_iter().zip(encoded) {
-            known[layer] = Some((allocation.plans[layer].clone(), encoded));
-        }
-        let layers: Vec<EncodedLayer> = known.iter().flatten().map(|(_, encoded)| encoded.clone()).collect();
-        if round < LEARNING {
-            session.learn(&allocation, &layers);
-        }
-        let bytes = section_bytes(&layers) + reserved;
-        let fits = |bytes: u64| limit.is_none_or(|limit| bytes <= limit);
-        let better = match &best {
-            None => true,
-            Some((had, ..)) => {
-                if fits(*had) {
-                    fits(bytes) && bytes > *had
-                } else {
-                    bytes < *had
-                }
-            }
-        };
-        if better {
-            best = Some((bytes, allocation.clone(), layers));
-        }
-        let Some(limit) = limit.filter(|limit| !fits(bytes) || (bytes as f64) < USED * *limit as f64) else { break };
-        if round >= LEARNING {
-            // Between what was too much and what was not, once there is both.
-            let end = if fits(bytes) { &mut below } else { &mut above };
-            *end = Some((part, bytes as f64));
-            let aim = AIM * limit as f64;
-            part = match (below, above) {
-                (Some((low, few)), Some((high, many))) => low + (high - low) * ((aim - few) / (many - few)).clamp(0.05, 0.95),
-                _ => part * (aim / bytes as f64).powf(0.8),
-            };
-        }
-        let mut again = session.problem().allocate_within(settings, part)?;
-        // What is too much is not encoded again: less is asked for, until it is another allocation.
-        while again.plans == allocation.plans && !fits(bytes) && part > 0.5 {
-            part *= 0.998;
-            again = session.problem().allocate_within(settings, part)?;
-        }
-        if again.plans == allocation.plans {
-            break;
-        }
-        allocation = again;
-    }
-    let (_, allocation, layers) = best.ok_or_else(|| Error::Setting("There is nothing to encode.".into()))?;
-    Ok((allocation, layers))
-}
-
-/// Matches gains and biases of a compressed network to the full-precision one, on an evaluator's images: its layers get gains, and small tensors new values. Gains are coded
-/// coarser, and at last left out, where the budget leaves no room for them. With `targets` layers are quantized again on the way ([`matching::targets`]): they may
-/// then take more than the budget has.
-///
-/// # Errors
-/// Those of [`super::matching`], of encoding and of decoding, and of the runner.
-pub async fn matched(
-    session: &Session,
-    compressed: Compressed,
-    settings: &AllocationSettings,
-    evaluator: &Evaluator,
-    targets: bool,
-    span: Span,
-    runner: &mut impl Runner,
-) -> Result<Compressed> {
-    let limit = session.problem().layer_limit(settings)?.unwrap_or(u64::MAX).max(section_bytes(&compressed.layers));
-    let coded: Rc<[bool]> = compressed.layers.iter().map(|l| l.body.is_some()).collect();
-    for coarser in 0..=COARSER {
-        let part = |from: f64, to: f64| {
-            span.part((f64::from(coarser) + from) / f64::from(COARSER + 1), (f64::from(coarser) + to) / f64::from(COARSER + 1))
-        };
-        let kept: Rc<RefCell<Vec<Option<Gains>>>> = Rc::new(RefCell::new(vec![None; coded.len()]));
-        let (coded, keep) = (coded.clone(), kept.clone());
-        let matcher = evaluator.matcher(session, &compressed.decoded, matching::Options::default())?.keeping_gains(move |layer, gains| {
-            // Layers kept bit for bit have no place for gains; at last no layer has.
-            if !coded[layer] || coarser == COARSER {
-                return vec![1.0; gains.len()];
-            }
-            let gains = Gains::nearest(&gains, coarser);
-            let sizes = gains.sizes().collect();
-            keep.borrow_mut()[layer] = Some(gains);
-            sizes
-        });
-        let targets = targets.then(|| Targets::new(session, &compressed.allocation, &compressed.layers));
-        let found = matcher.run_with(targets.as_ref(), part(0.0, 0.6), runner).await?;
-        let gains = kept.take();
-        let layers = targets.map_or_else(|| compressed.layers.clone(), Targets::into_layers);
-        let layers = runner.run(part(0.6, 0.8), session.matched_job(&layers, &gains)).await?;
-        if section_bytes(&layers) > limit && coarser < COARSER {
-            continue;
-        }
-        let session = session.with_small(&found.tensors)?;
-        let decoded = sweep::decode(&session, &layers, part(0.8, 1.0), runner).await?;
-        let report = session.encoded_report(&compressed.allocation, settings, &layers);
-        return Ok(Compressed { allocation: compressed.allocation, layers, report, decoded, small: found.tensors });
-    }
-    Ok(compressed)
-}
-
-/// How many times coarser gains are tried, if they do not fit, before they are left out.
-const COARSER: u8 = 3;
 
 /// Bytes of the sections of encoded layers.
 fn section_bytes(layers: &[EncodedLayer]) -> u64 {
@@ -305,52 +143,9 @@ pub async fn settle(
     let best = found.into_iter().next().ok_or_else(|| Error::Setting("There is nothing to run.".into()))?;
     let mut best = Settled { alternatives: rows, ..best };
     if retargets {
-        best = retargeted(session, best, settings, on, part(count + first, count + first + extra), runner).await?;
+        best = matched::retargeted(session, best, settings, on, part(count + first, count + first + extra), runner).await?;
     }
     Ok(best)
-}
-
-/// The same allocation with layers quantized for the inputs that they have in the quantized network ([`matching::targets`]), if that fits the budget, or takes no more bytes,
-/// and does less harm. It takes fewer bytes at low rates: what is left is spent, and all is done once more.
-async fn retargeted(
-    session: &Session,
-    mut settled: Settled,
-    settings: &AllocationSettings,
-    on: On<'_>,
-    span: Span,
-    runner: &mut impl Runner,
-) -> Result<Settled> {
-    let row = settled.alternatives[0];
-    let settings = AllocationSettings { transform: row.transform, ..settings.clone() };
-    let limit = session.problem().layer_limit(&settings)?.unwrap_or(0).max(section_bytes(&settled.layers));
-    let mut allocation = settled.allocation.clone();
-    for round in [span.part(0.0, 0.5), span.part(0.5, 1.0)] {
-        let layers = runner.run(round.part(0.0, 0.2), session.encode_job(&allocation)).await?;
-        let decoded = sweep::decode(session, &layers, round.part(0.2, 0.3), runner).await?;
-        let report = session.encoded_report(&allocation, &settings, &layers);
-        let compressed = Compressed { allocation: allocation.clone(), layers, report, decoded, small: Vec::new() };
-        let compressed = matched(session, compressed, &settings, on.evaluator, true, round.part(0.3, 0.9), runner).await?;
-        let bytes = section_bytes(&compressed.layers);
-        if bytes > limit {
-            break;
-        }
-        let network = session.runnable()?.with_tensors(&compressed.decoded.tensors)?;
-        let what = super::evaluate::what(&compressed.report);
-        let evaluation = sweep::compare(&network, what, on.evaluator, on.reference, round.part(0.9, 1.0), runner).await?;
-        let found = Settled::new(row.transform, [row.steps_together, row.layers_measured], compressed, evaluation);
-        if found.alternatives[0].measured_db >= settled.alternatives[0].measured_db {
-            break;
-        }
-        let mut alternatives = std::mem::take(&mut settled.alternatives);
-        alternatives[0] = found.alternatives[0];
-        settled = Settled { alternatives, ..found };
-        let left = limit - bytes;
-        if left < limit / LEFT {
-            break;
-        }
-        allocation = session.problem().refilled(&settings, &allocation, left)?;
-    }
-    Ok(settled)
 }
 
 impl Settled {
@@ -401,48 +196,6 @@ impl Session {
         Ok(found)
     }
 
-    /// The job that finds what the steps of every block do to the output: for [`Session::with_steps`].
-    pub fn steps_job<'a>(&'a self, allocation: &'a Allocation) -> Job<'a, Option<LayerErrors>> {
-        let samples = self.statistics.as_ref().and_then(|s| s.layers.first()).map_or(0, |l| l.kept());
-        let cost = |shape: &crate::io::LayerShape| super::curve_cost(shape, samples);
-        let items = self.layers.iter().map(|&(t, shape)| Item { name: self.model.tensors[t].name.clone(), cost: cost(&shape) });
-        Job {
-            stage: "steps",
-            items: items.collect(),
-            prepare: Box::new(move |i| {
-                let (tensor, shape) = self.layers[i];
-                let (curves, cost) = (self.curves[i].clone(), self.cost(i, self.curve_settings));
-                let Plan::Quantized { candidate, blocks } = allocation.plans[i].clone() else { return Ok(Box::new(|| Ok(None))) };
-                let mut weights = self.read(tensor)?;
-                Ok(Box::new(move || {
-                    let candidate = &curves.candidates[candidate];
-                    let exponent = quantize::normalize(&mut weights);
-                    let cost = cost.normalized(exponent);
-                    let code = layer_code(candidate, &shape, &blocks, exponent, false);
-                    let coefficients = curve::coefficients(candidate, &code, &cost, &shape, &weights);
-                    let basis = candidate.basis.as_ref();
-                    let second = basis.and_then(|b| b.second.as_ref());
-                    let rows = basis.map_or(&[][..], |b| &b.rows);
-                    let indices = code.indices(&coefficients, rows, second.map_or(&[][..], |v| &v.rows));
-                    let decoded = layer::reconstruct(&code, &indices, &shape);
-                    let to_normal = quantize::power_of_two(-i32::from(exponent));
-                    let error: Vec<f32> = decoded.iter().zip(&weights).map(|(d, w)| d * to_normal - w).collect();
-                    let error = transform::to_matrix(&shape, candidate.kind, &error);
-                    let dim = candidate.geometry.dim;
-                    let basis = basis.map(|b| {
-                        let row = |(row, values): (usize, &[f32])| match code.is_used(row) {
-                            true => code.decoded_basis(row, values),
-                            false => vec![0.0; dim],
-                        };
-                        let second = second.zip(code.second).map(|(v, c)| Box::new(Basis { rows: c.decoded(&v.rows), ..(**v).clone() }));
-                        Basis { geometry: b.geometry, rows: b.rows.chunks(dim.max(1)).enumerate().flat_map(row).collect(), second }
-                    });
-                    Ok(joint::layer_errors(candidate, &code, &cost, basis.as_ref(), &coefficients, &error))
-                }))
-            }),
-        }
-    }
-
     /// The session with the distortions of every layer's curves times what running the layer alone, compressed, has shown over what the model says of it.
     ///
     /// # Errors
@@ -462,35 +215,9 @@ impl Session {
         Ok(session)
     }
 
-    /// Keeps what the coder needed for each layer of an allocation.
-    fn learn(&mut self, allocation: &Allocation, layers: &[EncodedLayer]) {
-        for (layer, (plan, encoded)) in allocation.plans.iter().zip(layers).enumerate() {
-            if let (Plan::Quantized { candidate, .. }, Some(body)) = (plan, &encoded.body) {
-                let bits = 8 * body.len() as u64 + self.gain_bits(layer);
-                let curves = &mut self.curves[layer];
-                let predicted = plan.predicted_bits(curves);
-                Arc::make_mut(curves).learn(*candidate, predicted, bits);
-            }
-        }
-    }
-
     /// Bits that are kept free for gains of a layer.
     fn gain_bits(&self, layer: usize) -> u64 {
         let matched = self.curve_settings.matching && self.statistics.is_some();
         if matched { layer::gain_bits(&self.layers[layer].1, self.curve_settings.coding.into()) } else { 0 }
-    }
-
-    /// The session with the steps of an allocation's blocks chosen together, to encode it with. `found` is what [`Session::steps_job`] gave.
-    pub fn with_steps(&self, allocation: &Allocation, mut found: Vec<Option<LayerErrors>>) -> Session {
-        let (steps, _) = joint::choose(&mut found);
-        let mut session = self.clone();
-        for (i, steps) in steps.into_iter().enumerate().filter(|(_, steps)| !steps.is_empty()) {
-            let Plan::Quantized { candidate, blocks } = &allocation.plans[i] else { continue };
-            let curves = Arc::make_mut(&mut session.curves[i]);
-            for (block, step) in steps {
-                curves.candidates[*candidate].blocks[block].coefficients[usize::from(blocks[block].taken.coefficient)].step = step;
-            }
-        }
-        session
     }
 }
