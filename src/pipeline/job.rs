@@ -64,10 +64,15 @@ pub struct Run<'a, T> {
 impl<'a, T> Run<'a, T> {
     /// Starts a job.
     pub fn new(job: Job<'a, T>) -> Run<'a, T> {
-        let mut order: Vec<usize> = (0..job.items.len()).collect();
-        order.sort_by(|&a, &b| job.items[b].cost.total_cmp(&job.items[a].cost).then(a.cmp(&b)));
         let cost_total = job.cost().max(f64::MIN_POSITIVE);
-        Run { results: job.items.iter().map(|_| None).collect(), queue: order.into(), done: 0, cost_done: 0.0, cost_total, job }
+        Run {
+            results: job.items.iter().map(|_| None).collect(),
+            queue: dearest_first(&job.items),
+            done: 0,
+            cost_done: 0.0,
+            cost_total,
+            job,
+        }
     }
 
     /// The next task with its item's index, or nothing when all have been handed out. Reads from the file.
@@ -100,6 +105,13 @@ impl<'a, T> Run<'a, T> {
     pub fn results(self) -> Option<Vec<T>> {
         self.results.into_iter().collect()
     }
+}
+
+/// Items by falling cost. Apart from [`Run::new`], which is compiled for every kind of result: there is one sort for all of them.
+fn dearest_first(items: &[Item]) -> VecDeque<usize> {
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    order.sort_by(|&a, &b| items[b].cost.total_cmp(&items[a].cost).then(a.cmp(&b)));
+    order.into()
 }
 
 /// A part of a progress bar, from 0 to 1.

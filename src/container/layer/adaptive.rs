@@ -167,24 +167,25 @@ fn planes<C: Coder>(coder: &mut C, code: &LayerCode, indices: &mut Indices) -> R
     let Geometry { dim, width, .. } = code.geometry;
     let before = coder.bits();
     if let Some(second) = code.second.filter(|s| s.depth > 0) {
-        plane(coder, &mut indices.second, [second.geometry.dim, 1], (Trellis::None, false), |_| true)?;
+        plane(coder, &mut indices.second, [second.geometry.dim, 1], (Trellis::None, false), &|_| true)?;
     }
     if code.kind.stores_basis() {
-        plane(coder, &mut indices.basis, [dim, 1], (Trellis::None, false), |row| code.is_used(row))?;
+        plane(coder, &mut indices.basis, [dim, 1], (Trellis::None, false), &|row| code.is_used(row))?;
     }
     let bases = coder.bits() - before;
     let trellis = (code.trellis, code.restarts());
-    plane(coder, &mut indices.coefficients, [width, code.period], trellis, |row| code.is_used(row))?;
+    plane(coder, &mut indices.coefficients, [width, code.period], trellis, &|row| code.is_used(row))?;
     Ok(bases)
 }
 
-/// Codes the rows of a matrix that are used. `restarts`: the trellis begins anew with each row.
+/// Codes the rows of a matrix that are used. `restarts`: the trellis begins anew with each row. `used` is asked once a row; were it generic,
+/// the coder's loops would be compiled for each caller.
 fn plane<C: Coder>(
     coder: &mut C,
     indices: &mut [i32],
     [width, period]: [usize; 2],
     (trellis, restarts): (Trellis, bool),
-    used: impl Fn(usize) -> bool,
+    used: &dyn Fn(usize) -> bool,
 ) -> Result<(), String> {
     let signs = coder.half(signs_agree(indices, width, period));
     let mut plane = Plane::new(width, period, signs);
