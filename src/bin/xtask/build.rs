@@ -30,13 +30,30 @@ pub struct Variant {
     target_dir: &'static str,
     /// Flags of the compiler, in place of any from the environment.
     flags: &'static [&'static str],
-    /// Whether the standard library is compiled too. It comes without atomics.
+    /// Flags of the compiler for the program alone, which is where everything is optimized once more as a whole.
+    last_flags: &'static [&'static str],
+    /// Settings of cargo beside those in Cargo.toml, which knows of no crates of the standard library.
+    settings: &'static [&'static str],
+    /// Whether the standard library is compiled too. It comes without atomics, and larger than what is loaded over a line should be.
     build_std: bool,
 }
 
-/// The page.
-pub const PAGE: Variant =
-    Variant { name: "page", bin: "app", features: "ui", profile: "ui", target_dir: "target", flags: &[], build_std: false };
+/// The page. Without its `cfg` Leptos compiles every part of it anew for the types of all elements inside. For Trunk it is in .cargo/config.toml.
+pub const PAGE: Variant = Variant {
+    name: "page",
+    bin: "app",
+    features: "ui",
+    profile: "ui",
+    target_dir: "target",
+    flags: &["--cfg=erase_components"],
+    last_flags: &[],
+    settings: &[],
+    build_std: true,
+};
+
+/// What is worth a copy was inlined when its crate was compiled; the second time, over all crates, little is gained but size. With 0 in place
+/// of 30 the entropy coder writes a tenth slower.
+const SMALL: &[&str] = &["-Cllvm-args=-inline-threshold=30"];
 
 /// The engine with one thread.
 pub const ENGINE_ST: Variant = Variant {
@@ -46,6 +63,8 @@ pub const ENGINE_ST: Variant = Variant {
     profile: "engine",
     target_dir: "target/st",
     flags: &["-Ctarget-feature=+simd128", "-Clink-arg=-zstack-size=2097152"],
+    last_flags: SMALL,
+    settings: &[],
     build_std: false,
 };
 
@@ -68,6 +87,9 @@ pub const ENGINE_MT: Variant = Variant {
         "-Clink-arg=--export=__tls_base",
         "-Clink-arg=-zstack-size=2097152",
     ],
+    last_flags: SMALL,
+    // Mathematical functions, and memory.
+    settings: &["profile.engine.package.compiler_builtins.opt-level=3", "profile.engine.package.dlmalloc.opt-level=3"],
     build_std: true,
 };
 
@@ -77,18 +99,20 @@ impl Variant {
         let mut command = cargo();
         command.args([subcommand, "--target", TARGET, "--target-dir", self.target_dir]);
         command.args(["--no-default-features", "--features", self.features]);
+        command.args(self.settings.iter().flat_map(|setting| ["--config", setting]));
         command.env("CARGO_ENCODED_RUSTFLAGS", self.flags.join("\x1f"));
         if self.build_std {
             // `test` is for the tests only, but without it here they would compile every dependency a second time.
             // The stable compiler takes -Zbuild-std when told to act as if it were its own bootstrap; nothing else unstable is used.
-            command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort,test");
+            // Its sorts are small, too.
+            command.env("RUSTC_BOOTSTRAP", "1").args(["-Zbuild-std=std,panic_abort,test", "-Zbuild-std-features=optimize_for_size"]);
         }
         command
     }
 
     /// Compiles, and writes `MODULE.js` and `MODULE_bg.wasm` into `out`.
     pub fn build(&self, out: &Path) -> Result<()> {
-        run(self.name, self.cargo("build").args(["--bin", self.bin, "--profile", self.profile]))?;
+        run(self.name, self.cargo("rustc").args(["--bin", self.bin, "--profile", self.profile, "--"]).args(self.last_flags))?;
         let start = Instant::now();
         let wasm = Path::new(self.target_dir).join(TARGET).join(self.profile).join(self.bin).with_extension("wasm");
         let mut bindgen = wasm_bindgen_cli_support::Bindgen::new();
@@ -108,7 +132,7 @@ const SPEED: Variant = Variant { name: "speed", bin: "speed", features: "core", 
 
 /// Builds the benchmark of networks and gives the path of the module.
 pub fn speed() -> Result<PathBuf> {
-    run(SPEED.name, SPEED.cargo("build").args(["--example", SPEED.bin, "--profile", SPEED.profile]))?;
+    run(SPEED.name, SPEED.cargo("rustc").args(["--example", SPEED.bin, "--profile", SPEED.profile, "--"]).args(SPEED.last_flags))?;
     Ok(Path::new(SPEED.target_dir).join(TARGET).join(SPEED.profile).join("examples").join(SPEED.bin).with_extension("wasm"))
 }
 
