@@ -279,12 +279,14 @@ fn what_was_measured_survives_the_way() {
         top1: Some(0.75),
         top5: None,
         agreement: Some(1.0),
+        psnr_db: Some(30.25),
     };
     let measured = MeasuredCurves {
         model: "a.onnx".into(),
         data: e.data,
         preprocessing: e.preprocessing,
         reference: e.reference.expect("there is one"),
+        pictures: true,
         curve_settings: CurveSettings::default(),
         calibration: Some(found),
         settings: SweepSettings::all(true),

@@ -231,77 +231,110 @@ impl App {
     }
 }
 
-/// The panel.
-#[component]
-pub fn MeasuredPanel(app: App) -> impl IntoView {
-    let (known, sweep) = (app.accuracy, app.accuracy.sweep);
-    let has_model = Memo::new(move |_| app.model.with(|m| m.is_some()));
-    let obstacle = move || match () {
-        _ if has_model.get() && app.is_tq() => {
-            Some(State::Obstacle("compressed", "A compressed file has no curves; open the original model.".into()))
+impl App {
+    /// Why curves cannot be measured.
+    fn curves_obstacle(self) -> Option<State> {
+        let has_model = self.model.with(|m| m.is_some());
+        if has_model && self.is_tq() {
+            return Some(State::Obstacle("compressed", "A compressed file has no curves; open the original model.".into()));
         }
-        _ => evaluation::obstacle(has_model.get(), known).map(|o| match o {
+        evaluation::obstacle(has_model, self.accuracy).map(|o| match o {
             evaluation::State::NoModel | evaluation::State::NoImages => {
                 State::Obstacle(o.key(), "They need a model and test images.".into())
             }
             other => State::Obstacle(other.key(), other.words()),
-        }),
-    };
-    let counts = move || sweep.made.with(|m| m.as_ref().map(|m| (m.result.points.len(), m.result.wanted())));
-    let state = Memo::new(move |_| {
+        })
+    }
+
+    /// Points that there are, and that are wanted.
+    fn curves_counts(self) -> Option<(usize, usize)> {
+        self.accuracy.sweep.made.with(|m| m.as_ref().map(|m| (m.result.points.len(), m.result.wanted())))
+    }
+
+    /// How the measured curves are.
+    fn curves_state(self) -> State {
+        let sweep = self.accuracy.sweep;
         // Before the first point of this run has come, the points are those of the run before.
-        let fresh = || app.curves_outdated().is_none();
-        let running = || counts().filter(|_| fresh()).unwrap_or((0, SweepSettings::all(app.is_calibrated()).points()));
+        let fresh = || self.curves_outdated().is_none();
+        let running = || self.curves_counts().filter(|_| fresh()).unwrap_or((0, SweepSettings::all(self.is_calibrated()).points()));
         match sweep.activity.get() {
             Sweeping::Running => return State::Running(running().0, running().1),
             Sweeping::Waiting => return State::Waiting(running().0, running().1),
             Sweeping::Not => {}
         }
-        match (sweep.error.get(), counts()) {
+        match (sweep.error.get(), self.curves_counts()) {
             (Some(why), _) => State::Failed(why),
-            (None, Some((done, all))) => match app.curves_outdated() {
+            (None, Some((done, all))) => match self.curves_outdated() {
                 Some(what) => State::Outdated(what),
                 None if done < all => State::Stopped(done, all),
                 None => State::Done(all),
             },
-            (None, None) => obstacle().unwrap_or(State::Ready),
+            (None, None) => self.curves_obstacle().unwrap_or(State::Ready),
         }
-    });
-    let active = Memo::new(move |_| sweep.activity.get() != Sweeping::Not);
-    let can_run = move || !active.get() && obstacle().is_none();
-    let label = move || match state.get() {
-        State::Stopped(..) => "Go on measuring",
-        State::Done(_) | State::Outdated(_) => "Measure curves again",
-        _ => "Measure curves",
-    };
+    }
+}
+
+/// The panel.
+#[component]
+pub fn MeasuredPanel(app: App) -> impl IntoView {
+    let sweep = app.accuracy.sweep;
     let save = move |kind: &'static str, words: &'static str| {
         view! {
-            <button type="button" class="button small" data-testid=format!("measured-{kind}") disabled=move || counts().is_none()
+            <button type="button" class="button small" data-testid=format!("measured-{kind}") disabled=move || app.curves_counts().is_none()
                 aria-label=format!("Save the measured curves as {words}") on:click=move |_| app.save_curves(kind)>{words}</button>
         }
     };
     let shown = Memo::new(move |_| sweep.made.with(|m| m.as_ref().map(|m| m.result.drawn()).unwrap_or_default()));
+    let state = Memo::new(move |_| app.curves_state());
     view! {
         <div class="measured" data-testid="measured-curves" data-state=move || state.get().key()
-            data-points=move || counts().map(|c| c.0.to_string()) aria-labelledby="measured-title" role="group">
+            data-points=move || app.curves_counts().map(|c| c.0.to_string()) aria-labelledby="measured-title" role="group">
             <div class="head">
                 <h3 id="measured-title">"Measured curves"</h3>
                 <div class="chart-buttons">{save("json", "JSON")}{save("csv", "CSV")}{save("svg", "SVG")}{save("png", "PNG")}</div>
             </div>
             <p class="hint">"Distortion and accuracy, or the PSNR of pictures, against rate, for every transform: each point is a file, decoded, and its network run on the test images."</p>
-            <div class="actions">
-                <button type="button" class="button" data-testid="measure-curves" disabled=move || !can_run() on:click=move |_| app.measure_curves()>{label}</button>
-                <Show when=move || active.get()>
-                    <button type="button" class="button" data-testid="measure-curves-cancel" on:click=move |_| app.stop_curves()>"Stop"</button>
-                </Show>
-            </div>
-            <Show when=move || active.get()><SweepProgress app/></Show>
-            <p class="state-line" role="status">{move || state.get().words()}</p>
+            <Measuring app state hook="measure-curves"/>
             <div class="figures-measured">
                 {move || shown.get().into_iter().map(|quantity| view! { <Figure app quantity/> }).collect_view()}
             </div>
             <Values app/>
         </div>
+    }
+}
+
+/// The curve of what counts, and what measures it: for the walk.
+#[component]
+pub fn AccuracyOverRate(app: App) -> impl IntoView {
+    let state = Memo::new(move |_| app.curves_state());
+    let shown = Memo::new(move |_| app.accuracy.sweep.made.with(|m| m.as_ref().and_then(|m| m.result.drawn().get(1).copied())));
+    view! {
+        <div class="measured" data-testid="walk-measured" data-state=move || state.get().key()>
+            <Measuring app state hook="walk-curves"/>
+            {move || shown.get().map(|quantity| view! { <Figure app quantity/> })}
+        </div>
+    }
+}
+
+/// Begins, goes on, stops; how far it is, and how it is.
+#[component]
+fn Measuring(app: App, state: Memo<State>, hook: &'static str) -> impl IntoView {
+    let active = Memo::new(move |_| app.accuracy.sweep.activity.get() != Sweeping::Not);
+    let can_run = move || !active.get() && app.curves_obstacle().is_none();
+    let label = move || match state.get() {
+        State::Stopped(..) => "Go on measuring",
+        State::Done(_) | State::Outdated(_) => "Measure curves again",
+        _ => "Measure curves",
+    };
+    view! {
+        <div class="actions">
+            <button type="button" class="button" data-testid=hook disabled=move || !can_run() on:click=move |_| app.measure_curves()>{label}</button>
+            <Show when=move || active.get()>
+                <button type="button" class="button" data-testid=format!("{hook}-cancel") on:click=move |_| app.stop_curves()>"Stop"</button>
+            </Show>
+        </div>
+        <Show when=move || active.get()><SweepProgress app/></Show>
+        <p class="state-line" role="status">{move || state.get().words()}</p>
     }
 }
 

@@ -291,6 +291,17 @@ await group("figures of the walk are alive", async () => {
   check("accuracy of both networks is there", (await hook(page, "walk-accuracy").locator("tbody td", { hasText: "%" }).count()) === 3, await hook(page, "walk-accuracy").textContent());
   await pictures(page, "measured", hook(page, "walk"));
   await page.locator(`.walk nav button`).nth(9).click();
+  const measured = hook(page, "walk-measured");
+  check("curves can be measured", (await measured.getAttribute("data-state")) === "ready" && /^Not measured yet/.test(await measured.locator(".state-line").textContent()), await measured.textContent());
+  await hook(page, "walk-curves").click();
+  const marks = () => measured.locator(".measured-plot svg").locator("circle, polygon").count();
+  await page.waitForFunction(() => document.querySelectorAll('[data-testid="walk-measured"] .measured-plot svg :is(circle, polygon)').length >= 12, null, { timeout: 180000 });
+  check("accuracy over rate is drawn as it is measured", /top-1 accuracy \(%\)/.test(await measured.locator(".measured-plot").innerHTML()) && (await marks()) >= 12, await marks());
+  if (await hook(page, "walk-curves-cancel").isVisible()) await hook(page, "walk-curves-cancel").click();
+  await page.waitForFunction(() => /stopped|done/.test(document.querySelector('[data-testid="walk-measured"]').dataset.state), null, { timeout: 30000 });
+  const wrong = await accessibility(page, all);
+  check("with nothing that axe finds", wrong.length === 0, wrong);
+  await pictures(page, "curves", hook(page, "walk"));
   await hook(page, "to-glossary").click();
   check("the walk ends at the glossary", await hook(page, "glossary").evaluate((e) => e.open && document.activeElement === e.querySelector("summary")));
   await hook(page, "walk-next").click();

@@ -15,6 +15,7 @@ use crate::{
         figures::LiveFigure,
         format, samples,
         state::{App, Phase},
+        sweep::AccuracyOverRate,
         term::Term,
     },
     worker::messages::DataUse,
@@ -25,7 +26,7 @@ pub fn exhibit(app: App, exhibit: Exhibit) -> AnyView {
     let of_model = |view: AnyView| view! { <OfModel app/>{view} }.into_any();
     match exhibit {
         Exhibit::Plane => view! { <Plane app/> }.into_any(),
-        Exhibit::Next => view! { <Next/> }.into_any(),
+        Exhibit::Next => of_model(view! { <Next app/> }.into_any()),
         Exhibit::Pairs => of_model(view! { <Pairs app/> }.into_any()),
         Exhibit::Gradients => of_model(view! { <Gradients app/> }.into_any()),
         Exhibit::Curve => of_model(view! { <NextBit app/> }.into_any()),
@@ -422,7 +423,6 @@ fn Measured(app: App) -> impl IntoView {
     let tests = app.accuracy.images(DataUse::Test);
     let has_tests = Memo::new(move |_| tests.with(|i| i.summary.is_some()));
     let busy = move || app.long_job.with(|j| j.is_some());
-    let of_sample = move || app.model.with(|m| m.as_ref().is_some_and(|m| samples::is_sample(&m.name)));
     let result = move || app.accuracy.evaluation.get();
     let outdated = move || result().and_then(|made| crate::ui::accuracy::outdated(&made.basis, &app.basis(false)));
     let rows = move || {
@@ -450,9 +450,7 @@ fn Measured(app: App) -> impl IntoView {
     view! {
         <Bits app/>
         <div class="actions">
-            <Show when=move || of_sample() && !has_tests.get()>
-                <button type="button" class="button" data-testid="walk-tests" disabled=busy on:click=move |_| samples::open_digits(app, DataUse::Test)>"Use the digits test set"</button>
-            </Show>
+            <TestsHere app/>
             <button type="button" class="button" data-testid="walk-evaluate" disabled=move || busy() || !has_tests.get() || app.accuracy.mistake.with(|m| m.is_some())
                 on:click=move |_| app.evaluate(false)>{move || if result().is_some() { "Evaluate again" } else { "Evaluate" }}</button>
         </div>
@@ -462,10 +460,27 @@ fn Measured(app: App) -> impl IntoView {
     }
 }
 
-/// Where to go from here.
+/// Test images for the sample, where there are none.
 #[component]
-fn Next() -> impl IntoView {
+fn TestsHere(app: App) -> impl IntoView {
+    let tests = app.accuracy.images(DataUse::Test);
+    let wanted = Memo::new(move |_| {
+        app.model.with(|m| m.as_ref().is_some_and(|m| samples::is_sample(&m.name))) && tests.with(|i| i.summary.is_none())
+    });
     view! {
+        <Show when=move || wanted.get()>
+            <button type="button" class="button" data-testid="walk-tests" disabled=move || app.long_job.with(|j| j.is_some())
+                on:click=move |_| samples::open_digits(app, DataUse::Test)>"Use the digits test set"</button>
+        </Show>
+    }
+}
+
+/// Where retraining would begin, and where to go from here.
+#[component]
+fn Next(app: App) -> impl IntoView {
+    view! {
+        <div class="actions"><TestsHere app/></div>
+        <AccuracyOverRate app/>
         <ol class="next">
             <li>"Open your own model: the whole page is a drop zone."</li>
             <li>"Give it calibration images under Accuracy, and calibrate. A few hundred are enough, and they need no labels."</li>

@@ -185,9 +185,9 @@ pub const STEPS: [Step; 10] = [
         paper: Some("Figs. 6 and 9; matching is not in the paper"),
     },
     Step {
-        title: "What to do next",
-        words: "Below about 2 bits per weight {retraining:retraining} helps most: after a few rounds the weights have adapted to being quantized. \
-            This program does not do that yet. What it does with your own network is below.",
+        title: "What retraining would win back, and what to do next",
+        words: "Measured over the {rate:rate}, accuracy holds for long, and then falls. What it loses there {retraining:retraining} can win back in part: after a few rounds \
+            the weights have adapted to being quantized. This program does not do that yet. What it does with your own network is below.",
         exhibit: Exhibit::Next,
         question: "At 1 bit per weight your network has lost accuracy. What can be done on this page?",
         choices: [
