@@ -356,7 +356,8 @@ pub fn CalibrationPanel(app: App) -> impl IntoView {
             None => obstacle().or_else(|| form.error.get().map(State::Failed)).or_else(result).unwrap_or(State::Ready),
         }
     });
-    let busy = move || app.long_job.with(|job| job.is_some());
+    // Curves that follow a choice just made do not stand in the way: what is asked for waits for them.
+    let busy = move || app.long_job.with(|job| job.is_some_and(|job| job != Job::Recompute));
     let chosen = move |name: String| {
         if let Some(distortion) = Distortion::ALL.into_iter().find(|d| d.name() == name) {
             form.distortion.set(distortion);

@@ -413,6 +413,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_while_curves_are_computed_comes_after_them() {
+        for asked in [Job::Calibrate, Job::Forget] {
+            let mut q = Queue::default();
+            q.ask(Job::Recompute);
+            q.start(NOTHING);
+            assert_eq!(q.ask(asked), None);
+            q.end(1);
+            assert_eq!(q.start(NOTHING), Some((2, asked)));
+        }
+    }
+
+    #[test]
     fn calibrating_waits_for_its_images_and_leaves_the_slider_alive() {
         let images = Job::OpenData(DataUse::Calibration);
         let mut q = Queue::default();
