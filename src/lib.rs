@@ -45,7 +45,7 @@
 //! | [`pipeline`] | sessions and jobs; which of several allocations is written; measured curves; figures; promises; pictures to look at; several models | `core` |
 //! | [`report`] | what is shown: tables, curves, charts | always; charts with `plots` |
 //! | [`worker`] | messages, the engine's loop, and its jobs, a module each | `web` |
-//! | [`ui`] | the page | `ui` |
+//! | [`ui`] | the page, and its conversation with the engine, which is started when somebody begins | `ui` |
 //! | [`error`], [`limits`] | one sentence per fault; bounds on what files may ask for | always |
 //!
 //! # From the paper to the code

@@ -1,6 +1,7 @@
 // Service worker. Two things, both only for files of this page:
 // 1. It adds the isolation headers, so that threads work on a static host that sends none.
-// 2. It keeps one complete copy of the page for use offline. The network always comes first, so nothing is ever stale while there is one.
+// 2. It keeps a complete copy of the page for use offline, and older ones while other tabs may need theirs. The network always comes first, so nothing is ever stale while
+//    there is one.
 //
 // The copy is made from files.json (written by `cargo xtask build`): a version, and each file with its integrity value. A copy has all
 // files of one version or is not used: files.json goes in last, and marks it as complete.

@@ -106,7 +106,7 @@ pub fn Page() -> impl IntoView {
         </main>
         <footer data-part="footer">
             <p data-testid="engine-info">{move || app.engine.with(|e| e.words())}</p>
-            <p>"Your files are read, compressed and decoded in this browser tab. The page makes no request to anywhere else, and works offline."</p>
+            <p>"Your files are read, compressed and decoded in this browser tab. The page makes no request to anywhere else, and works offline once its engine has run."</p>
         </footer>
         <shown::Parts shown/>
         <term::Tip tips/>
