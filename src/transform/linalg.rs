@@ -1,12 +1,13 @@
 //! The dense linear algebra of the transforms: products, Gram matrices, symmetric eigenvectors, thin QR.
 //!
-//! Matrices are row-major `f32` slices outside. Products are those of the networks, which are fast in Wasm. nalgebra solves small eigenproblems in `f64`, faer those from [`FAER_FROM`] on in
-//! `f32`, which is faster by more and more (docs/benchmarks.md). A basis need not be the exact eigenvectors, only orthonormal:
-//! then nothing but a little coding gain depends on their last digits.
+//! Matrices are row-major `f32` slices outside. Products are those of the networks, which are fast in Wasm. Eigenvectors are computed in `f64`, by nalgebra where
+//! they are few, from [`FAER_FROM`] on by faer, which is faster by more and more (docs/benchmarks.md). A basis need not be the exact eigenvectors, only
+//! orthonormal; but in `f32` processors and Wasm, which add in another order, would come to different ones, and to other steps, other bits and other figures.
 
 use faer::{
     Accum, MatMut, MatRef, Par,
     linalg::matmul::triangular::{BlockStructure, matmul as triangular_matmul},
+    traits::ComplexField,
 };
 use nalgebra::{DMatrix, SymmetricEigen};
 
@@ -42,61 +43,45 @@ pub fn gram(x: &[f32], rows: usize, width: usize) -> DMatrix<f64> {
     let x = MatRef::from_row_major_slice(x, rows, width);
     for start in (0..width).step_by(PANEL) {
         let panel = x.subcols(start, PANEL.min(width - start));
-        triangular_matmul(
-            MatMut::from_row_major_slice_mut(&mut part, rows, rows),
-            BlockStructure::TriangularLower,
-            Accum::Replace,
-            panel,
-            BlockStructure::Rectangular,
-            panel.transpose(),
-            BlockStructure::Rectangular,
-            1.0,
-            Par::Seq,
-        );
+        add_lower(panel, MatMut::from_row_major_slice_mut(&mut part, rows, rows), Accum::Replace);
         for i in 0..rows {
             for j in 0..=i {
                 sum[(i, j)] += f64::from(part[i * rows + j]);
             }
         }
     }
-    for i in 0..rows {
-        for j in 0..i {
-            sum[(j, i)] = sum[(i, j)];
-        }
-    }
+    sum.fill_upper_triangle_with_lower_triangle();
     sum
 }
 
-/// Unit eigenvectors of a symmetric positive semidefinite matrix, by falling eigenvalue: row `k` of the result (`n×n`,
-/// row-major) is the `k`-th eigenvector.
-pub fn eigenvectors(c: DMatrix<f64>) -> Vec<f32> {
-    let n = c.nrows();
-    if n < FAER_FROM {
-        // nalgebra can fail to converge (its issue 1025): bounded, and faer is tried next.
-        if let Some(eigen) = SymmetricEigen::try_new(c.clone(), f64::EPSILON, 300 * n.max(10)) {
-            let mut order: Vec<usize> = (0..n).collect();
-            order.sort_by(|&i, &j| eigen.eigenvalues[j].total_cmp(&eigen.eigenvalues[i]));
-            return order.iter().flat_map(|&k| eigen.eigenvectors.column(k).iter().map(|&v| v as f32).collect::<Vec<_>>()).collect();
-        }
+/// The same in `f64` throughout, for what is told of eigenvectors: those of eigenvalues that nearly coincide hang on digits that `f32` does not have, and which
+/// processors and Wasm would each make up.
+pub fn precise_gram(x: &[f32], rows: usize, width: usize) -> DMatrix<f64> {
+    assert_eq!(x.len(), rows * width);
+    let mut sum = DMatrix::<f64>::zeros(rows, rows);
+    let mut panel = Vec::with_capacity(rows * PANEL.min(width));
+    for start in (0..width).step_by(PANEL) {
+        let columns = PANEL.min(width - start);
+        panel.clear();
+        panel.extend(x.chunks(width).flat_map(|row| row[start..start + columns].iter().map(|&v| f64::from(v))));
+        // Column-major, so that what is filled is the lower triangle of both.
+        let sum = MatMut::from_column_major_slice_mut(sum.as_mut_slice(), rows, rows);
+        add_lower(MatRef::from_row_major_slice(&panel, rows, columns), sum, Accum::Add);
     }
-    // In units of the mean eigenvalue, so that nothing leaves the range of f32.
-    let unit = c.trace() / n as f64;
-    let unit = if unit > 0.0 { unit } else { 1.0 };
-    let single: Vec<f32> = c.iter().map(|v| (v / unit) as f32).collect();
-    let view = MatRef::from_column_major_slice(&single, n, n);
-    match view.self_adjoint_eigen(faer::Side::Lower) {
-        Ok(eigen) => {
-            let u = eigen.U();
-            (0..n).rev().flat_map(|k| (0..n).map(move |i| u[(i, k)])).collect()
-        }
-        // No solver converged (never seen): the identity is a valid orthonormal basis, only without gain.
-        Err(_) => (0..n * n).map(|i| if i / n == i % n { 1.0 } else { 0.0 }).collect(),
-    }
+    sum.fill_upper_triangle_with_lower_triangle();
+    sum
 }
 
-/// The same in double precision throughout, as columns: for what must be told of eigenvalues many orders of magnitude apart.
+/// The lower triangle of `X·Xᵗ`, in place of what `sum` holds or added to it.
+fn add_lower<T: ComplexField>(x: MatRef<'_, T>, sum: MatMut<'_, T>, accum: Accum) {
+    let (lower, whole) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+    triangular_matmul(sum, lower, accum, x, whole, x.transpose(), whole, T::one_impl(), Par::Seq);
+}
+
+/// Unit eigenvectors of a symmetric positive semidefinite matrix, by falling eigenvalue, as columns.
 pub fn precise_eigenvectors(c: &DMatrix<f64>) -> DMatrix<f64> {
     let n = c.nrows();
+    // nalgebra can fail to converge (its issue 1025): bounded, and faer is tried next.
     if n < FAER_FROM
         && let Some(eigen) = SymmetricEigen::try_new(c.clone(), f64::EPSILON, 300 * n.max(10))
     {
@@ -106,9 +91,14 @@ pub fn precise_eigenvectors(c: &DMatrix<f64>) -> DMatrix<f64> {
     }
     match MatRef::from_column_major_slice(c.as_slice(), n, n).self_adjoint_eigen(faer::Side::Lower) {
         Ok(eigen) => DMatrix::from_fn(n, n, |i, k| eigen.U()[(i, n - 1 - k)]),
-        // As in `eigenvectors`.
+        // No solver converged (never seen): the identity is a valid orthonormal basis, only without gain.
         Err(_) => DMatrix::identity(n, n),
     }
+}
+
+/// The same rounded: row `k` of the result (`n×n`, row-major) is the `k`-th eigenvector.
+pub fn eigenvectors(c: &DMatrix<f64>) -> Vec<f32> {
+    precise_eigenvectors(c).iter().map(|&v| v as f32).collect()
 }
 
 /// Orthonormalises the rows of a `rows×width` matrix with `rows ≤ width`, in order; rows that depend on earlier ones are

@@ -18,7 +18,13 @@ const NEAR: f64 = 15.0;
 /// The multiplier is rounded to so many decibels for that: which points are shown must not hang on its last digits.
 const ROUNDED: f64 = 10.0;
 
-/// A step of a curve: to a block's next vertex.
+/// Rates at which a curve is looked at, per bit.
+///
+/// Not at its vertices: two of them that nearly coincide have a slope that hangs on the last digits of their distortions, and processors and Wasm, which add in
+/// another order, would not draw the same.
+const PER_BIT: f64 = 8.0;
+
+/// A stretch of a curve, between two of the rates that it is looked at.
 struct Step {
     /// Bits per weight before it, and after it.
     rate: [f64; 2],
@@ -28,26 +34,48 @@ struct Step {
     slope: f64,
 }
 
-/// The steps of a candidate's curve, steepest first. `besides`: bits that are none of its.
-fn steps(curves: &LayerCurves, candidate: usize, besides: f64) -> Vec<Step> {
+/// A candidate's curve from vertex to vertex of its blocks, steepest first: bits of the layer and distortion. `besides`: bits that are none of its.
+fn curve(curves: &LayerCurves, candidate: usize, besides: f64) -> Vec<[f64; 2]> {
     let coded = curves.coded(candidate);
     let of = &curves.candidates[candidate];
-    let mut found: Vec<(f64, f64, f64)> = Vec::new();
-    for block in &of.blocks {
-        let step =
-            |w: &[Vertex]| (w[1].slope / coded, coded * w[1].bits.saturating_sub(w[0].bits) as f64, w[0].distortion - w[1].distortion);
-        found.extend(block.hull.windows(2).map(step));
+    let upgrade = |w: &[Vertex]| (w[1].slope, coded * w[1].bits.saturating_sub(w[0].bits) as f64, w[0].distortion - w[1].distortion);
+    let mut upgrades: Vec<_> = of.blocks.iter().flat_map(|b| b.hull.windows(2).map(upgrade)).collect();
+    upgrades.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let nothing: f64 = of.blocks.iter().filter_map(|b| b.hull.first()).map(|v| v.distortion).sum();
+    let mut at = [coded * of.side_bits as f64 + besides, nothing];
+    let mut points = vec![at];
+    for (_, more, less) in upgrades {
+        at = [at[0] + more, at[1] - less];
+        points.push(at);
     }
-    found.sort_by(|a, b| b.0.total_cmp(&a.0));
+    points
+}
+
+/// A candidate's curve between multiples of a part of a bit, its ends among those rates: the last step is up to two parts long, and none is shorter than one
+/// but the first.
+fn steps(curves: &LayerCurves, candidate: usize, besides: f64) -> Vec<Step> {
+    let points = curve(curves, candidate, besides);
     let weights = curves.weights.max(1) as f64;
-    let mut bits = coded * of.side_bits as f64 + besides;
-    let mut distortion: f64 = of.blocks.iter().filter_map(|b| b.hull.first()).map(|v| v.distortion).sum();
-    let mut steps = Vec::with_capacity(found.len());
-    for (slope, more, less) in found {
-        steps.push(Step { rate: [bits / weights, (bits + more) / weights], distortion: [distortion, distortion - less], slope });
-        (bits, distortion) = (bits + more, distortion - less);
-    }
-    steps
+    let [first, last] = [points[0][0] / weights, points[points.len() - 1][0] / weights];
+    let inside = ((first * PER_BIT).floor() as u64 + 1..).map(|k| k as f64 / PER_BIT).take_while(|r| *r <= last - 1.0 / PER_BIT);
+    let rates: Vec<f64> = [first].into_iter().chain(inside).chain([last]).collect();
+    let mut next = 0;
+    let mut distortion = |rate: f64| {
+        let bits = rate * weights;
+        while next + 2 < points.len() && points[next + 1][0] < bits {
+            next += 1;
+        }
+        let [a, b] = [points[next], points[(next + 1).min(points.len() - 1)]];
+        let part = if b[0] > a[0] { ((bits - a[0]) / (b[0] - a[0])).clamp(0.0, 1.0) } else { 0.0 };
+        a[1] + part * (b[1] - a[1])
+    };
+    let at: Vec<[f64; 2]> = rates.into_iter().map(|rate| [rate, distortion(rate)]).collect();
+    let step = |w: &[[f64; 2]]| Step {
+        rate: [w[0][0], w[1][0]],
+        distortion: [w[0][1], w[1][1]],
+        slope: (w[0][1] - w[1][1]) / (weights * (w[1][0] - w[0][0])),
+    };
+    at.windows(2).filter(|w| w[1][0] > w[0][0]).map(step).collect()
 }
 
 /// Whether a slope is so many decibels from the multiplier, as far as that has one.

@@ -96,8 +96,11 @@ fn curves_get_flatter_and_all_layers_stop_at_lambda() {
         assert!(line.points.is_sorted_by(|a, b| a[1] >= b[1] && a[0] <= b[0]));
         assert_eq!(line.faint, *layer != 2);
         // What was spent to the layer's rate buys more than half of λ (what bisection leaves is filled up to there), what comes after less than λ.
-        let before = line.points.iter().filter(|p| p[0] < point[0] - 0.01).map(|p| p[1]).fold(f64::INFINITY, f64::min);
-        let after = line.points.iter().filter(|p| p[0] > point[0] + 0.01).map(|p| p[1]).fold(f64::NEG_INFINITY, f64::max);
+        let (mut before, mut after) = (f64::INFINITY, f64::NEG_INFINITY);
+        for step in line.points.windows(2) {
+            before = if step[1][0] < point[0] - 0.01 { before.min(step[0][1]) } else { before };
+            after = if step[0][0] > point[0] + 0.01 { after.max(step[0][1]) } else { after };
+        }
         assert!(before > at - 3.02 && after < at + 1e-6, "layer {layer}: {before} {at} {after}");
     }
 }
@@ -127,8 +130,7 @@ fn a_layers_own_curve_touches_the_tangent_of_slope_lambda_at_its_bits() {
         let there = a[1] + (b[1] - a[1]) * (x - a[0]) / (b[0] - a[0]).max(1e-12);
         assert!((there / y - 1.0).abs() < 0.05, "layer {layer}: {there} for {y}");
         // And the slope is the curve's there: what comes before buys more (what bisection leaves is filled up to half of λ), what comes after less.
-        let slopes: Vec<(f64, f64)> =
-            curve.points.windows(2).map(|w| ((w[0][0] + w[1][0]) / 2.0, (w[0][1] - w[1][1]) / (w[1][0] - w[0][0]))).collect();
+        let slopes: Vec<(f64, f64)> = curve.points.windows(2).map(|w| (w[0][0], (w[0][1] - w[1][1]) / (w[1][0] - w[0][0]))).collect();
         let (before, after): (Vec<_>, Vec<_>) = slopes.into_iter().partition(|s| s.0 < x);
         let (last, next) = (before.last().unwrap().1, after[0].1);
         assert!(last > 0.5 * slope && last < 2.0 * slope, "layer {layer}: {last} before, {slope}");
