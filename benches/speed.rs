@@ -21,7 +21,10 @@ mod exports {
 
     use waterfill::nn::{
         Network,
-        kernel::{Matrix, packed, product},
+        kernel::{
+            Matrix, product,
+            tile::{Narrow, Tile},
+        },
     };
 
     use super::{architectures, planes};
@@ -103,11 +106,11 @@ mod exports {
     /// Tiles of the kernel alone, on panels that stay in the first cache; gives multiplications.
     #[unsafe(no_mangle)]
     extern "C" fn tiles(count: usize) -> f64 {
-        let (a, b) = (architectures::noise(256 * packed::ROWS, 1), architectures::noise(256 * packed::COLUMNS, 2));
+        let (a, b) = (architectures::noise(256 * 4, 1), architectures::noise(256 * 8, 2));
         for _ in 0..count {
-            black_box(packed::tile(black_box(&a), black_box(&b)));
+            black_box(Narrow.product(black_box(&a), black_box(&b)));
         }
-        (count * 256 * packed::ROWS * packed::COLUMNS) as f64
+        (count * 256 * 4 * 8) as f64
     }
 
     /// Products of 256×256 matrices; gives multiplications.

@@ -366,3 +366,23 @@ fn the_job_runs_in_wasm() {
     let tq = TqFile::open(Rc::new(BytesSource::new("resnet-digits.tq", file))).expect("opens");
     assert_eq!(all(pipeline::decode_job(&tq)).len(), session.model.tensors.len());
 }
+
+/// The same as natively (`nn::kernel` has this test, too): sums of 256 terms at a time, one after the other, of rounded products.
+#[wasm_bindgen_test]
+fn products_are_the_same_bits_as_on_any_processor() {
+    use waterfill::nn::kernel::{Matrix, product};
+    let [m, k, n] = [37, 600, 41];
+    let noise = |count: usize, factor: u32| -> Vec<f32> {
+        (1..=count as u32).map(|i| i.wrapping_mul(factor) as f32 / 2f32.powi(31) - 1.0).collect()
+    };
+    let (a, b) = (noise(m * k, 2_654_435_761), noise(k * n, 2_246_822_519));
+    let mut c = vec![0.0; m * n];
+    product(m, k, n, Matrix::rows(&a, k), Matrix::rows(&b, n), &mut c, n, false);
+    for (i, row) in c.chunks(n).enumerate() {
+        for (j, found) in row.iter().enumerate() {
+            let part = |start: usize| (start..(start + 256).min(k)).fold(0f32, |sum, p| sum + a[i * k + p] * b[p * n + j]);
+            let sum = (0..k).step_by(256).map(part).reduce(|sum, part| sum + part);
+            assert_eq!(Some(found.to_bits()), sum.map(f32::to_bits), "at {i} {j}");
+        }
+    }
+}

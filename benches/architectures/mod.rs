@@ -14,6 +14,7 @@ use waterfill::nn::{
     binary::Binary,
     conv::Conv,
     dense::Gemm,
+    kernel::fastest,
     network::ValueId,
     pool::{AveragePool, MaxPool},
     unary::Unary,
@@ -33,7 +34,7 @@ pub fn network(name: &str, images: usize) -> Network {
     }
 }
 
-/// One forward pass, or a forward and a reverse pass with the derivatives by all weights, from seeded images.
+/// One forward pass as networks are evaluated, or a forward and a reverse pass with the derivatives by all weights, from seeded images.
 pub fn run(network: &Network, gradient: bool) {
     /// Asks for all derivatives and drops them.
     struct All;
@@ -43,7 +44,7 @@ pub fn run(network: &Network, gradient: bool) {
     let outputs = if gradient {
         network.gradient(vec![images], &[false], &mut |outputs| outputs.to_vec(), &mut All).0
     } else {
-        network.forward(vec![images], &mut NoHooks)
+        fastest(|| network.forward(vec![images], &mut NoHooks))
     };
     assert!(outputs[0].data.iter().all(|x| x.is_finite()));
 }

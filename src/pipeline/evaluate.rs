@@ -28,7 +28,7 @@ use crate::{
     evaluate::{self, ImageScore, Output},
     graph::Runnable,
     io::{self, Model, Role, TensorInfo, source::BytesSource, tensor},
-    nn::{Network, NoHooks, Tensor},
+    nn::{Network, NoHooks, Tensor, kernel},
     report::{AllocationReport, CalibrationSettings, DataSummary, Evaluation, EvaluationReport, LayerDamage, Preprocessing},
 };
 
@@ -419,7 +419,7 @@ struct Work {
 
 impl Work {
     fn run(self, network: &Network, keep: bool) -> Result<Batch> {
-        let forward = |network: &Network, x: Tensor| network.forward(vec![x], &mut NoHooks).swap_remove(0).data;
+        let forward = |network: &Network, x: Tensor| kernel::fastest(|| network.forward(vec![x], &mut NoHooks).swap_remove(0).data);
         let input = match self.made.get(self.item) {
             None => self.encoded.decode()?,
             Some(slot) => match slot.get() {

@@ -1,13 +1,12 @@
 //! The dense linear algebra of the transforms: products, Gram matrices, symmetric eigenvectors, thin QR.
 //!
-//! Matrices are row-major `f32` slices outside. Products are those of the networks, which are fast in Wasm. Eigenvectors are computed in `f64`, by nalgebra where
-//! they are few, from [`FAER_FROM`] on by faer, which is faster by more and more (docs/benchmarks.md). A basis need not be the exact eigenvectors, only
-//! orthonormal; but in `f32` processors and Wasm, which add in another order, would come to different ones, and to other steps, other bits and other figures.
+//! Matrices are row-major `f32` slices outside. Products are those of the networks. Eigenvectors are computed in `f64`, by nalgebra where they are few, from
+//! [`FAER_FROM`] on by faer, which is faster by more and more (docs/benchmarks.md). A basis need not be the exact eigenvectors, only orthonormal; but those
+//! libraries fuse products with sums where a processor can, and add in another order in Wasm: in `f32` eigenvectors would differ, and with them steps, bits and figures.
 
 use faer::{
     Accum, MatMut, MatRef, Par,
     linalg::matmul::triangular::{BlockStructure, matmul as triangular_matmul},
-    traits::ComplexField,
 };
 use nalgebra::{DMatrix, SymmetricEigen};
 
@@ -37,16 +36,21 @@ pub fn product_transposed(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) ->
 
 /// The Gram matrix `X·Xᵗ` of a `rows×width` matrix. Panels are multiplied in `f32` and summed in `f64`.
 pub fn gram(x: &[f32], rows: usize, width: usize) -> DMatrix<f64> {
+    /// Rows of the lower triangle that are multiplied at once, with all before them.
+    const BAND: usize = 64;
     assert_eq!(x.len(), rows * width);
     let mut sum = DMatrix::<f64>::zeros(rows, rows);
-    let mut part = vec![0f32; rows * rows];
-    let x = MatRef::from_row_major_slice(x, rows, width);
+    let mut part = vec![0f32; BAND.min(rows) * rows];
     for start in (0..width).step_by(PANEL) {
-        let panel = x.subcols(start, PANEL.min(width - start));
-        add_lower(panel, MatMut::from_row_major_slice_mut(&mut part, rows, rows), Accum::Replace);
-        for i in 0..rows {
-            for j in 0..=i {
-                sum[(i, j)] += f64::from(part[i * rows + j]);
+        let columns = PANEL.min(width - start);
+        for top in (0..rows).step_by(BAND) {
+            let end = (top + BAND).min(rows);
+            let (band, before) = (Matrix::rows(&x[top * width + start..], width), Matrix::rows(&x[start..], width));
+            kernel::product(end - top, columns, end, band, before.t(), &mut part, rows, false);
+            for (i, part) in (top..end).zip(part.chunks(rows)) {
+                for (j, part) in part.iter().enumerate().take(i + 1) {
+                    sum[(i, j)] += f64::from(*part);
+                }
             }
         }
     }
@@ -64,18 +68,14 @@ pub fn precise_gram(x: &[f32], rows: usize, width: usize) -> DMatrix<f64> {
         let columns = PANEL.min(width - start);
         panel.clear();
         panel.extend(x.chunks(width).flat_map(|row| row[start..start + columns].iter().map(|&v| f64::from(v))));
+        let panel = MatRef::from_row_major_slice(&panel, rows, columns);
+        let (lower, whole) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
         // Column-major, so that what is filled is the lower triangle of both.
         let sum = MatMut::from_column_major_slice_mut(sum.as_mut_slice(), rows, rows);
-        add_lower(MatRef::from_row_major_slice(&panel, rows, columns), sum, Accum::Add);
+        triangular_matmul(sum, lower, Accum::Add, panel, whole, panel.transpose(), whole, 1.0, Par::Seq);
     }
     sum.fill_upper_triangle_with_lower_triangle();
     sum
-}
-
-/// The lower triangle of `X·Xᵗ`, in place of what `sum` holds or added to it.
-fn add_lower<T: ComplexField>(x: MatRef<'_, T>, sum: MatMut<'_, T>, accum: Accum) {
-    let (lower, whole) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-    triangular_matmul(sum, lower, accum, x, whole, x.transpose(), whole, T::one_impl(), Par::Seq);
 }
 
 /// Unit eigenvectors of a symmetric positive semidefinite matrix, by falling eigenvalue, as columns.
@@ -143,8 +143,9 @@ pub fn orthonormal_rows(x: &[f32], rows: usize, width: usize) -> Vec<f32> {
             return unit;
         }
     }
-    let q = MatRef::from_row_major_slice(x, rows, width).transpose().qr().compute_thin_Q();
-    (0..rows).flat_map(|k| (0..width).map(move |i| (i, k))).map(|(i, k)| q[(i, k)]).collect()
+    let precise: Vec<f64> = x.iter().map(|&v| f64::from(v)).collect();
+    let q = MatRef::from_row_major_slice(&precise, rows, width).transpose().qr().compute_thin_Q();
+    (0..rows).flat_map(|k| (0..width).map(move |i| (i, k))).map(|(i, k)| q[(i, k)] as f32).collect()
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
-//! A matrix product for 16 registers of four floats, as Wasm has them: tiles of 4×8, whose eight sums stay in registers, on factors
-//! copied to panels that are read from front to back (Goto and van de Geijn 2008).
+//! A matrix product in tiles, whose sums stay in registers, on factors copied to panels that are read from front to back (Goto and van de Geijn 2008).
+//!
+//! However large a tile is, every element is the same sum in the same order, of products that are rounded before they are added: what comes out are the same
+//! bits on every processor and in Wasm.
 
 use std::cell::RefCell;
 
-use super::Matrix;
+use super::{
+    Matrix,
+    tile::{Narrow, Tile},
+};
 
-/// Rows of a tile.
-pub const ROWS: usize = 4;
-/// Columns of a tile.
-pub const COLUMNS: usize = 8;
 /// Terms summed at a time: a panel of `B` takes 8 KB, and stays in the first cache.
 const DEPTH: usize = 256;
 /// Columns of `B` packed at a time: 512 KB with [`DEPTH`] terms, for the second cache.
@@ -24,19 +25,42 @@ thread_local! {
 /// [`super::product`] of matrices that are not empty and known to lie in their slices.
 #[allow(clippy::too_many_arguments)]
 pub fn product(m: usize, k: usize, n: usize, a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], stride: usize, add: bool) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use super::tile::{Wide, Wider};
+        if let Some(tile) = Wider::new() {
+            return panels(tile, [m, k, n], a, b, c, stride, add);
+        }
+        if let Some(tile) = Wide::new() {
+            return panels(tile, [m, k, n], a, b, c, stride, add);
+        }
+    }
+    panels(Narrow, [m, k, n], a, b, c, stride, add);
+}
+
+/// The product in tiles of one kind.
+fn panels<const R: usize, const C: usize>(
+    tile: impl Tile<R, C>,
+    [m, k, n]: [usize; 3],
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    c: &mut [f32],
+    stride: usize,
+    add: bool,
+) {
     PANELS.with_borrow_mut(|(a_panels, b_panels)| {
         for k0 in (0..k).step_by(DEPTH) {
             let depth = DEPTH.min(k - k0);
             for n0 in (0..n).step_by(WIDTH) {
                 let width = WIDTH.min(n - n0);
                 let part = Matrix { data: &b.data[k0 * b.rows + n0 * b.columns..], ..b };
-                pack::<COLUMNS>(part.t(), width, depth, b_panels);
+                pack::<C>(part.t(), width, depth, b_panels);
                 for m0 in (0..m).step_by(HEIGHT) {
                     let height = HEIGHT.min(m - m0);
                     let part = Matrix { data: &a.data[m0 * a.rows + k0 * a.columns..], ..a };
-                    pack::<ROWS>(part, height, depth, a_panels);
+                    pack::<R>(part, height, depth, a_panels);
                     let c = &mut c[m0 * stride + n0..];
-                    tiles(a_panels, b_panels, [height, depth, width], c, stride, add || k0 > 0);
+                    tiles(tile, a_panels, b_panels, [height, depth, width], c, stride, add || k0 > 0);
                 }
             }
         }
@@ -112,14 +136,22 @@ fn transposed(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
 }
 
 /// Products of all panels of `A` with all of `B`.
-fn tiles(a: &[f32], b: &[f32], [m, k, n]: [usize; 3], c: &mut [f32], stride: usize, add: bool) {
-    for (j, b) in b.chunks_exact(COLUMNS * k).take(n.div_ceil(COLUMNS)).enumerate() {
-        let columns = COLUMNS.min(n - j * COLUMNS);
-        for (i, a) in a.chunks_exact(ROWS * k).take(m.div_ceil(ROWS)).enumerate() {
-            let sums = tile(a, b);
-            for (row, sums) in sums.iter().enumerate().take(m - i * ROWS) {
-                let c = &mut c[(i * ROWS + row) * stride + j * COLUMNS..][..columns];
-                match <&mut [f32; COLUMNS]>::try_from(&mut *c) {
+fn tiles<const R: usize, const C: usize>(
+    tile: impl Tile<R, C>,
+    a: &[f32],
+    b: &[f32],
+    [m, k, n]: [usize; 3],
+    c: &mut [f32],
+    stride: usize,
+    add: bool,
+) {
+    for (j, b) in b.chunks_exact(C * k).take(n.div_ceil(C)).enumerate() {
+        let columns = C.min(n - j * C);
+        for (i, a) in a.chunks_exact(R * k).take(m.div_ceil(R)).enumerate() {
+            let sums = tile.product(a, b);
+            for (row, sums) in sums.iter().enumerate().take(m - i * R) {
+                let c = &mut c[(i * R + row) * stride + j * C..][..columns];
+                match <&mut [f32; C]>::try_from(&mut *c) {
                     Ok(c) if add => c.iter_mut().zip(sums).for_each(|(c, sum)| *c += sum),
                     Ok(c) => *c = *sums,
                     Err(_) if add => c.iter_mut().zip(sums).for_each(|(c, sum)| *c += sum),
@@ -128,47 +160,4 @@ fn tiles(a: &[f32], b: &[f32], [m, k, n]: [usize; 3], c: &mut [f32], stride: usi
             }
         }
     }
-}
-
-/// One tile: the product of a panel of `A` and a panel of `B`.
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-#[inline(always)]
-pub fn tile(a: &[f32], b: &[f32]) -> [[f32; COLUMNS]; ROWS] {
-    use core::arch::wasm32::{f32x4_add, f32x4_mul, f32x4_splat, v128, v128_load, v128_load32_splat, v128_store};
-    let mut sums = [[f32x4_splat(0.0); 2]; ROWS];
-    for (a, b) in a.chunks_exact(ROWS).zip(b.chunks_exact(COLUMNS)) {
-        // SAFETY: `b` holds 8 floats.
-        let (left, right) = unsafe { (v128_load(b.as_ptr().cast()), v128_load(b.as_ptr().add(4).cast())) };
-        for (i, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: `a` holds 4 floats.
-            let a = unsafe { v128_load32_splat(a.as_ptr().add(i).cast()) };
-            sums[0] = f32x4_add(sums[0], f32x4_mul(a, left));
-            sums[1] = f32x4_add(sums[1], f32x4_mul(a, right));
-        }
-    }
-    let mut tile = [[0.0; COLUMNS]; ROWS];
-    for (row, [left, right]) in tile.iter_mut().zip(sums) {
-        let to: *mut v128 = row.as_mut_ptr().cast();
-        // SAFETY: a row holds two vectors, and v128_store asks for no alignment.
-        unsafe {
-            v128_store(to, left);
-            v128_store(to.add(1), right);
-        }
-    }
-    tile
-}
-
-/// One tile: the product of a panel of `A` and a panel of `B`.
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-#[inline(always)]
-pub fn tile(a: &[f32], b: &[f32]) -> [[f32; COLUMNS]; ROWS] {
-    let mut sums = [[0.0f32; COLUMNS]; ROWS];
-    for (a, b) in a.chunks_exact(ROWS).zip(b.chunks_exact(COLUMNS)) {
-        for (sums, a) in sums.iter_mut().zip(a) {
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum += a * b;
-            }
-        }
-    }
-    sums
 }
