@@ -93,7 +93,10 @@ fn curves_get_flatter_and_all_layers_stop_at_lambda() {
     for (point, layer) in points.points.iter().zip(&points.layers) {
         assert_eq!(point[1], at);
         let line = chart.series.iter().find(|s| s.layers == [*layer]).unwrap();
-        assert!(line.points.is_sorted_by(|a, b| a[1] >= b[1] && a[0] <= b[0]));
+        // But for what differences of distortions that nearly coincide are rounded by.
+        for step in line.points.windows(2) {
+            assert!(step[0][0] < step[1][0] && step[0][1] >= step[1][1] - 1e-9, "layer {layer}: {step:?}");
+        }
         assert_eq!(line.faint, *layer != 2);
         // What was spent to the layer's rate buys more than half of λ (what bisection leaves is filled up to there), what comes after less than λ.
         let (mut before, mut after) = (f64::INFINITY, f64::NEG_INFINITY);
