@@ -277,13 +277,17 @@ fn finite(line: &RdLine) -> impl Iterator<Item = (f64, f64)> {
 
 /// Round values of an axis, at most `most` of them.
 fn ticks(from: f64, to: f64, most: usize) -> Vec<f64> {
-    RangedCoordf64::from(from..to).key_points(BoldPoints(most))
+    // What is left of a sum that ought to be zero is zero.
+    let zero = 1e-9 * (to - from).abs();
+    RangedCoordf64::from(from..to).key_points(BoldPoints(most)).into_iter().map(|v| if v.abs() < zero { 0.0 } else { v }).collect()
 }
 
-/// A tick's label: no more digits than needed, and a true minus sign.
+/// A tick's label: no more digits than needed, powers of ten where there would be many zeros, and a true minus sign.
 fn tick_label(v: f64) -> String {
-    let v = (v * 1000.0).round() / 1000.0;
-    if v < 0.0 { format!("\u{2212}{}", -v) } else { format!("{}", v.abs()) }
+    // Steps are round numbers, their sums nearly.
+    let round: f64 = format!("{v:.6e}").parse().unwrap_or(v);
+    let label = if round != 0.0 && round.abs() < 1e-3 { format!("{round:e}") } else { format!("{}", round + 0.0) };
+    label.replace('-', "\u{2212}")
 }
 
 /// At most `most` characters, the last an ellipsis if some are missing.

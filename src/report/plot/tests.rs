@@ -196,3 +196,15 @@ fn error_feedback_has_a_bar_and_a_name_of_its_own() {
     assert!(named(&after, "feedback") && !named(&after, "none"));
     assert!(after.contains("#AA321E") && !before.contains("#AA321E"));
 }
+
+#[test]
+fn ticks_have_labels_of_their_own_however_small_the_axis() {
+    for (from, to) in [(0.0, 0.0021), (-3e-6, 2e-6), (-1.0, 1.0), (0.0, 0.9), (-94.3, -12.0), (0.0, 3e7)] {
+        let labels: Vec<String> = ticks(from, to, 7).into_iter().map(tick_label).collect();
+        let distinct: std::collections::BTreeSet<&String> = labels.iter().collect();
+        assert!(labels.len() > 2 && distinct.len() == labels.len(), "{from} to {to}: {labels:?}");
+        assert!(labels.iter().all(|l| l.chars().count() <= 8 && !l.contains('-')), "{from} to {to}: {labels:?}");
+    }
+    let label = |v: f64| tick_label(v);
+    assert_eq!([label(0.1 + 0.2), label(-0.0), label(-2.5e-4), label(0.0015)], ["0.3", "0", "\u{2212}2.5e\u{2212}4", "0.0015"]);
+}
