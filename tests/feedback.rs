@@ -139,7 +139,8 @@ fn gains_are_within_the_budget() {
     }
 }
 
-/// Any budget from 0.3 to 8 bits has its point, nearly used up, and more bits err less.
+/// Any budget from 0.3 to 8 bits has its point, nearly used up, and more bits err less. Of low budgets a part may be left: layers quantized for their own inputs take fewer
+/// bytes, and what is left is not spent where that was seen to err more.
 #[test]
 fn budgets_are_met_from_less_than_half_a_bit_to_eight() {
     let Some([model, data, test]) = real_network() else { return };
@@ -152,7 +153,8 @@ fn budgets_are_met_from_less_than_half_a_bit_to_eight() {
         waterfill(&words).unwrap();
         let (rate, _, distortion) = measured(&tq, &model, &test);
         println!("{bits} bits: {rate} {distortion}");
-        assert!(rate <= bits && rate > 0.97 * bits && distortion < last, "{bits} bits: {rate}, {distortion} after {last}");
+        let least = if bits < 0.5 { 0.92 } else { 0.97 };
+        assert!(rate <= bits && rate > least * bits && distortion < last, "{bits} bits: {rate}, {distortion} after {last}");
         last = distortion;
     }
 }
