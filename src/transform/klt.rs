@@ -164,7 +164,7 @@ mod tests {
         }
     }
 
-    /// Processors and Wasm add in another order, as the sums here are when columns change places: what a basis is must not hang on that, nor what is quantized,
+    /// Libraries add in another order on another processor, as the sums here are when columns change places: what a basis is must not hang on that, nor what is quantized,
     /// or drawn. Variances of noise nearly coincide, which is the worst case.
     #[test]
     fn a_basis_does_not_hang_on_the_order_of_sums() {

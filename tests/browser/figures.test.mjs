@@ -23,7 +23,7 @@ async function made(page) {
   );
   return page.locator('[data-testid="figures"] [data-testid="live-figure"]').getAttribute("data-state");
 }
-/** Lines of two tables that differ in words, or in numbers by more than sums in another order make: processors and Wasm do not add alike. */
+/** Lines of two tables that differ in words, or in numbers by more than the last digits of libraries' sums, which processors and Wasm need not share. */
 function different(one, other) {
   const lines = [one, other].map((table) => table.trim().split("\n"));
   const near = (a, b) => a === b || Math.abs(Number(a) - Number(b)) <= 2e-3 * Math.max(1, Math.abs(Number(a)));

@@ -20,8 +20,8 @@ const ROUNDED: f64 = 10.0;
 
 /// Rates at which a curve is looked at, per bit.
 ///
-/// Not at its vertices: two of them that nearly coincide have a slope that hangs on the last digits of their distortions, and processors and Wasm, which add in
-/// another order, would not draw the same.
+/// Not at its vertices: two of them that nearly coincide have a slope that hangs on the last digits of their distortions, which need not be the same on another
+/// processor, nor say anything.
 const PER_BIT: f64 = 8.0;
 
 /// A stretch of a curve, between two of the rates that it is looked at.
