@@ -382,16 +382,9 @@ pub fn curve<B: DrawingBackend>(
     let frame = Frame::new(curves, size);
     let Frame { left, right, top, bottom, .. } = frame;
 
-    for db in ticks(frame.db_min, frame.db_max, 8) {
-        let y = frame.to_px(0.0, db).1;
-        pen.line((left, y), (right, y), palette.grid, 1.0)?;
-        pen.text(&tick_label(db), (left - 8.0, y), HPos::Right, VPos::Center, palette.muted)?;
-    }
-    for rate in ticks(0.0, frame.rate_max, ((right - left) / 56.0).max(2.0) as usize) {
-        let x = frame.to_px(rate, 0.0).0;
-        pen.line((x, top), (x, bottom), palette.grid, 1.0)?;
-        pen.text(&tick_label(rate), (x, bottom + 7.0), HPos::Center, VPos::Top, palette.muted)?;
-    }
+    let down = ticks(frame.db_min, frame.db_max, 8).into_iter().map(|db| (db, frame.to_px(0.0, db).1));
+    let along = ticks(0.0, frame.rate_max, most_along(right - left)).into_iter().map(|rate| (rate, frame.to_px(rate, 0.0).0));
+    gridded(&pen, (left, top), (right, bottom), down, along, palette)?;
     pen.line((left, bottom), (right, bottom), palette.muted, 1.0)?;
     pen.text(distortion_title(curves.measure), (4.0, 6.0), HPos::Left, VPos::Top, palette.text)?;
     pen.text("rate (bits per weight)", ((left + right) / 2.0, bottom + 23.0), HPos::Center, VPos::Top, palette.text)?;
@@ -437,21 +430,24 @@ pub fn allocation<B: DrawingBackend>(
     let max = round_up(report.layers.iter().map(bits).fold(1.0, f64::max));
     let y_of = |b: f64| bottom - b / max * (bottom - top);
 
-    for b in ticks(0.0, max, 7) {
-        pen.line((left, y_of(b)), (right, y_of(b)), palette.grid, 1.0)?;
-        pen.text(&tick_label(b), (left - 8.0, y_of(b)), HPos::Right, VPos::Center, palette.muted)?;
-    }
-    for (i, layer) in report.layers.iter().enumerate() {
+    let down = ticks(0.0, max, 7).into_iter().map(|b| (b, y_of(b)));
+    gridded(&pen, (left, top), (right, bottom), down, std::iter::empty(), palette)?;
+    // What looks alike is drawn together, so that an SVG has few elements (`joined`): it is made anew for each budget that a slider passes.
+    let bars = report.layers.iter().enumerate().map(|(i, layer)| {
         let (from, to) = frame.slot(i);
         let half = ((to - from) * 0.41).max((to - from - 6.0) / 2.0).min(BAR / 2.0);
-        let (from, to) = ((from + to) / 2.0 - half, (from + to) / 2.0 + half);
-        if layer.excluded {
-            hatch(&pen, (from, top), (to, bottom), palette)?;
-        } else {
-            let y = y_of(bits(layer));
-            pen.rect((from, y), (to, bottom), palette.bar(kind(layer)))?;
-            mark(&pen, kind(layer), (from, y), (to, bottom), palette)?;
-        }
+        let y = if layer.excluded { top } else { y_of(bits(layer)) };
+        (layer, ((from + to) / 2.0 - half, y), ((from + to) / 2.0 + half, bottom))
+    });
+    for (_, from, to) in bars.clone().filter(|(layer, ..)| layer.excluded) {
+        hatch(&pen, from, to, palette)?;
+    }
+    let bars = bars.filter(|(layer, ..)| !layer.excluded);
+    for (layer, from, to) in bars.clone() {
+        pen.rect(from, to, palette.bar(kind(layer)))?;
+    }
+    for (layer, from, to) in bars {
+        mark(&pen, kind(layer), from, to, palette)?;
     }
     if report.rate.is_finite() && report.rate > 0.0 && report.rate <= max && !report.layers.is_empty() {
         pen.dashed(&[(left, y_of(report.rate)), (right, y_of(report.rate))], 3.0, 3.0, palette.text, 1.0)?;
@@ -464,6 +460,35 @@ pub fn allocation<B: DrawingBackend>(
     legend(&pen, report, (right, if right < NARROW { 34.0 } else { 12.0 }), palette)?;
     pen.finish()?;
     Ok(frame)
+}
+
+/// Ticks that fit along an axis of this width.
+fn most_along(width: f64) -> usize {
+    (width / 56.0).max(2.0) as usize
+}
+
+/// Lines across and down a plot area, and their labels beside it: values with their `y`, and with their `x`.
+fn gridded<B: DrawingBackend>(
+    pen: &Pen<B>,
+    (left, top): (f64, f64),
+    (right, bottom): (f64, f64),
+    down: impl Iterator<Item = (f64, f64)> + Clone,
+    along: impl Iterator<Item = (f64, f64)> + Clone,
+    palette: &Palette,
+) -> Drawn<(), B> {
+    for (_, y) in down.clone() {
+        pen.line((left, y), (right, y), palette.grid, 1.0)?;
+    }
+    for (_, x) in along.clone() {
+        pen.line((x, top), (x, bottom), palette.grid, 1.0)?;
+    }
+    for (value, y) in down {
+        pen.text(&tick_label(value), (left - 8.0, y), HPos::Right, VPos::Center, palette.muted)?;
+    }
+    for (value, x) in along {
+        pen.text(&tick_label(value), (x, bottom + 7.0), HPos::Center, VPos::Top, palette.muted)?;
+    }
+    Ok(())
 }
 
 /// Names under positions that are wide, numbers (from 1, as in the table) under narrow ones.
@@ -600,7 +625,7 @@ pub fn curve_svg(curves: &RdCurves, at: Option<(f64, f64)>, size: (u32, u32), pa
     // Writing to a string does not fail; were it to, the frame is right all the same.
     let frame =
         curve(SVGBackend::with_string(&mut svg, grid(size)), curves, at, size, SVG, palette).unwrap_or_else(|_| Frame::new(curves, size));
-    (at_size(svg, size), frame)
+    (finished(svg, size), frame)
 }
 
 /// The allocation as a standalone SVG of `size` pixels; its bars are where [`BarFrame::new`] says.
@@ -608,17 +633,50 @@ pub fn allocation_svg(report: &AllocationReport, size: (u32, u32), palette: &Pal
     let mut svg = String::new();
     let drawn = allocation(SVGBackend::with_string(&mut svg, grid(size)), report, size, SVG, palette);
     debug_assert!(drawn.is_ok(), "writing to a string does not fail");
-    at_size(svg, size)
+    finished(svg, size)
 }
 
 fn grid((width, height): (u32, u32)) -> (u32, u32) {
     (width * GRID as u32, height * GRID as u32)
 }
 
-/// Says the nominal size in the root element; the `viewBox` stays that of the grid.
-fn at_size(svg: String, size: (u32, u32)) -> String {
+/// A drawing as it is given away: the root element says the nominal size (the `viewBox` stays that of the grid), and lines are joined.
+fn finished(svg: String, size: (u32, u32)) -> String {
     let (w, h) = grid(size);
-    svg.replacen(&format!("width=\"{w}\" height=\"{h}\""), &format!("width=\"{}\" height=\"{}\"", size.0, size.1), 1)
+    joined(&svg.replacen(&format!("width=\"{w}\" height=\"{h}\""), &format!("width=\"{}\" height=\"{}\"", size.0, size.1), 1))
+}
+
+/// Makes one `<path>` of opaque `<polyline>`s of the same stroke that follow each other: plotters makes an element of every dash, and a browser takes as long for it as for a curve.
+fn joined(svg: &str) -> String {
+    /// What comes before the points, and the points.
+    fn parts(line: &str) -> Option<(&str, &str)> {
+        let (stroke, points) = line.strip_prefix("<polyline ")?.split_once(" points=\"")?;
+        stroke.contains("opacity=\"1\"").then_some((stroke, points.strip_suffix("\"/>")?.trim_end()))
+    }
+    let mut joined = String::with_capacity(svg.len());
+    let mut lines = svg.split_inclusive('\n').peekable();
+    while let Some(line) = lines.next() {
+        let Some((stroke, first)) = parts(line.trim_end()) else {
+            joined += line;
+            continue;
+        };
+        let mut more = std::iter::from_fn(|| {
+            let line = lines.next_if(|next| parts(next.trim_end()).is_some_and(|(other, _)| other == stroke))?;
+            parts(line.trim_end()).map(|(_, points)| points)
+        })
+        .peekable();
+        if more.peek().is_none() {
+            joined += line;
+            continue;
+        }
+        joined += &format!("<path {stroke} d=\"M{first}");
+        for points in more {
+            joined.push('M');
+            joined += points;
+        }
+        joined += "\"/>\n";
+    }
+    joined
 }
 
 #[cfg(test)]

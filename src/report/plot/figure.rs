@@ -3,8 +3,8 @@
 use plotters::element::Polygon;
 
 use super::{
-    Color, DrawingBackend, Drawn, HPos, LEFT, Palette, Pen, RGBColor, RIGHT, SVG, SVGBackend, Scale, VPos, at_size, grid, inner,
-    position_labels, tick_label, ticks,
+    Color, DrawingBackend, Drawn, HPos, LEFT, Palette, Pen, RGBColor, RIGHT, SVG, SVGBackend, Scale, VPos, finished, grid, gridded, inner,
+    most_along, position_labels, tick_label, ticks,
 };
 use crate::report::{
     TransformKind,
@@ -257,18 +257,11 @@ impl<B: DrawingBackend> Pen<B> {
 fn axes<B: DrawingBackend>(pen: &Pen<B>, chart: &Chart, frame: &ChartFrame, palette: &Palette) -> Drawn<(), B> {
     let ChartFrame { left, right, top, bottom, x, y } = *frame;
     let up = (((bottom - top) / 32.0).max(2.0) as usize).min(8);
-    for value in ticks(y.0, y.1, up) {
-        let at = frame.to_px([0.0, value]).1;
-        pen.line((left, at), (right, at), palette.grid, 1.0)?;
-        pen.text(&tick_label(value), (left - 8.0, at), HPos::Right, VPos::Center, palette.muted)?;
-    }
-    if chart.x.names.is_empty() {
-        for value in ticks(x.0, x.1, ((right - left) / 56.0).max(2.0) as usize) {
-            let at = frame.to_px([value, 0.0]).0;
-            pen.line((at, top), (at, bottom), palette.grid, 1.0)?;
-            pen.text(&tick_label(value), (at, bottom + 7.0), HPos::Center, VPos::Top, palette.muted)?;
-        }
-    } else {
+    let down = ticks(y.0, y.1, up).into_iter().map(|value| (value, frame.to_px([0.0, value]).1));
+    let numbers = if chart.x.names.is_empty() { ticks(x.0, x.1, most_along(right - left)) } else { Vec::new() };
+    let along = numbers.into_iter().map(|value| (value, frame.to_px([value, 0.0]).0));
+    gridded(pen, (left, top), (right, bottom), down, along, palette)?;
+    if !chart.x.names.is_empty() {
         let names: Vec<&str> = chart.x.names.iter().map(String::as_str).collect();
         position_labels(pen, &names, (left, right), bottom + 7.0, palette)?;
     }
@@ -398,7 +391,7 @@ pub fn panel_svg(of: &Panel, size: (u32, u32), palette: &Palette) -> String {
     let mut svg = String::new();
     let drawn = draw_panel(SVGBackend::with_string(&mut svg, grid(size)), of, size, SVG, palette);
     debug_assert!(drawn.is_ok(), "writing to a string does not fail");
-    at_size(svg, size)
+    finished(svg, size)
 }
 
 /// Height of a heading in a picture of a whole figure.
@@ -444,7 +437,7 @@ pub fn figure_svg(figure: &Figure, size: (u32, u32), palette: &Palette) -> Strin
     let (mut svg, whole) = (String::new(), figure_size(figure, size));
     let drawn = draw_figure(SVGBackend::with_string(&mut svg, grid(whole)), figure, size, SVG, palette);
     debug_assert!(drawn.is_ok(), "writing to a string does not fail");
-    at_size(svg, whole)
+    finished(svg, whole)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use plotters::element::Polygon;
 
 use super::{
-    Color, DrawingBackend, Drawn, HPos, LEFT, Palette, Pen, RGBColor, SVG, SVGBackend, Scale, TOP, VPos, at_size, grid, inner, round_up,
-    tick_label, ticks,
+    Color, DrawingBackend, Drawn, HPos, LEFT, Palette, Pen, RGBColor, SVG, SVGBackend, Scale, TOP, VPos, finished, grid, gridded, inner,
+    most_along, round_up, tick_label, ticks,
 };
 use crate::report::{MeasuredCurves, MeasuredPoint, Quantity, TransformChoice};
 
@@ -119,16 +119,9 @@ pub fn measured<B: DrawingBackend>(
 
 fn panel<B: DrawingBackend>(pen: &Pen<B>, curves: &MeasuredCurves, quantity: Quantity, at: Panel, palette: &Palette) -> Drawn<(), B> {
     let Panel { left, right, top, bottom, .. } = at;
-    for value in ticks(at.from, at.to, 7) {
-        let y = at.to_px(0.0, value).1;
-        pen.line((left, y), (right, y), palette.grid, 1.0)?;
-        pen.text(&tick_label(value), (left - 8.0, y), HPos::Right, VPos::Center, palette.muted)?;
-    }
-    for rate in ticks(0.0, at.rate_max, ((right - left) / 56.0).max(2.0) as usize) {
-        let x = at.to_px(rate, at.from).0;
-        pen.line((x, top), (x, bottom), palette.grid, 1.0)?;
-        pen.text(&tick_label(rate), (x, bottom + 7.0), HPos::Center, VPos::Top, palette.muted)?;
-    }
+    let down = ticks(at.from, at.to, 7).into_iter().map(|value| (value, at.to_px(0.0, value).1));
+    let along = ticks(0.0, at.rate_max, most_along(right - left)).into_iter().map(|rate| (rate, at.to_px(rate, at.from).0));
+    gridded(pen, (left, top), (right, bottom), down, along, palette)?;
     pen.line((left, bottom), (right, bottom), palette.muted, 1.0)?;
     pen.text(quantity.name(), (4.0, top - TOP + 6.0), HPos::Left, VPos::Top, palette.text)?;
     pen.text("rate (bits per weight)", ((left + right) / 2.0, bottom + 23.0), HPos::Center, VPos::Top, palette.text)?;
@@ -168,7 +161,7 @@ pub fn measured_svg(curves: &MeasuredCurves, quantities: &[Quantity], size: (u32
     let mut svg = String::new();
     let drawn = measured(SVGBackend::with_string(&mut svg, grid(size)), curves, quantities, size, SVG, palette);
     debug_assert!(drawn.is_ok(), "writing to a string does not fail");
-    at_size(svg, size)
+    finished(svg, size)
 }
 
 #[cfg(test)]

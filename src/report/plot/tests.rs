@@ -82,6 +82,33 @@ fn the_curve_is_well_formed_and_says_its_size() {
 }
 
 #[test]
+fn lines_of_one_stroke_that_follow_each_other_are_one_element_and_others_stay() {
+    let line = |stroke: &str, points: &str| format!("<polyline fill=\"none\" {stroke} stroke-width=\"8\" points=\"{points} \"/>\n");
+    let (red, blue, pale) = ("opacity=\"1\" stroke=\"#FF0000\"", "opacity=\"1\" stroke=\"#0000FF\"", "opacity=\"0.5\" stroke=\"#FF0000\"");
+    let text = "<text x=\"1\">\npolyline\n</text>\n";
+    let (a, b, c) = ("1,2 3,4", "5,6 7,8 9,10", "11,12 13,14");
+    let path = format!("<path fill=\"none\" {red} stroke-width=\"8\" d=\"M{a}M{b}\"/>\n");
+    assert_eq!(joined(&(line(red, a) + &line(red, b) + &line(blue, c))), path.clone() + &line(blue, c));
+    // Nothing is moved before or behind another thing, and what shines through each other stays apart.
+    for apart in [line(red, a) + &line(blue, b) + &line(red, c), line(red, a) + text + &line(red, b), line(pale, a) + &line(pale, b)] {
+        assert_eq!(joined(&apart), apart);
+    }
+    assert_eq!(joined(&(line(red, a) + &line(red, b) + text + &line(red, c))), path + text + &line(red, c));
+    assert_eq!(joined(""), "");
+}
+
+#[test]
+fn a_drawing_has_few_elements_however_many_dashes() {
+    // Of 54 layers: their bars, lines of at most a few strokes, and labels.
+    let svg = allocation_svg(&report(54), (900, 240), &Palette::LIGHT);
+    let count = |tag: &str| svg.matches(tag).count();
+    assert!(count("<polyline") + count("<path") < 20, "{} polylines, {} paths", count("<polyline"), count("<path"));
+    assert!(count("<rect") >= 40);
+    let dashes = svg.lines().filter(|l| l.starts_with("<path")).map(|l| l.matches('M').count()).max();
+    assert!(dashes > Some(100), "the mean is dashed: {dashes:?}");
+}
+
+#[test]
 fn the_frame_maps_there_and_back() {
     let (_, frame) = curve_svg(&curves(), None, SIZE, &Palette::DARK);
     for (rate, db) in [(0.0, 0.0), (3.2, -19.5), (8.0, -50.0)] {
