@@ -179,4 +179,25 @@ mod tests {
         let kept = orthonormal_rows(&nearly, rows, width);
         assert!(kept.iter().zip(&orthogonal).all(|(a, b)| (a - b).abs() < 0.02));
     }
+
+    /// Both sum what a plain sum does, whatever does not fill the last band of rows and the last panel of columns.
+    #[test]
+    fn gram_matrices_are_those_of_plain_sums() {
+        for (rows, width) in [(0, 5), (1, 1), (3, 0), (63, 5), (64, 1023), (65, 1025), (130, 2100)] {
+            let x = noise(rows * width, 7);
+            let (fast, precise) = (gram(&x, rows, width), precise_gram(&x, rows, width));
+            let row = |i: usize| &x[i * width..(i + 1) * width];
+            let plain = |i: usize, j: usize| row(i).iter().zip(row(j)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+            let scale = (0..rows).map(|i| plain(i, i)).fold(f64::MIN_POSITIVE, f64::max);
+            for i in 0..rows {
+                for j in 0..rows {
+                    let exact = plain(i, j);
+                    assert!((precise[(i, j)] - exact).abs() <= 1e-13 * scale, "{rows}x{width}: {i} {j}");
+                    assert!((fast[(i, j)] - exact).abs() <= 1e-5 * scale, "{rows}x{width}: {i} {j}");
+                    assert_eq!((fast[(i, j)], precise[(i, j)]), (fast[(j, i)], precise[(j, i)]), "symmetric");
+                }
+            }
+            assert_eq!((fast.nrows(), precise.nrows()), (rows, rows));
+        }
+    }
 }

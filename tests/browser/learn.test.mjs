@@ -129,7 +129,7 @@ await group("parts are hidden by the address", async () => {
   await box("curve").check();
   const [curve, main] = [await page.locator(".curve-card").boundingBox(), await page.locator("main").boundingBox()];
   check("the curve takes the room of what is hidden beside it", curve.width > main.width - 80, { curve, main });
-  check("and is drawn", (await hook(page, "rd-curve").locator("svg polyline").count()) > 1);
+  check("and is drawn", (await hook(page, "rd-curve").locator("svg polyline, svg path").count()) > 1);
   for (const name of ["drop", "bars", "accuracy", "table", "learn", "footer"]) await box(name).uncheck();
   for (const part of ["drop", "bars", "accuracy", "calibration", "table", "learn", "footer"]) check(`${part} can be hidden`, !(await visible(part)));
   await pictures(page, "hidden");
