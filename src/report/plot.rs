@@ -25,10 +25,13 @@ use plotters_svg::SVGBackend;
 
 use super::{AllocationReport, LayerRow, Measure, Method, RdCurves, RdLine, TransformKind};
 
+mod changes;
 pub mod figure;
 #[cfg(feature = "cli")]
 pub mod png;
 pub mod sweep;
+
+pub use changes::{Change, changes};
 
 /// Backend units per nominal pixel of an SVG.
 const GRID: f64 = 8.0;

@@ -7,7 +7,7 @@ use web_sys::{Element, PointerEvent};
 use super::{
     dom,
     downloads::{Chart, ChartButtons},
-    format,
+    format, redraw,
     state::App,
     term::Term,
 };
@@ -23,13 +23,17 @@ pub fn Allocation(app: App) -> impl IntoView {
     let measured = dom::size_of(host);
     // The height is given, so that bars are drawn once, not again when the drawing has made its room.
     let size = move || (measured.get().0, HEIGHT);
-    let drawing = move || {
+    let (late, canvas) = (app.late_allocation(), NodeRef::<html::Div>::new());
+    Effect::new(move |shown: Option<Option<String>>| {
         let palette = if app.dark.get() { Palette::DARK } else { Palette::LIGHT };
-        match app.allocation.get() {
-            Some(a) if size().0 > 0 => allocation_svg(&a, size(), &Palette { background: None, ..palette }),
+        let now = match late.get() {
+            Some(a) if size().0 > 0 => allocation_svg(&a, size(), &palette.transparent()),
             _ => String::new(),
-        }
-    };
+        };
+        let canvas = canvas.get()?;
+        redraw::show(&canvas, shown.flatten().as_deref(), &now);
+        Some(now)
+    });
     let bars = move || BarFrame::new(app.allocation.with(|a| a.as_ref().map_or(0, |a| a.layers.len())), size());
 
     let (hovered, set_hovered) = signal(None::<usize>);
@@ -67,7 +71,7 @@ pub fn Allocation(app: App) -> impl IntoView {
             </div>
             <div class="plot" data-testid="allocation-chart" node_ref=host on:pointermove=moved on:pointerdown=chosen
                 on:pointerleave=move |_| set_hovered.set(None) style:height=format!("{HEIGHT}px")>
-                <div class="drawing" role="img" aria-label=label inner_html=drawing></div>
+                <div class="drawing" role="img" aria-label=label node_ref=canvas></div>
                 <div class="column" class:shown=move || column().is_some() style:left=move || column().map(|c| format!("{}px", c.0))
                     style:width=move || column().map(|c| format!("{}px", c.1 - c.0))></div>
             </div>

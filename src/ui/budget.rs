@@ -69,8 +69,12 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
             Budget::Bits(b) => b,
             _ => rate,
         };
-        slider.set_min(&plain(least, 2));
-        slider.set_max(&plain(most, 2));
+        let (least_words, most_words) = (plain(least, 2), plain(most, 2));
+        // Said again, even the same bounds are laid out again.
+        if (slider.min(), slider.max()) != (least_words.clone(), most_words.clone()) {
+            slider.set_min(&least_words);
+            slider.set_max(&most_words);
+        }
         let value = plain(asked.clamp(least, most), 2);
         if slider.value() != value {
             slider.set_value(&value);

@@ -34,7 +34,7 @@ pub fn DataInput(app: App, usage: DataUse) -> impl IntoView {
     };
     let images = app.accuracy.images(usage);
     let summary = Memo::new(move |_| images.with(|i| i.summary.clone()));
-    let busy = move || app.long_job.with(|job| job.is_some_and(|job| job.data() == Some(usage)));
+    let busy = Memo::new(move |_| app.long_job.with(|job| job.is_some_and(|job| job.data() == Some(usage))));
     let over = move || app.aimed_at.get() == Some(usage);
     let name = use_name(usage);
     // A folder's input is one that the browser does not let choose files.
@@ -77,7 +77,7 @@ pub fn DataInput(app: App, usage: DataUse) -> impl IntoView {
             </div>
             <div class="recognised" role="status" data-testid=format!("{key}-summary")>
                 {move || match summary.get() {
-                    _ if busy() => view! { <p class="hint">"Reading…"</p> }.into_any(),
+                    _ if busy.get() => view! { <p class="hint">"Reading…"</p> }.into_any(),
                     None => view! { <p class="hint">"Or drop them here: NumPy (.npz), CIFAR-10 (.bin), MNIST (IDX), a zip, a folder with one folder for each class, or PNG, JPEG and WebP files."</p> }.into_any(),
                     Some(data) => view! {
                         <div class="found">

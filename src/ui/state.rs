@@ -19,6 +19,7 @@ use super::{
     format::{self, Unit},
     history::History,
     jobs::{Job, Then},
+    pace::Turns,
     session::Session,
 };
 use crate::{
@@ -226,6 +227,8 @@ pub struct App {
     pub accuracy: Accuracy,
     /// Whether the browser prefers a dark page; not on paper.
     pub dark: ReadSignal<bool>,
+    /// Parts that are drawn anew in a frame of their own.
+    pub(super) turns: Turns,
     /// What the page's address said that is still to be done.
     pub(super) address: Address,
     pub(super) session: StoredValue<Session, LocalStorage>,
@@ -257,6 +260,7 @@ impl App {
             aimed_at: RwSignal::new(None),
             accuracy: Accuracy::new(),
             dark: dom::media("screen and (prefers-color-scheme: dark)"),
+            turns: Turns::new(),
             address: Address::new(),
             session: StoredValue::new_local(Session::default()),
         };

@@ -1,13 +1,13 @@
 //! Every layer as a row: what it is, what it was given, and what the user decides about it.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::Arc};
 
 use leptos::{ev::MouseEvent, html, prelude::*};
 use wasm_bindgen::JsCast;
 use web_sys::Element;
 
 use super::{dom, format, state::App, term::Term};
-use crate::report::{LayerRow, recipe::DEEPEST_LOCK};
+use crate::report::{AllocationReport, LayerRow, recipe::DEEPEST_LOCK};
 
 /// Rows made per frame: a table of hundreds must not hold up the page.
 const CHUNK: usize = 10;
@@ -90,6 +90,7 @@ struct Changing {
 pub fn LayerTable(app: App) -> impl IntoView {
     let sort = RwSignal::new((Column::Number, false));
     let rows = RwSignal::new(Vec::<(u32, usize)>::new());
+    let late = app.late_allocation();
     let shown = RwSignal::new(CHUNK);
 
     let arrange = move || {
@@ -172,7 +173,7 @@ pub fn LayerTable(app: App) -> impl IntoView {
                 // The style lays rows out by themselves, so that rows out of sight cost nothing; that takes the roles away.
                 <table data-testid="layer-table" class="layers" class:streaming=streaming role="table" aria-labelledby="layers-title">
                     <thead role="rowgroup"><tr role="row">{headers.collect_view()}</tr></thead>
-                    <tbody role="rowgroup"><For each=visible key=|key| *key children=move |(_, index)| view! { <Row app index/> }/></tbody>
+                    <tbody role="rowgroup"><For each=visible key=|key| *key children=move |(_, index)| view! { <Row app index late/> }/></tbody>
                 </table>
             </div>
         </section>
@@ -180,11 +181,11 @@ pub fn LayerTable(app: App) -> impl IntoView {
 }
 
 #[component]
-fn Row(app: App, index: usize) -> impl IntoView {
+fn Row(app: App, index: usize, late: ReadSignal<Option<Arc<AllocationReport>>>) -> impl IntoView {
     let first = app.allocation.with_untracked(|a| a.as_ref().and_then(|a| a.layers.get(index).cloned()));
     let Some(first) = first else { return ().into_any() };
     let now = Memo::new(move |_| {
-        app.allocation.with(|a| {
+        late.with(|a| {
             let row = a.as_ref().and_then(|a| a.layers.get(index));
             row.map(|r| Changing {
                 coded_by: format::coded_by(r),

@@ -32,6 +32,9 @@ export async function ready(page, timeout = 60000) {
     null,
     { timeout },
   );
+  // Bars and the table follow one in each frame.
+  await drawn(page);
+  await drawn(page);
   const now = await status(page);
   if (isError(now)) throw new Error(now);
 }

@@ -4,7 +4,7 @@ use plotters::element::Polygon;
 
 use super::{
     Color, DrawingBackend, Drawn, HPos, LEFT, Palette, Pen, RGBColor, RIGHT, SVG, SVGBackend, Scale, VPos, finished, grid, gridded, inner,
-    most_along, position_labels, tick_label, ticks,
+    most_along, position_labels, ticks,
 };
 use crate::report::{
     TransformKind,

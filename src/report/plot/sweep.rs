@@ -4,7 +4,7 @@ use plotters::element::Polygon;
 
 use super::{
     Color, DrawingBackend, Drawn, HPos, LEFT, Palette, Pen, RGBColor, SVG, SVGBackend, Scale, TOP, VPos, finished, grid, gridded, inner,
-    most_along, round_up, tick_label, ticks,
+    most_along, round_up, ticks,
 };
 use crate::report::{MeasuredCurves, MeasuredPoint, Quantity, TransformChoice};
 

@@ -1,0 +1,80 @@
+//! What follows a dragged slider without making a frame late: numbers and the operating point are shown at once, and of the larger parts one in each frame after that.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use leptos::prelude::*;
+
+use super::state::App;
+use crate::report::AllocationReport;
+
+/// What still waits for a frame of its own. Copied freely: it is a handle.
+#[derive(Clone, Copy)]
+pub struct Turns(StoredValue<VecDeque<Turn>, LocalStorage>);
+
+type Turn = Box<dyn FnOnce()>;
+
+impl Turns {
+    /// Nothing waits.
+    pub fn new() -> Turns {
+        Turns(StoredValue::new_local(VecDeque::new()))
+    }
+
+    /// Does something in a frame of its own: not in the one that shows what is changed now.
+    fn wait(self, turn: Turn) {
+        let first = self.0.try_update_value(|turns| {
+            turns.push_back(turn);
+            turns.len() == 1
+        });
+        if first == Some(true) {
+            request_animation_frame(move || request_animation_frame(move || self.next()));
+        }
+    }
+
+    fn next(self) {
+        // It stays in line while it is done, so that what it brings about waits behind it.
+        let turn = self.0.try_update_value(|turns| turns.front_mut().map(|turn| std::mem::replace(turn, Box::new(|| ()))));
+        if let Some(turn) = turn.flatten() {
+            turn();
+        }
+        let more = self.0.try_update_value(|turns| {
+            turns.pop_front();
+            !turns.is_empty()
+        });
+        if more == Some(true) {
+            request_animation_frame(move || self.next());
+        }
+    }
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Turns::new()
+    }
+}
+
+impl App {
+    /// The allocation, some frames late: of those who ask for it one follows in each frame. That of another model is there at once.
+    pub fn late_allocation(self) -> ReadSignal<Option<Arc<AllocationReport>>> {
+        let now = move || self.allocation.get_untracked();
+        let (get, set) = signal(now());
+        let waits = StoredValue::new(false);
+        Effect::new(move |last: Option<(u32, bool)>| {
+            let of = (self.generation.get(), self.allocation.with(|a| a.is_some()));
+            if last != Some(of) {
+                set.set(now());
+            } else if !waits.get_value() {
+                waits.set_value(true);
+                self.turns.wait(Box::new(move || {
+                    // The part may be gone.
+                    if waits.try_set_value(false).is_none()
+                        && let Some(now) = self.allocation.try_get_untracked()
+                    {
+                        set.try_set(now);
+                    }
+                }));
+            }
+            of
+        });
+        get
+    }
+}
