@@ -189,7 +189,8 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
             </div>
             <Show when=move || promising.get()><PromisePanel app/></Show>
             <input class="slider" data-testid="budget-slider" type="range" step="0.01" aria-label="Budget in bits per weight"
-                aria-valuetext=valuetext node_ref=slider disabled=disabled on:input:target=move |e| slid(e.target().value())/>
+                aria-valuetext=valuetext node_ref=slider disabled=disabled on:pointerdown=move |_| app.held.set(true)
+                on:input:target=move |e| slid(e.target().value())/>
             <div class="ends" aria-hidden="true"><span>"smaller"</span><span>"closer to the original"</span></div>
             <p id="budget-wrong" class="notice" role="status">{move || wrong.get().map(str::to_string).or_else(not_reachable)}</p>
             <div class="field">

@@ -104,6 +104,7 @@ pub fn Curve(app: App) -> impl IntoView {
         // Focus goes to the operating point, not to where the browser would put it.
         e.prevent_default();
         set_dragging.set(true);
+        app.held.set(true);
         moved(e);
     };
     let key = move |e: KeyboardEvent| {

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use leptos::prelude::*;
+use leptos::{ev, prelude::*};
 
 use super::state::App;
 use crate::report::AllocationReport;
@@ -53,6 +53,18 @@ impl Default for Turns {
 }
 
 impl App {
+    /// Whatever the pointer held, on release it does not.
+    pub(super) fn follow_release(self) {
+        let release = move || {
+            if self.held.get_untracked() {
+                self.held.set(false);
+            }
+        };
+        // As long as the page lives.
+        let _ = window_event_listener(ev::pointerup, move |_| release());
+        let _ = window_event_listener(ev::pointercancel, move |_| release());
+    }
+
     /// The allocation, some frames late: of those who ask for it one follows in each frame. That of another model is there at once.
     pub fn late_allocation(self) -> ReadSignal<Option<Arc<AllocationReport>>> {
         let now = move || self.allocation.get_untracked();

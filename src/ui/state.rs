@@ -227,6 +227,8 @@ pub struct App {
     pub accuracy: Accuracy,
     /// Whether the browser prefers a dark page; not on paper.
     pub dark: ReadSignal<bool>,
+    /// Whether a pointer holds the budget, on its slider or on the curve.
+    pub held: RwSignal<bool>,
     /// Parts that are drawn anew in a frame of their own.
     pub(super) turns: Turns,
     /// What the page's address said that is still to be done.
@@ -260,6 +262,7 @@ impl App {
             aimed_at: RwSignal::new(None),
             accuracy: Accuracy::new(),
             dark: dom::media("screen and (prefers-color-scheme: dark)"),
+            held: RwSignal::new(false),
             turns: Turns::new(),
             address: Address::new(),
             session: StoredValue::new_local(Session::default()),
@@ -267,6 +270,7 @@ impl App {
         // What was calibrated at the last visit is not any more.
         app.uncalibrated();
         app.wake_at_first();
+        app.follow_release();
         app.follow_history();
         // What the address says goes before what was remembered.
         app.follow_address();

@@ -263,6 +263,47 @@ await group("two hundred layers, dropped", async () => {
   await page.context().close();
 });
 
+await group("bars that are changed while the budget is held are those that would be drawn", async () => {
+  const page = await open(browser, server.url);
+  await sample(page);
+  const drawn = () =>
+    page.evaluate(() => {
+      const words = (e) => [e.tagName, ...[...e.attributes].map((a) => `${a.name}=${a.value}`), e.textContent.trim()].join(" ");
+      return [...document.querySelector('[data-testid="allocation-chart"] svg').children].map(words);
+    });
+  const first = await drawn();
+  await page.evaluate(() => {
+    self.inPlace = 0;
+    const bars = document.querySelector('[data-testid="allocation-chart"] .drawing');
+    new MutationObserver((all) => (self.inPlace += all.filter((m) => m.type === "attributes").length)).observe(bars, { attributes: true, subtree: true });
+  });
+  const state = () => page.evaluate(() => ({ held: document.querySelector("main").classList.contains("held"), height: document.documentElement.scrollHeight }));
+  const before = await state();
+  const bounds = await hook(page, "budget-slider").boundingBox();
+  const at = (part) => page.mouse.move(bounds.x + bounds.width * part, bounds.y + bounds.height / 2);
+  await at(0.4);
+  await page.mouse.down();
+  for (let i = 0; i <= 20; i++) {
+    await at(0.4 + i / 200);
+    await page.waitForTimeout(20);
+  }
+  const during = await state();
+  check("parts out of sight wait while the budget is held", !before.held && during.held, { before, during });
+  await page.mouse.up();
+  await page.waitForTimeout(500);
+  await ready(page);
+  check("and do not when it is let go", !(await state()).held);
+  check("the page keeps its height", Math.abs(during.height - before.height) <= 2, { before, during });
+  const [slid, inPlace] = [await drawn(), await page.evaluate(() => self.inPlace)];
+  check("bars have changed in place", inPlace > 10 && slid.join() !== first.join(), inPlace);
+  await page.reload();
+  await page.mouse.move(3, 3);
+  await sample(page);
+  const anew = await drawn();
+  check("into those that are drawn of the same budget", anew.join("\n") === slid.join("\n"), anew.filter((e, i) => e !== slid[i]).slice(0, 3));
+  await page.context().close();
+});
+
 await group("by keyboard alone", async () => {
   const page = await open(browser, `${server.url}?threads=2`);
   const focused = () =>
