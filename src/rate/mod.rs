@@ -175,16 +175,24 @@ fn plan(layer: &Layer, freedom: Freedom, admit: Admit, lambda: f64) -> Plan {
         Freedom::Locked(depth) => Some(depth),
         Freedom::Free => None,
     };
+    let at = |b: &Block, lambda: f64| locked.map_or_else(|| b.at(lambda), |depth| b.at_locked(lambda, depth));
+    // Sums of all, blocks of the best alone: a dragged budget asks for thirty such plans of every layer.
     let options = admitted(&layer.curves.candidates, admit).map(|(candidate, c)| {
         let coded = layer.curves.coded(candidate);
         let lambda_predicted = lambda * coded;
-        let at = |b: &Block| locked.map_or_else(|| b.at(lambda_predicted), |depth| b.at_locked(lambda_predicted, depth));
-        let blocks: Vec<Vertex> = c.blocks.iter().map(at).collect();
-        let bits = coded_bits(c.side_bits + blocks.iter().map(|b| b.bits).sum::<u64>(), coded);
-        let distortion: f64 = blocks.iter().map(|b| b.distortion).sum();
-        (distortion + lambda * bits as f64, bits, Plan::Quantized { candidate, blocks })
+        let (predicted, distortion) = c
+            .blocks
+            .iter()
+            .map(|b| at(b, lambda_predicted))
+            .fold((c.side_bits, 0.0), |(bits, distortion), v| (bits + v.bits, distortion + v.distortion));
+        let bits = coded_bits(predicted, coded);
+        (distortion + lambda * bits as f64, bits, candidate, lambda_predicted)
     });
-    options.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map_or(Plan::Exact, |o| o.2)
+    let best = options.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    best.map_or(Plan::Exact, |(_, _, candidate, lambda)| {
+        let blocks = layer.curves.candidates[candidate].blocks.iter().map(|b| at(b, lambda)).collect();
+        Plan::Quantized { candidate, blocks }
+    })
 }
 
 struct Solver<'a> {
