@@ -8,6 +8,7 @@
 //! is a stand-in: the sum over layers of the relative weight error `‖dΘ‖²/‖Θ‖²`, in which every layer weighs the same, whatever its size
 //! and its effect on the output.
 
+mod bisect;
 pub mod cost;
 pub mod curve;
 pub mod feedback;
@@ -25,6 +26,7 @@ use crate::{
     quantize::{MAX_DEPTH, UNCLIPPED},
     report::{AllocationReport, AllocationSettings, Budget, LayerRow, Measure, RdCurves, RdLine, RdPoint, TransformKind},
 };
+use bisect::Between;
 use curve::{Candidate, LayerCurves};
 use hull::{Block, Vertex};
 use limit::Limit;
@@ -169,30 +171,34 @@ enum Freedom {
     Excluded,
 }
 
-fn plan(layer: &Layer, freedom: Freedom, admit: Admit, lambda: f64) -> Plan {
-    let locked = match freedom {
-        Freedom::Excluded => return Plan::Exact,
-        Freedom::Locked(depth) => Some(depth),
-        Freedom::Free => None,
-    };
-    let at = |b: &Block, lambda: f64| locked.map_or_else(|| b.at(lambda), |depth| b.at_locked(lambda, depth));
-    // Sums of all, blocks of the best alone: a dragged budget asks for thirty such plans of every layer.
-    let options = admitted(&layer.curves.candidates, admit).map(|(candidate, c)| {
-        let coded = layer.curves.coded(candidate);
-        let lambda_predicted = lambda * coded;
-        let (predicted, distortion) = c
-            .blocks
-            .iter()
-            .map(|b| at(b, lambda_predicted))
-            .fold((c.side_bits, 0.0), |(bits, distortion), v| (bits + v.bits, distortion + v.distortion));
-        let bits = coded_bits(predicted, coded);
-        (distortion + lambda * bits as f64, bits, candidate, lambda_predicted)
-    });
-    let best = options.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    best.map_or(Plan::Exact, |(_, _, candidate, lambda)| {
-        let blocks = layer.curves.candidates[candidate].blocks.iter().map(|b| at(b, lambda)).collect();
-        Plan::Quantized { candidate, blocks }
-    })
+/// A candidate for a layer at a multiplier, its blocks at their best, as sums: a dragged budget asks for hundreds of them of every layer, and for the blocks of one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Weighed {
+    candidate: usize,
+    bits: u64,
+    distortion: f64,
+    cost: f64,
+    /// The multiplier of its blocks' predicted bits.
+    lambda: f64,
+}
+
+impl Weighed {
+    /// The one of less cost, or fewer bits at the same.
+    fn or_better(self, other: Option<Weighed>) -> Weighed {
+        other.filter(|other| other.cost.total_cmp(&self.cost).then(other.bits.cmp(&self.bits)).is_le()).unwrap_or(self)
+    }
+
+    fn section_bytes(&self) -> u64 {
+        container::section_bytes(layer::body_bytes(self.bits))
+    }
+}
+
+/// The vertex of a block at a multiplier.
+fn vertex(block: &Block, freedom: Freedom, lambda: f64) -> Vertex {
+    match freedom {
+        Freedom::Locked(depth) => block.at_locked(lambda, depth),
+        Freedom::Free | Freedom::Excluded => block.at(lambda),
+    }
 }
 
 struct Solver<'a> {
@@ -207,8 +213,40 @@ const STEEPEST: f64 = 1e6;
 const FLATTEST: f64 = 1e-26;
 
 impl Solver<'_> {
-    fn plans(&self, lambda: f64) -> Vec<Plan> {
-        self.problem.layers.iter().zip(&self.freedom).map(|(l, f)| plan(l, *f, self.admit, lambda)).collect()
+    /// The candidates of a layer; none where it is kept bit for bit.
+    fn options(&self, layer: usize) -> impl Iterator<Item = usize> {
+        let quantized = self.freedom[layer] != Freedom::Excluded;
+        let candidates = &self.problem.layers[layer].curves.candidates;
+        admitted(candidates, self.admit).map(|(candidate, _)| candidate).filter(move |_| quantized)
+    }
+
+    /// A candidate of a layer. `coded` is [`LayerCurves::coded`].
+    fn weigh(&self, layer: usize, candidate: usize, coded: f64, lambda: f64) -> Weighed {
+        let (c, freedom, predicted) = (&self.problem.layers[layer].curves.candidates[candidate], self.freedom[layer], lambda * coded);
+        let vertices = c.blocks.iter().map(|b| vertex(b, freedom, predicted));
+        let (bits, distortion) = vertices.fold((c.side_bits, 0.0), |(bits, distortion), v| (bits + v.bits, distortion + v.distortion));
+        let bits = coded_bits(bits, coded);
+        Weighed { candidate, bits, distortion, cost: distortion + lambda * bits as f64, lambda: predicted }
+    }
+
+    /// What is best for every layer at a multiplier.
+    fn best(&self, lambda: f64) -> Vec<Option<Weighed>> {
+        let best = |layer: usize| {
+            let coded = |candidate| self.problem.layers[layer].curves.coded(candidate);
+            self.options(layer).map(|c| self.weigh(layer, c, coded(c), lambda)).fold(None, |best, w| Some(w.or_better(best)))
+        };
+        (0..self.problem.layers.len()).map(best).collect()
+    }
+
+    fn plans(&self, best: &[Option<Weighed>]) -> Vec<Plan> {
+        let plan = |((layer, freedom), best): ((&Layer, &Freedom), &Option<Weighed>)| match best {
+            None => Plan::Exact,
+            Some(Weighed { candidate, lambda, .. }) => {
+                let blocks = &layer.curves.candidates[*candidate].blocks;
+                Plan::Quantized { candidate: *candidate, blocks: blocks.iter().map(|b| vertex(b, *freedom, *lambda)).collect() }
+            }
+        };
+        self.problem.layers.iter().zip(&self.freedom).zip(best).map(plan).collect()
     }
 
     fn layer_bytes(&self, plans: &[Plan]) -> u64 {
@@ -227,22 +265,6 @@ impl Solver<'_> {
 
     fn rate(&self, bytes: u64) -> f64 {
         8.0 * bytes as f64 / self.weights().max(1) as f64
-    }
-
-    /// The smallest multiplier, to within a millionth, whose plans fit `limit` bytes; they must fit at [`STEEPEST`].
-    fn bisect(&self, limit: u64) -> (f64, Vec<Plan>) {
-        let (mut fits, mut too_much) = (STEEPEST, FLATTEST);
-        let mut plans = self.plans(fits);
-        while fits / too_much > 1.0 + 1e-6 {
-            let middle = (fits * too_much).sqrt();
-            let trial = self.plans(middle);
-            if self.layer_bytes(&trial) <= limit {
-                (fits, plans) = (middle, trial);
-            } else {
-                too_much = middle;
-            }
-        }
-        (fits, plans)
     }
 
     /// Spends what bisection left: the steepest upgrades along the hulls that still fit. Only free layers; slopes down to half of
@@ -359,20 +381,22 @@ impl Problem<'_> {
         let fixed = self.other_bytes + excluded;
         let weights = solver.weights();
         let limit = self.limit(settings, fixed, weights)?.map(|limit| if part == 1.0 { limit } else { (limit as f64 * part) as u64 });
-        let least = solver.plans(STEEPEST);
-        let most = solver.plans(0.0);
-        let (least_bytes, most_bytes) = (solver.layer_bytes(&least), solver.layer_bytes(&most));
+        let between = solver.between();
+        let bytes = |best: fn(&Between) -> Weighed| between.iter().flatten().map(|b| best(b).section_bytes()).sum::<u64>();
+        let (least_bytes, most_bytes) = (bytes(|b| b.high), bytes(|b| b.low));
+        let plans = |best: fn(&Between) -> Weighed| solver.plans(&between.iter().map(|b| b.as_ref().map(best)).collect::<Vec<_>>());
         let (lambda, plans, reached) = match limit {
             Some(limit) if limit >= most_bytes => {
                 // More than the most is no budget at all; the last byte or two of rounding are.
-                (0.0, most, limit <= most_bytes + self.layers.len() as u64 || weights == 0)
+                (0.0, plans(|b| b.low), limit <= most_bytes + self.layers.len() as u64 || weights == 0)
             }
             Some(limit) if limit >= least_bytes => {
-                let (lambda, mut plans) = solver.bisect(limit);
+                let (lambda, best) = solver.bisect(limit, between);
+                let mut plans = solver.plans(&best);
                 solver.fill(&mut plans, limit, lambda);
                 (lambda, plans, true)
             }
-            _ => (STEEPEST, least, false),
+            _ => (STEEPEST, plans(|b| b.high), false),
         };
         let layer_bytes = solver.layer_bytes(&plans);
         let file_bytes = fixed + layer_bytes;
@@ -419,7 +443,7 @@ impl Problem<'_> {
                 .chain(std::iter::once(0.0));
             let mut points: Vec<RdPoint> = Vec::new();
             for lambda in lambdas {
-                let plans = solver.plans(lambda);
+                let plans = solver.plans(&solver.best(lambda));
                 let bytes = solver.layer_bytes(&plans);
                 let point = RdPoint { rate: solver.rate(bytes), bytes: fixed + bytes, db: decibels(self.distortion(&plans)) };
                 if points.last().is_none_or(|last| point.bytes > last.bytes) {

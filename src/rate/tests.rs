@@ -93,7 +93,8 @@ fn slopes_are_equal() {
     let problem = problem(&curves);
     let solver =
         Solver { problem: &problem, freedom: vec![Freedom::Free; curves.len()], admit: Admit { kinds: Kinds::Any, feedback: true } };
-    let (lambda, plans) = solver.bisect(2000);
+    let (lambda, best) = solver.bisect(2000, solver.between());
+    let plans = solver.plans(&best);
     for (plan, layer) in plans.iter().zip(&curves) {
         let Plan::Quantized { candidate, blocks } = plan else { panic!("a free layer is quantized") };
         let cost = |blocks: &[Vertex], side: u64| {
@@ -109,6 +110,33 @@ fn slopes_are_equal() {
             assert!(block.next(vertex.bits).is_none_or(|next| next.slope <= lambda));
         }
     }
+}
+
+/// What is not weighed again changes nothing of what plain bisection, over all candidates of all layers in every step, finds.
+#[test]
+fn bisection_is_that_over_all_layers() {
+    let mut curves = model();
+    // Two that a coder has learnt about, one of them in part.
+    curves[2].learn(0, 1000, 1100);
+    for candidate in 0..curves[3].candidates.len() {
+        curves[3].learn(candidate, 1000, 900 + 10 * candidate as u64);
+    }
+    let problem = problem(&curves);
+    let freedom = vec![Freedom::Free, Freedom::Free, Freedom::Locked(3), Freedom::Free, Freedom::Excluded, Freedom::Free];
+    let solver = Solver { problem: &problem, freedom, admit: Admit { kinds: Kinds::Any, feedback: true } };
+    let bytes = |lambda: f64| solver.layer_bytes(&solver.plans(&solver.best(lambda)));
+    let mut found = 0;
+    for limit in (bytes(STEEPEST)..bytes(0.0)).step_by(97) {
+        let (mut fits, mut too_much) = (STEEPEST, FLATTEST);
+        while fits / too_much > 1.0 + 1e-6 {
+            let middle = (fits * too_much).sqrt();
+            if bytes(middle) <= limit { fits = middle } else { too_much = middle }
+        }
+        let (lambda, best) = solver.bisect(limit, solver.between());
+        assert_eq!((lambda, solver.plans(&best)), (fits, solver.plans(&solver.best(fits))), "{limit} bytes");
+        found += 1;
+    }
+    assert!(found > 50, "{found} budgets");
 }
 
 #[test]
