@@ -253,6 +253,12 @@ fn answers_survive_the_way() {
     let message = FromEngine::Allocated { job: 1, allocation: allocation(), command: "waterfill compress".into() };
     let FromEngine::Allocated { allocation: same, command, .. } = there_and_back(&message) else { panic!("another") };
     assert_eq!((same, command.as_str()), (allocation(), "waterfill compress"));
+    // Of an opened `.tq` these are not known.
+    let unknown = AllocationReport { db: f64::NAN, lambda: f64::NAN, ..allocation() };
+    let message = FromEngine::Allocated { job: 1, allocation: unknown, command: String::new() };
+    let FromEngine::Allocated { allocation: same, .. } = there_and_back(&message) else { panic!("another") };
+    assert!(same.db.is_nan() && same.lambda.is_nan());
+    assert_eq!(AllocationReport { db: -31.4, lambda: 1e-300, ..same }, allocation());
     for left in [None, Some(2.5)] {
         let layer = "layer1".to_owned();
         let message =

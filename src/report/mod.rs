@@ -18,7 +18,7 @@ pub mod table;
 pub use calibration::{CalibrationSettings, CalibrationSummary};
 pub use evaluation::{Channels, DataSummary, Evaluation, EvaluationReport, LayerDamage, Preprocessing};
 pub use gains::{GainsReport, LayerGains, MeanGain, RowGains, RowVariances, TransformGain};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 pub use sweep::{MeasuredCurves, MeasuredPoint, Quantity, SweepSettings};
 
 /// The transform of a layer (Young et al. 2021, Sections 4.2, 7.1 and 7.2).
@@ -346,6 +346,11 @@ fn yes() -> bool {
     true
 }
 
+/// A number that may not be known: JSON has no NaN.
+fn or_nan<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
 /// A model as it was opened: the table before anything is computed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelSummary {
@@ -428,12 +433,14 @@ pub struct AllocationReport {
     #[serde(default)]
     pub measure: Measure,
     /// Distortion of the quantized layers in dB, as in [`RdPoint::db`]; NaN (null in JSON) where it is not known, as for an opened `.tq`.
+    #[serde(deserialize_with = "or_nan")]
     pub db: f64,
     /// How many bits per weight the rate is above the limit of all coders at this distortion, by the model ([`crate::rate::limit`]); nothing where the limit is
     /// not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<f64>,
     /// The Lagrange multiplier: relative error that one more bit would buy; NaN where it is not known.
+    #[serde(deserialize_with = "or_nan")]
     pub lambda: f64,
     /// Whether errors were measured on decoded weights (after encoding) or on the curves (before).
     pub measured: bool,
@@ -471,6 +478,7 @@ pub struct LayerRow {
     pub basis_bytes: u64,
     /// Without calibration the relative weight error `‖dΘ‖²/‖Θ‖²`, of the weights with the batch norm after the layer folded in, where there
     /// is one; with it the error that this layer causes in the output, over the output's power, by the model; NaN where it is not known.
+    #[serde(deserialize_with = "or_nan")]
     pub error: f64,
     /// How many bits per weight more it takes than no coder could do without, by the model ([`crate::rate::limit`]), at its error; nothing where the limit is
     /// not known.
@@ -546,6 +554,19 @@ pub struct Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// JSON has no NaN: of an opened `.tq` errors are not known, and a report of it is read back.
+    #[test]
+    fn what_is_not_known_survives_json() {
+        let mut report = AllocationReport { db: f64::NAN, lambda: f64::NAN, ..plot::tests::report(2) };
+        report.layers[1].error = f64::NAN;
+        let mut back: AllocationReport = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
+        assert!(back.db.is_nan() && back.lambda.is_nan() && back.layers[1].error.is_nan());
+        for r in [&mut report, &mut back] {
+            (r.db, r.lambda, r.layers[1].error) = (0.0, 0.0, 0.0);
+        }
+        assert_eq!(back, report);
+    }
 
     /// Names on the command line and in JSON are the same, and no two transforms share one.
     #[test]

@@ -289,6 +289,7 @@ pub enum FromEngine {
         /// Job number.
         job: u32,
         /// What was allocated.
+        #[serde(with = "text")]
         allocation: AllocationReport,
         /// The equivalent command line.
         command: String,
@@ -419,5 +420,19 @@ impl FromEngine {
             list.push(&wasm_bindgen::JsCast::unchecked_into::<js_sys::Uint8Array>(part).buffer());
         }
         list
+    }
+}
+
+/// A value as one text. While a budget is dragged there is an allocation for every frame, of a thousand numbers and names; as a JavaScript object it would take
+/// the page's thread milliseconds to make and to read, and leave as many pieces to be collected.
+mod text {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+
+    pub fn serialize<T: Serialize, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+        serde_json::to_string(value).map_err(serde::ser::Error::custom)?.serialize(to)
+    }
+
+    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+        serde_json::from_str(&String::deserialize(from)?).map_err(serde::de::Error::custom)
     }
 }
