@@ -78,7 +78,7 @@ pub fn Page() -> impl IntoView {
                 "Nothing leaves this machine"
             </p>
         </header>
-        <main id="main" tabindex="-1" class:empty=move || !opened.get() class:held=app.held>
+        <main id="main" tabindex="-1" class:empty=move || !opened.get() class:held=app.late_held()>
             <shown::Notice shown/>
             <learn::WalkPanel app walk/>
             <drop::Drop app/>

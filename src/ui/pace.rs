@@ -65,6 +65,25 @@ impl App {
         let _ = window_event_listener(ev::pointercancel, move |_| release());
     }
 
+    /// Whether the budget is held, some frames late: parts out of sight wait then, and that they begin to or end to takes a good part of a frame.
+    pub fn late_held(self) -> ReadSignal<bool> {
+        let (get, set) = signal(false);
+        Effect::new(move |last: Option<bool>| {
+            let now = self.held.get();
+            if last.unwrap_or(false) != now {
+                self.turns.wait(Box::new(move || {
+                    // As it is by then: it may have been let go meanwhile.
+                    let now = self.held.get_untracked();
+                    if get.get_untracked() != now {
+                        set.set(now);
+                    }
+                }));
+            }
+            now
+        });
+        get
+    }
+
     /// The allocation, some frames late: of those who ask for it one follows in each frame. That of another model is there at once.
     pub fn late_allocation(self) -> ReadSignal<Option<Arc<AllocationReport>>> {
         let now = move || self.allocation.get_untracked();
