@@ -556,6 +556,7 @@ mod tests {
     use super::*;
 
     /// JSON has no NaN: of an opened `.tq` errors are not known, and a report of it is read back.
+    #[cfg(feature = "plots")]
     #[test]
     fn what_is_not_known_survives_json() {
         let mut report = AllocationReport { db: f64::NAN, lambda: f64::NAN, ..plot::tests::report(2) };
