@@ -62,7 +62,7 @@
 //! | Section 7.2 and Table 6, transforms within kernels | [`transform::intra`], [`transform::dct`] |
 //! | Section 5.1, step search, blocks of rows | [`quantize::search`], [`rate::curve`] |
 //! | entropy coding of the quantized coefficients | [`entropy`], in a layer's section [`container::layer`] |
-//! | eq. 8 and Algorithm 1, allocation | [`rate`] |
+//! | eq. 8 and Algorithm 1, allocation | [`rate`]; its multiplier in `src/rate/bisect.rs` |
 //! | Figs. 6 and 9, distortion and accuracy against rate, measured | [`pipeline::sweep`] |
 //! | Figs. 2, 3, 5, 7 and 8, eq. 5, Section 7.2, Tables 3 and 6, and others, for the model that is open | [`pipeline::figures`], drawn by [`report::plot`] |
 //! | Section 3, output distortion `E‖ŷ − y‖²` | [`evaluate`] |

@@ -1,7 +1,7 @@
 //! Bit allocation by one Lagrange multiplier (Young et al. 2021, Algorithm 1 and eq. 8; method.md, section 6).
 //!
 //! For a multiplier `λ` every block takes the depths of least `D + λ·bits`, every layer the candidate (transform, basis and side
-//! information included) of least cost: equal slopes everywhere. A budget is met by bisection on `λ`, which costs
+//! information included) of least cost: equal slopes everywhere. A budget is met by bisection on `λ` (`bisect.rs`), which costs
 //! microseconds a step on convex hulls; what is left of it then goes to the steepest upgrades that still fit.
 //!
 //! With calibration the distortion is the output's squared error over its power, summed over blocks and layers ([`cost`]). Without, it

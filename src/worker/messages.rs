@@ -423,8 +423,8 @@ impl FromEngine {
     }
 }
 
-/// A value as one text. While a budget is dragged there is an allocation for every frame, of a thousand numbers and names; as a JavaScript object it would take
-/// the page's thread milliseconds to make and to read, and leave as many pieces to be collected.
+/// A value as one text. While a budget is dragged there is an allocation for every frame, of a thousand numbers and names; as a JavaScript object each
+/// would be made and read by itself on the page's thread, and be left to be collected.
 mod text {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
