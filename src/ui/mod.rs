@@ -3,7 +3,7 @@
 //! [`state`] holds the signals and the conversation with the engine, [`jobs`] decides which job is next, the other modules
 //! are one part of the page each.
 
-use leptos::prelude::*;
+use leptos::{html, prelude::*};
 
 pub mod accuracy;
 pub mod address;
@@ -62,6 +62,8 @@ pub fn Page() -> impl IntoView {
     let open = move || app.model.with(|m| m.is_some());
     // The panels are made once; which model they show is in the signals.
     let opened = Memo::new(move |_| open());
+    let main: NodeRef<html::Main> = NodeRef::new();
+    app.rest_out_of_sight(main);
     view! {
         <a class="skip" href="#main" on:click=address::skip>"Skip to the model"</a>
         <header class="top">
@@ -78,7 +80,7 @@ pub fn Page() -> impl IntoView {
                 "Nothing leaves this machine"
             </p>
         </header>
-        <main id="main" tabindex="-1" class:empty=move || !opened.get() class:held=app.late_held()>
+        <main id="main" tabindex="-1" class:empty=move || !opened.get() node_ref=main>
             <shown::Notice shown/>
             <learn::WalkPanel app walk/>
             <drop::Drop app/>

@@ -2,10 +2,13 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use leptos::{ev, prelude::*};
+use leptos::{ev, html, prelude::*};
 
 use super::state::App;
 use crate::report::AllocationReport;
+
+/// The class of a part that rests. It is set where the part is shown, as a class of all of them would have everything in them styled anew.
+const RESTS: &str = "rests";
 
 /// What still waits for a frame of its own. Copied freely: it is a handle.
 #[derive(Clone, Copy)]
@@ -65,23 +68,32 @@ impl App {
         let _ = window_event_listener(ev::pointercancel, move |_| release());
     }
 
-    /// Whether the budget is held, some frames late: parts out of sight wait then, and that they begin to or end to takes a good part of a frame.
-    pub fn late_held(self) -> ReadSignal<bool> {
-        let (get, set) = signal(false);
+    /// While the budget is held, parts below the curve rest: out of sight, they take no time of a frame. That they begin to takes a good part of one itself, and that they end to more than
+    /// one: then one of them follows in each.
+    pub fn rest_out_of_sight(self, main: NodeRef<html::Main>) {
         Effect::new(move |last: Option<bool>| {
             let now = self.held.get();
             if last.unwrap_or(false) != now {
-                self.turns.wait(Box::new(move || {
-                    // As it is by then: it may have been let go meanwhile.
-                    let now = self.held.get_untracked();
-                    if get.get_untracked() != now {
-                        set.set(now);
-                    }
-                }));
+                self.follow_rest(main);
             }
             now
         });
-        get
+    }
+
+    fn follow_rest(self, main: NodeRef<html::Main>) {
+        self.turns.wait(Box::new(move || {
+            let Some(parts) = main.get_untracked() else { return };
+            // As it is by then: it may have been let go meanwhile.
+            if self.held.get_untracked() {
+                let work = parts.query_selector(":scope > .work").ok().flatten();
+                for part in std::iter::successors(work, |part| part.next_element_sibling()).skip(1) {
+                    let _ = part.class_list().add_1(RESTS);
+                }
+            } else if let Ok(Some(part)) = parts.query_selector(&format!(":scope > .{RESTS}")) {
+                let _ = part.class_list().remove_1(RESTS);
+                self.follow_rest(main);
+            }
+        }));
     }
 
     /// The allocation, some frames late: of those who ask for it one follows in each frame. That of another model is there at once.

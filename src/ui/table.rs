@@ -114,27 +114,20 @@ pub fn LayerTable(app: App) -> impl IntoView {
         }
         generation
     });
-    // … and after a while for new values. While they stream in, rows out of sight are not laid out.
-    let streaming = RwSignal::new(false);
+    // … and after a while for new values.
     let waiting = StoredValue::new_local(None::<TimeoutHandle>);
     let rested = move || {
         waiting.update_value(|w| *w = None);
-        streaming.set(false);
         arrange();
     };
     Effect::new(move |_| {
         app.allocation.track();
-        let interrupted = waiting.try_update_value(|w| {
-            let before = w.take();
-            if let Some(before) = &before {
+        waiting.update_value(|w| {
+            if let Some(before) = w.take() {
                 before.clear();
             }
             *w = set_timeout_with_handle(rested, RESORT).ok();
-            before.is_some()
         });
-        if interrupted == Some(true) {
-            streaming.set(true);
-        }
     });
     on_cleanup(move || {
         waiting.try_update_value(|w| w.take().map(|w| w.clear()));
@@ -171,7 +164,7 @@ pub fn LayerTable(app: App) -> impl IntoView {
             </div>
             <div class="scroll" tabindex="0" role="region" aria-label="Table of layers">
                 // The style lays rows out by themselves, so that rows out of sight cost nothing; that takes the roles away.
-                <table data-testid="layer-table" class="layers" class:streaming=streaming role="table" aria-labelledby="layers-title">
+                <table data-testid="layer-table" class="layers" role="table" aria-labelledby="layers-title">
                     <thead role="rowgroup"><tr role="row">{headers.collect_view()}</tr></thead>
                     <tbody role="rowgroup"><For each=visible key=|key| *key children=move |(_, index)| view! { <Row app index late/> }/></tbody>
                 </table>
