@@ -256,6 +256,12 @@ await group("two hundred layers, dropped", async () => {
   await ready(page);
   const sliding = await longestGap(page);
   prompt("nor did the slider", sliding, 150);
+  const last = hook(page, "layer-table").locator("tbody tr").last().locator("td").first();
+  const laidOut = (cell) => cell.checkVisibility({ contentVisibilityAuto: true });
+  check("a row far out of sight is not laid out", !(await last.evaluate(laidOut)));
+  await last.scrollIntoViewIfNeeded();
+  const seen = await page.waitForFunction(laidOut, await last.elementHandle(), { timeout: 5000 }).catch(() => null);
+  check("in sight it is", seen !== null);
   await page.screenshot({ path: path.join(shots, "many.png"), fullPage: true });
   check("no errors", page.errors.length === 0, page.errors);
   await page.context().close();
@@ -380,6 +386,8 @@ await group("a hand-out", async () => {
   check("curve, numbers and command are", seen.length >= 3 && seen.every(Boolean), seen);
   const cut = await page.locator(".scroll:has(.layers)").evaluate((e) => e.scrollHeight - e.clientHeight);
   check("and the whole table", rows > 20 && cut <= 1, { rows, cut });
+  const left = await page.locator(".layers tbody td:first-child").evaluateAll((all) => all.filter((e) => !e.checkVisibility({ contentVisibilityAuto: true })).length);
+  check("in which no row is left out", left === 0, left);
   const wide = await page.evaluate(() => document.documentElement.scrollWidth);
   check("on paper as wide as it is", wide <= 794, wide);
   const pdf = await page.pdf({ path: path.join(shots, "hand-out.pdf"), format: "A4" });

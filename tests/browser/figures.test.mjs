@@ -92,19 +92,28 @@ await group("every figure, wide and light", async () => {
   await page.context().close();
 });
 
+/** Calibrates on so many images of a file. */
+async function calibrate(page, images, count) {
+  const is = (state) => page.waitForFunction((s) => document.querySelector('[data-testid="calibration"]')?.dataset.state === s, state, { timeout: 120000 });
+  await hook(page, "calibration-input").setInputFiles(images);
+  await is("ready");
+  await hook(page, "calibration-images").fill(count);
+  await hook(page, "calibrate").click();
+  await is("done");
+}
+/** Waits until what the allocation costs has been measured. */
+async function checked(page) {
+  await page.waitForFunction(() => document.querySelector('[data-testid="check-readout"]')?.dataset.state === "done", null, { timeout: 240000 });
+  await ready(page);
+}
+
 await group("calibrated, with another budget and layer", async () => {
   const page = await open(browser, `${server.url}?threads=2`);
   await sample(page);
-  await hook(page, "calibration-input").setInputFiles(digits);
-  const is = (state) => page.waitForFunction((s) => document.querySelector('[data-testid="calibration"]')?.dataset.state === s, state, { timeout: 120000 });
-  await is("ready");
-  await hook(page, "calibration-images").fill("24");
-  await hook(page, "calibrate").click();
-  await is("done");
+  await calibrate(page, digits, "24");
   await hook(page, "budget-number").fill("3");
   await page.locator('[data-testid="figure-layer"]').selectOption("5");
-  await page.waitForFunction(() => document.querySelector('[data-testid="check-readout"]')?.dataset.state === "done", null, { timeout: 120000 });
-  await ready(page);
+  await checked(page);
   for (const name of tool ? await offered(page) : []) {
     if ((await choose(page, name)) !== "done") {
       check(`${name}: is made`, false, await hook(page, "figures").textContent());
@@ -140,14 +149,8 @@ await group("a real network's figures", async () => {
   const names = await offered(page);
   const before = await compare("not calibrated", names, []);
   check("all figures but that of the limit, which follows from calibration, were compared", before === names.length - 1, before);
-  await hook(page, "calibration-input").setInputFiles(images);
-  const is = (state) => page.waitForFunction((s) => document.querySelector('[data-testid="calibration"]')?.dataset.state === s, state, { timeout: 120000 });
-  await is("ready");
-  await hook(page, "calibration-images").fill("16");
-  await hook(page, "calibrate").click();
-  await is("done");
-  await page.waitForFunction(() => document.querySelector('[data-testid="check-readout"]')?.dataset.state === "done", null, { timeout: 240000 });
-  await ready(page);
+  await calibrate(page, images, "16");
+  await checked(page);
   const draws = await hook(page, "calibration-draws").inputValue();
   const which = ["slopes", "gains", "spectrum", "histogram", "limits"];
   const after = await compare("calibrated", which, ["--calibration", images, "--calibration-images", "16", "--draws", draws]);

@@ -46,8 +46,26 @@ async function load() {
   return { times, files: [...new Set(asked)].filter((name) => fs.existsSync(path.join(dist, name))) };
 }
 
-/** What the main thread is busy with at a time, and from frame to frame, while the slider is dragged. */
-async function frames() {
+/** Of a trace: the processor's time that the page's thread took from each frame's start to the next. */
+function ownTimes(trace) {
+  const events = JSON.parse(trace).traceEvents;
+  const { pid, tid } = events.find((e) => e.name === "FireAnimationFrame");
+  const of = (name) => events.filter((e) => e.name === name && e.pid === pid && e.tid === tid).sort((a, b) => a.ts - b.ts);
+  const calls = of("FireAnimationFrame").map((e) => e.ts);
+  const times = [];
+  let end = 0;
+  for (const task of of("RunTask").filter((e) => e.tdur !== undefined)) {
+    // A task within a task is counted with it.
+    if (task.ts < end) continue;
+    end = task.ts + task.dur;
+    if (calls.some((ts) => task.ts <= ts && ts < end)) times.push(0);
+    if (times.length) times[times.length - 1] += task.tdur / 1000;
+  }
+  return times;
+}
+
+/** What the main thread is busy with at a time, and from frame to frame, while the slider is dragged; of the processor's time in a trace, which takes some itself. */
+async function frames(traced) {
   const page = await open(browser, server.url);
   await page.locator('input[type="file"]').first().setInputFiles(file);
   await hook(page, "size-readout").waitFor({ timeout: 180000 });
@@ -67,6 +85,7 @@ async function frames() {
     };
     requestAnimationFrame(turn);
   });
+  if (traced) await browser.startTracing(page, { categories: ["devtools.timeline", "disabled-by-default-devtools.timeline"] });
   const box = await slider.boundingBox();
   await page.mouse.move(box.x + box.width * 0.3, box.y + box.height / 2);
   await page.mouse.down();
@@ -76,8 +95,9 @@ async function frames() {
   }
   await page.mouse.up();
   const { spent, tasks } = await page.evaluate(() => ((self.enough = true), { spent: self.spent, tasks: self.tasks }));
+  const own = traced ? ownTimes(await browser.stopTracing()) : [];
   await page.context().close();
-  return { spent, tasks };
+  return { spent, tasks, own };
 }
 
 try {
@@ -90,10 +110,10 @@ try {
   console.log(`first load, its engine with it: ${wire([...page, ...files.filter((name) => /engine-mt|worker/.test(name))])}`);
   const [usable, running] = [0, 1].map((i) => median(loads.map((l) => l.times[i])));
   console.log(`at a quarter of the processor's speed, median of 5: usable after ${Math.round(usable)} ms, its engine runs ${Math.round(running)} ms after the first move`);
-  const { spent, tasks } = await frames();
-  const above = spent.filter((ms) => ms > 16).length;
-  const most = Math.max(...spent);
-  console.log(`${path.basename(file)}, the budget dragged: ${spent.length} frames, median ${median(spent).toFixed(1)} ms, most ${most.toFixed(1)} ms, ${above} above 16 ms; ${tasks.length} above 50 ms`);
+  const words = (all) => `${all.length} frames, median ${median(all).toFixed(1)} ms, most ${Math.max(...all).toFixed(1)} ms, ${all.filter((ms) => ms > 16).length} above 16 ms`;
+  const { spent, tasks } = await frames(false);
+  console.log(`${path.basename(file)}, the budget dragged: ${words(spent)}; ${tasks.length} above 50 ms`);
+  console.log(`of them the page's own time, traced: ${words((await frames(true)).own)}`);
 } finally {
   await browser.close();
   await server.stop();
