@@ -9,10 +9,10 @@ use web_sys::{Element, PointerEvent};
 use super::{dom, format, state::App};
 use crate::{
     report::{
-        figure::{Chart, Content, Figure, Panel, Picture, Which},
+        figure::{Chart, Content, Figure, Panel, Which},
         plot::{
             Palette,
-            figure::{ChartFrame, figure_size, figure_svg, panel_svg},
+            figure::{ChartFrame, figure_size, figure_svg, panel_svg, picture_head},
         },
     },
     worker::messages::ToEngine,
@@ -228,10 +228,10 @@ fn height(content: &Content, width: u32) -> u32 {
     match content {
         Content::Chart(chart) if chart.equal => width.clamp(260, 420),
         Content::Chart(_) => HEIGHT,
-        Content::Picture(Picture { width: columns, values, .. }) => {
-            let columns = (*columns).max(1);
+        Content::Picture(picture) => {
+            let columns = picture.width.max(1);
             let cell = ((f64::from(width) - 16.0) / columns as f64).clamp(0.5, 28.0);
-            (52.0 + cell * values.len().div_ceil(columns) as f64).clamp(80.0, 640.0) as u32
+            (26.0 + picture_head(picture, width) + cell * picture.values.len().div_ceil(columns) as f64).clamp(80.0, 640.0) as u32
         }
     }
 }
@@ -370,7 +370,7 @@ pub fn Numbers(figure: Signal<Option<Arc<Figure>>>) -> impl IntoView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::figure::tests::figure;
+    use crate::report::figure::{Picture, tests::figure};
 
     #[test]
     fn points_and_panels_are_told_in_words() {

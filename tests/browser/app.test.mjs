@@ -3,7 +3,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { accessibility, check, group, longestGap, prompt, root, setUp } from "./harness.mjs";
-import { cancelled, changed, download, hook, open, rate, ready, sample, shots, size, squares, status, text } from "./page.mjs";
+import { allRows, cancelled, changed, download, hook, open, rate, ready, sample, shots, size, squares, status, text } from "./page.mjs";
 
 /** A column of the table, top to bottom. */
 const column = (page, index) => hook(page, "layer-table").locator(`tbody tr > :nth-child(${index})`).allTextContents();
@@ -412,6 +412,7 @@ await group("every state, in light and dark, wide and narrow, is accessible", as
     for (const width of [1280, 390]) {
       const page = await open(browser, `${server.url}?threads=2`, { colorScheme, viewport: { width, height: 900 }, deviceScaleFactor: 2, reducedMotion: "reduce" });
       const name = `${width}-${colorScheme}`;
+      await allRows(page);
       const look = async (state) => {
         await page.screenshot({ path: path.join(shots, `${state}-${name}.png`), fullPage: true });
         const found = await accessibility(page);

@@ -113,7 +113,7 @@ try {
   const words = (all) => `${all.length} frames, median ${median(all).toFixed(1)} ms, most ${Math.max(...all).toFixed(1)} ms, ${all.filter((ms) => ms > 16).length} above 16 ms`;
   const { spent, tasks } = await frames(false);
   console.log(`${path.basename(file)}, the budget dragged: ${words(spent)}; ${tasks.length} above 50 ms`);
-  console.log(`of them the page's own time, traced: ${words((await frames(true)).own)}`);
+  console.log(`dragged once more, traced, the page's own time of the processor: ${words((await frames(true)).own)}`);
 } finally {
   await browser.close();
   await server.stop();

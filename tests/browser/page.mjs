@@ -104,11 +104,15 @@ export function squares(file, count, width) {
   return file;
 }
 
+/** Lays out rows of the table that are out of sight too: a picture of the whole page shows them, and axe reads them. */
+export const allRows = (page) => page.addStyleTag({ content: ".layers tbody tr { content-visibility: visible !important }" });
+
 /**
  * Looks at the page in light and dark, wide and narrow: nothing is cut off, and axe finds nothing. `parts`: elements by the names of their pictures,
  * `NAME-SCHEME-WIDTH.png`; of the page itself, all of it. The page is left wide and light.
  */
 export async function looks(page, parts) {
+  await allRows(page);
   for (const scheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme: scheme });
     for (const width of [1280, 390]) {

@@ -17,6 +17,8 @@ const TITLE: f64 = 24.0;
 const ROW: f64 = 18.0;
 /// Width of a letter of the legend, about.
 const LETTER: f64 = 6.8;
+/// From a line of a picture's words to the next.
+const LINE: f64 = 14.0;
 /// Radius of a dot.
 const DOT: f64 = 3.5;
 /// Most letters of a name in the legend.
@@ -334,20 +336,37 @@ fn shade(value: f32, full: f32, palette: &Palette) -> Option<RGBColor> {
     Some(RGBColor(mix(r, to_r), mix(g, to_g), mix(b, to_b)))
 }
 
+/// What lies along a picture's sides, in as many lines as a width asks for.
+fn sides(picture: &Picture, width: u32) -> Vec<String> {
+    let words = format!("{} down, {} across", picture.rows, picture.columns);
+    if 4.0 + LETTER * words.chars().count() as f64 <= f64::from(width) {
+        return vec![words];
+    }
+    vec![format!("{} down,", picture.rows), format!("{} across", picture.columns)]
+}
+
+/// Room above a picture's cells, for the words of its sides.
+pub fn picture_head(picture: &Picture, width: u32) -> f64 {
+    12.0 + LINE * sides(picture, width).len() as f64
+}
+
 /// Side of a cell of a picture.
 fn cell(picture: &Picture, (width, height): (u32, u32)) -> f64 {
     let columns = picture.width.max(1);
     let rows = picture.values.len().div_ceil(columns).max(1);
-    ((f64::from(width) - 4.0 - RIGHT) / columns as f64).min((f64::from(height) - 52.0) / rows as f64).clamp(0.5, 28.0)
+    ((f64::from(width) - 4.0 - RIGHT) / columns as f64)
+        .min((f64::from(height) - 26.0 - picture_head(picture, width)) / rows as f64)
+        .clamp(0.5, 28.0)
 }
 
 fn picture<B: DrawingBackend>(pen: &Pen<B>, picture: &Picture, (width, height): (u32, u32), palette: &Palette) -> Drawn<(), B> {
     let columns = picture.width.max(1);
     let rows = picture.values.len().div_ceil(columns).max(1);
-    let (left, top) = (4.0, 26.0);
+    let (left, top) = (4.0, picture_head(picture, width));
     let cell = cell(picture, (width, height));
-    let words = format!("{} down, {} across", picture.rows, picture.columns);
-    pen.text(&words, (left, 6.0), HPos::Left, VPos::Top, palette.text)?;
+    for (i, words) in sides(picture, width).iter().enumerate() {
+        pen.text(words, (left, 6.0 + LINE * i as f64), HPos::Left, VPos::Top, palette.text)?;
+    }
     for (row, line) in picture.values.chunks(columns).enumerate() {
         let (mut start, y) = (0, top + row as f64 * cell);
         let shades: Vec<_> = line.iter().map(|v| shade(*v, picture.full, palette)).collect();
@@ -401,7 +420,7 @@ const HEADING: u32 = 30;
 fn panel_height(of: &Panel, (width, height): (u32, u32)) -> u32 {
     let Content::Picture(picture) = &of.content else { return height };
     let rows = picture.values.len().div_ceil(picture.width.max(1)).max(1);
-    height.min((60.0 + cell(picture, (width, height)) * rows as f64).ceil() as u32)
+    height.min((34.0 + picture_head(picture, width) + cell(picture, (width, height)) * rows as f64).ceil() as u32)
 }
 
 /// Size of a picture of a whole figure, whose charts are of `size`.
@@ -462,6 +481,23 @@ mod tests {
                 assert!(whole.contains(&format!("width=\"{width}\" height=\"{height}\"")));
                 assert!(whole.contains("All of it") && whole.contains("kernels"));
             }
+        }
+    }
+
+    #[test]
+    fn words_of_a_pictures_sides_take_two_lines_where_one_is_too_narrow() {
+        let (rows, columns) = ("line of channels, line of its kernel".to_string(), "channel, column of its kernel".to_string());
+        let picture = Picture { rows, columns, width: 9, values: vec![0.5; 90], full: 1.0 };
+        for (width, lines) in [(960, 1), (330, 2), (300, 2)] {
+            let words = sides(&picture, width);
+            assert_eq!(words.len(), lines, "{width}");
+            assert!(words.iter().all(|w| 4.0 + LETTER * w.chars().count() as f64 <= f64::from(width)), "{words:?}");
+            let panel = Panel { name: String::new(), content: Content::Picture(picture.clone()) };
+            let size = (width, panel_height(&panel, (width, 900)));
+            let svg = panel_svg(&panel, size, &Palette::LIGHT);
+            assert!(words.iter().all(|w| svg.contains(w)), "{svg}");
+            // The cells begin below the words, and the scale ends above the lower edge.
+            assert!(f64::from(size.1) >= picture_head(&picture, width) + 10.0 * cell(&picture, size) + 18.0);
         }
     }
 
