@@ -1,4 +1,4 @@
-//! What follows a dragged slider without making a frame late: numbers and the operating point are shown at once, and of the larger parts one in each frame after that.
+//! What follows a dragged slider without making a frame late: numbers and the operating point are shown at once, and of the larger parts one in each frame after that; those out of sight rest meanwhile.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -7,7 +7,7 @@ use leptos::{ev, html, prelude::*};
 use super::state::App;
 use crate::report::AllocationReport;
 
-/// The class of a part that rests. It is set where the part is shown, as a class of all of them would have everything in them styled anew.
+/// The class of a part that rests. Every part has its own: one class of their parent would have all that is in them styled anew.
 const RESTS: &str = "rests";
 
 /// What still waits for a frame of its own. Copied freely: it is a handle.
