@@ -59,14 +59,22 @@ impl App {
         }
     }
 
-    /// A figure has come.
+    /// A figure has come. Reading it has taken some of this frame: it is drawn in another.
     pub(super) fn figure_made(self, number: u32, figure: Result<Figure, String>) {
-        let slot = self.session.try_update_value(|s| s.figures.waiting.remove(&number)).flatten();
-        if let Some(slot) = slot {
-            // The place may be gone.
-            slot.busy.try_set(false);
-            slot.shown.try_set(Some(figure.map(Arc::new)));
-        }
+        self.turns.wait(Box::new(move || {
+            // Nobody waits for it where another was asked for by then.
+            let slot = self.session.try_update_value(|s| s.figures.waiting.remove(&number)).flatten();
+            if let Some(slot) = slot {
+                // The place may be gone.
+                slot.shown.try_set(Some(figure.map(Arc::new)));
+                // Its panels wait in line behind the first of these, and are shown before the second.
+                self.turns.wait(Box::new(move || {
+                    self.turns.wait(Box::new(move || {
+                        slot.busy.try_set(false);
+                    }));
+                }));
+            }
+        }));
     }
 
     /// The layer that is picked out, else the first.
@@ -243,11 +251,11 @@ fn PanelView(app: App, panel: Signal<Option<Arc<Panel>>>) -> impl IntoView {
     let measured = dom::size_of(host);
     let width = Memo::new(move |_| measured.get().0);
     let tall = Memo::new(move |_| panel.with(|p| p.as_ref().map_or(HEIGHT, |p| height(&p.content, width.get().max(1)))));
-    let drawing = move || {
+    let drawing = app.turns.late_drawing(panel, move |panel| {
         let palette = if app.dark.get() { Palette::DARK } else { Palette::LIGHT };
         let size = (width.get(), tall.get());
-        panel.with(|p| p.as_ref().filter(|_| size.0 > 0).map(|p| panel_svg(p, size, &palette.transparent()))).unwrap_or_default()
-    };
+        if size.0 > 0 { panel_svg(panel, size, &palette.transparent()) } else { String::new() }
+    });
     // A chart, where it is one, and where its numbers are.
     let chart = move |then: &dyn Fn(&Chart, ChartFrame) -> Option<String>| {
         panel.with(|p| match p.as_ref().map(|p| &p.content) {
@@ -302,7 +310,7 @@ fn PanelView(app: App, panel: Signal<Option<Arc<Panel>>>) -> impl IntoView {
             {move || name.get().map(|name| view! { <h4>{name}</h4> })}
             <div class="plot" node_ref=host style:height=move || format!("{}px", tall.get()) on:pointermove=moved on:pointerdown=chosen
                 on:pointerleave=move |_| set_pointed.set(None)>
-                <div class="drawing" role="img" aria-label=move || panel.with(|p| p.as_ref().map(|p| label(p))) inner_html=drawing></div>
+                <div class="drawing" role="img" aria-label=move || panel.with(|p| p.as_ref().map(|p| label(p))) inner_html=move || drawing.get()></div>
                 {move || spot().map(|style| view! { <span class="spot" aria-hidden="true" style=style></span> })}
             </div>
             <p class="hint told" aria-hidden="true">{words}</p>

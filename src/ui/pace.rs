@@ -23,7 +23,7 @@ impl Turns {
     }
 
     /// Does something in a frame of its own: not in the one that shows what is changed now.
-    fn wait(self, turn: Turn) {
+    pub(super) fn wait(self, turn: Turn) {
         let first = self.0.try_update_value(|turns| {
             turns.push_back(turn);
             turns.len() == 1
@@ -46,6 +46,34 @@ impl Turns {
         if more == Some(true) {
             request_animation_frame(move || self.next());
         }
+    }
+
+    /// What is drawn of something, in a frame of its own where that is another than before: drawing takes a good part of one, and showing the drawing of the next. Where there was
+    /// no drawing, and for another size or other colours, at once.
+    pub fn late_drawing<T: Send + Sync + 'static>(
+        self,
+        of: Signal<Option<Arc<T>>>,
+        draw: impl Fn(&T) -> String + 'static,
+    ) -> ReadSignal<String> {
+        let (get, set) = signal(String::new());
+        let latest = StoredValue::new(String::new());
+        Effect::new(move |last: Option<Option<Arc<T>>>| {
+            let now = of.get();
+            latest.set_value(now.as_deref().map(&draw).unwrap_or_default());
+            let same = last.is_some_and(|last| last.as_ref().map(Arc::as_ptr) == now.as_ref().map(Arc::as_ptr));
+            if same || get.with_untracked(String::is_empty) {
+                set.set(latest.get_value());
+            } else {
+                self.wait(Box::new(move || {
+                    // The part may be gone.
+                    if let Some(drawing) = latest.try_get_value() {
+                        set.try_set(drawing);
+                    }
+                }));
+            }
+            now
+        });
+        get
     }
 }
 

@@ -17,7 +17,7 @@ const TITLE: f64 = 24.0;
 const ROW: f64 = 18.0;
 /// Width of a letter of the legend, about.
 const LETTER: f64 = 6.8;
-/// From a line of a picture's words to the next.
+/// From a line of words to the next, of a picture's sides and of names of marks.
 const LINE: f64 = 14.0;
 /// Radius of a dot.
 const DOT: f64 = 3.5;
@@ -45,7 +45,8 @@ impl ChartFrame {
     /// The frame of a chart in a drawing of `size` nominal pixels.
     pub fn new(chart: &Chart, size: (u32, u32)) -> ChartFrame {
         let (right, bottom) = inner(size);
-        let top = TITLE + ROW * legend(chart, right).len() as f64 + 8.0;
+        let standing = (0..chart.marks.len()).filter(|&i| chart.marks[i].standing && named_before(chart, i).is_some()).count();
+        let top = TITLE + ROW * legend(chart, right).len() as f64 + 8.0 + LINE * standing as f64;
         let (left, bottom) = (LEFT + 10.0, bottom.max(top + 20.0));
         let bars = chart.series.iter().any(|s| s.shape == Shape::Bars);
         let x = match chart.x.names.len() {
@@ -116,6 +117,8 @@ fn range(chart: &Chart, axis: usize, bars: bool) -> (f64, f64) {
     let (from, to) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(from, to), v| (from.min(v), to.max(v)));
     match () {
         _ if from > to => (0.0, 1.0),
+        // Bars without any height stand on the edge too.
+        _ if from == to && bars && axis == 1 => (0.0, 1.0),
         _ if from == to => (from - 0.5 * from.abs().max(1.0), to + 0.5 * to.abs().max(1.0)),
         // Bars stand on the edge, and half a bar stands out.
         _ if axis == 0 => {
@@ -272,9 +275,30 @@ fn axes<B: DrawingBackend>(pen: &Pen<B>, chart: &Chart, frame: &ChartFrame, pale
     pen.text(&chart.x.words(), ((left + right) / 2.0, bottom + 23.0), HPos::Center, VPos::Top, palette.text)
 }
 
-/// A line across, with its name at its end, where there is room for it, the lower the higher its `place`; one without a place has been named already, and is thin.
-fn mark<B: DrawingBackend>(pen: &Pen<B>, mark: &Mark, place: Option<usize>, frame: &ChartFrame, palette: &Palette) -> Drawn<(), B> {
+/// How many names of marks that stand, or lie, as this one does come before its own; none where its name has come already.
+fn named_before(chart: &Chart, i: usize) -> Option<usize> {
+    let first = |i: usize| chart.marks[..i].iter().all(|m| m.name != chart.marks[i].name);
+    first(i).then(|| (0..i).filter(|&k| first(k) && chart.marks[k].standing == chart.marks[i].standing).count())
+}
+
+/// Whether lines or dots of a chart pass through a box of nominal pixels, from its left upper corner to its right lower one.
+fn crossed(chart: &Chart, frame: &ChartFrame, (from, to): ((f64, f64), (f64, f64))) -> bool {
+    let enters = |a: (f64, f64), b: (f64, f64)| {
+        // The part of the segment that is above and below the box's width.
+        let (a, b) = if a.0 <= b.0 { (a, b) } else { (b, a) };
+        let at = |x: f64| if b.0 > a.0 { a.1 + (b.1 - a.1) * ((x - a.0) / (b.0 - a.0)).clamp(0.0, 1.0) } else { a.1 };
+        let (y, z) = if b.0 > a.0 { (at(from.0), at(to.0)) } else { (a.1, b.1) };
+        b.0 >= from.0 && a.0 <= to.0 && y.max(z) >= from.1 && y.min(z) <= to.1
+    };
+    let crosses = |run: Vec<(f64, f64)>| run.first().is_some_and(|p| enters(*p, *p)) || run.windows(2).any(|w| enters(w[0], w[1]));
+    chart.series.iter().filter(|s| s.shape != Shape::Bars).any(|s| runs(s, frame).into_iter().any(crosses))
+}
+
+/// A line across, with its name: of one that stands above the plot area, in a line of its own; of one that lies at an end where nothing passes through it, if there is one. One whose name
+/// has been told already is thin.
+fn mark<B: DrawingBackend>(pen: &Pen<B>, chart: &Chart, i: usize, frame: &ChartFrame, palette: &Palette) -> Drawn<(), B> {
     let ChartFrame { left, right, top, bottom, .. } = *frame;
+    let (mark, place) = (&chart.marks[i], named_before(chart, i));
     if !mark.at.is_finite() {
         return Ok(());
     }
@@ -283,14 +307,20 @@ fn mark<B: DrawingBackend>(pen: &Pen<B>, mark: &Mark, place: Option<usize>, fram
     if mark.standing {
         let x = frame.to_px([mark.at, 0.0]).0;
         pen.dashed(&[(x, top), (x, bottom)], 3.0, 3.0, color, width)?;
-        let (at, side) = if x > (left + right) / 2.0 { (x - 5.0, HPos::Right) } else { (x + 5.0, HPos::Left) };
-        // Names of lines that are near each other do not lie on each other.
-        pen.text(name, (at, top + 2.0 + 15.0 * place.unwrap_or(0) as f64), side, VPos::Top, palette.text)
+        let side = if x > (left + right) / 2.0 { HPos::Right } else { HPos::Left };
+        pen.text(name, (x, top - 3.0 - LINE * place.unwrap_or(0) as f64), side, VPos::Bottom, palette.text)
     } else {
         let y = frame.to_px([0.0, mark.at]).1;
         pen.dashed(&[(left, y), (right, y)], 3.0, 3.0, color, width)?;
-        let (at, side) = if y < top + 18.0 { (y + 3.0, VPos::Top) } else { (y - 3.0, VPos::Bottom) };
-        pen.text(name, (right - 2.0, at), HPos::Right, side, palette.text)
+        let wide = LETTER * name.chars().count() as f64;
+        let ends = [(right - 2.0, HPos::Right, right - 2.0 - wide), (left + 2.0, HPos::Left, left + 2.0)];
+        let sides = [(VPos::Bottom, y - 3.0, y - 3.0 - LINE), (VPos::Top, y + 3.0, y + 3.0)];
+        let places = ends.into_iter().flat_map(|end| sides.map(|side| (end, side)));
+        let inside = places.filter(|(_, (_, _, upper))| *upper >= top && upper + LINE <= bottom);
+        let free =
+            inside.clone().find(|((_, _, from), (_, _, upper))| !crossed(chart, frame, ((*from, *upper), (from + wide, upper + LINE))));
+        let ((at, side, _), (above, line, _)) = free.or_else(|| inside.clone().next()).unwrap_or((ends[0], sides[0]));
+        pen.text(name, (at, line), side, above, palette.text)
     }
 }
 
@@ -303,9 +333,7 @@ fn chart<B: DrawingBackend>(pen: &Pen<B>, chart: &Chart, size: (u32, u32), palet
         let zero = frame.to_px([0.0, 0.0]).1;
         pen.line((frame.left, zero), (frame.right, zero), palette.muted, 1.0)?;
     }
-    let first = |i: usize| chart.marks[..i].iter().all(|m| m.name != chart.marks[i].name);
-    let place = |i: usize| first(i).then(|| (0..i).filter(|&k| first(k)).count());
-    chart.marks.iter().enumerate().try_for_each(|(i, m)| mark(pen, m, place(i), &frame, palette))?;
+    (0..chart.marks.len()).try_for_each(|i| mark(pen, chart, i, &frame, palette))?;
     for (line, series) in legend(chart, inner(size).0).into_iter().enumerate() {
         let (mut x, y) = (LEFT + 10.0, TITLE + ROW * (line as f64 + 0.5));
         for i in series {
@@ -540,11 +568,41 @@ mod tests {
         }
     }
 
+    /// Of a drawing: where a text stands.
+    fn place_of(svg: &str, words: &str) -> (f64, f64) {
+        let end = svg.find(&format!("{words}\n</text>")).expect(words);
+        let start = svg[..end].rfind("<text").unwrap();
+        let number =
+            |name: &str| svg[start..end].split(&format!(" {name}=\"")).nth(1).unwrap().split('"').next().unwrap().parse::<f64>().unwrap();
+        (number("x"), number("y"))
+    }
+
+    #[test]
+    fn names_of_marks_stand_where_nothing_passes_through_them() {
+        let mark = |name: &str, standing, at| crate::report::figure::Mark { name: name.into(), standing, at };
+        let series = vec![Series::line("rising", vec![[0.0, 0.0], [10.0, 10.0]])];
+        let marks = vec![mark("left", true, 2.0), mark("left", true, 3.0), mark("next", true, 2.1), mark("level", false, 9.7)];
+        let chart = Chart { series, marks, ..Chart::default() };
+        let (size, scale) = ((390, 300), f64::from(grid((1, 1)).0));
+        let frame = ChartFrame::new(&chart, size);
+        let svg = panel_svg(&Panel::chart(chart.clone()), size, &Palette::LIGHT);
+        let [left, next, level] = ["left", "next", "level"].map(|name| place_of(&svg, name)).map(|(x, y)| (x / scale, y / scale));
+        assert!(next.1 < left.1 - 10.0 && left.1 <= frame.top, "above the plot area, a line each: {left:?} {next:?} {frame:?}");
+        assert!(level.0 < (frame.left + frame.right) / 2.0, "the line ends at the right: {level:?}");
+        let whole = ((frame.left, frame.top), (frame.right, frame.bottom));
+        assert!(
+            crossed(&chart, &frame, whole) && !crossed(&chart, &frame, ((frame.left, frame.top), (frame.left + 20.0, frame.top + 20.0)))
+        );
+    }
+
     #[test]
     fn bars_stand_on_zero_and_a_legend_too_long_for_a_line_has_more() {
         let chart = first_chart();
         let frame = ChartFrame::new(&chart, (640, 300));
         assert!(frame.y.0 <= -6.5 && frame.y.1 >= 3.25, "{frame:?}");
+        // Where all are zero as well.
+        let flat = Chart { series: vec![Series::line("flat", vec![[0.0, 0.0], [1.0, 0.0]]).drawn(Shape::Bars)], ..Chart::default() };
+        assert_eq!(ChartFrame::new(&flat, (640, 300)).y, (0.0, 1.0));
         assert_eq!(legend(&chart, 600.0), [vec![0, 1]]);
         assert_eq!(legend(&chart, 130.0), [vec![0], vec![1]]);
     }
