@@ -239,27 +239,65 @@ impl Projections {
         while width.div_ceil(2 * stride) >= SEEN {
             stride *= 2;
         }
-        let seen: Vec<f32> = of.iter().flat_map(|&r| coefficients[r * width..(r + 1) * width].iter().step_by(stride).copied()).collect();
-        let seen_width = width.div_ceil(stride).max(1);
-        let sum = |row: &[f32]| (square_sum(row), row.iter().map(|&v| f64::from(v)).sum());
-        let sums: Vec<(f64, f64)> = seen.chunks(seen_width).map(sum).collect();
+        let clips = stride > 1 && depth > 0 && depth != quantize::UNCLIPPED;
+        let seen: Vec<Seen> = of.iter().map(|&r| Seen::of(&coefficients[r * width..(r + 1) * width], stride, clips)).collect();
+        let sums: Vec<(f64, f64)> =
+            seen.iter().map(|row| (row.sum(square_sum), row.sum(|v| v.iter().map(|&v| f64::from(v)).sum()))).collect();
         let split = |step: Step| {
-            let error = |(&r, row): (&usize, &[f32])| {
+            let error = |(&r, row): (&usize, &Seen)| {
                 let size = step.size() * scale(r);
                 let inverse = 1.0 / size;
-                let (mut square, mut along, mut shift) = (0f32, 0f32, 0f32);
-                for &v in row {
-                    let e = quantize::index(v, inverse, depth) as f32 * size - v;
-                    square += e * e;
-                    along += e * v;
-                    shift += e;
-                }
-                RowError { square: square.into(), along: along.into(), shift: shift.into() }
+                let sums = |values: &[f32]| {
+                    let (mut square, mut along, mut shift) = (0f32, 0f32, 0f32);
+                    for &v in values {
+                        let e = quantize::index(v, inverse, depth) as f32 * size - v;
+                        square += e * e;
+                        along += e * v;
+                        shift += e;
+                    }
+                    [square, along, shift].map(f64::from)
+                };
+                let (large, others) = (sums(&row.large), sums(&row.others));
+                let [square, along, shift] = std::array::from_fn(|i| large[i] + row.weight * others[i]);
+                RowError { square, along, shift }
             };
-            let errors: Vec<RowError> = of.iter().zip(seen.chunks(seen_width)).map(error).collect();
-            (step, self.split(of, &errors, &sums, [seen_width, width], costs))
+            let errors: Vec<RowError> = of.iter().zip(&seen).map(error).collect();
+            let counted = if clips { width } else { width.div_ceil(stride) };
+            (step, self.split(of, &errors, &sums, [counted, width], costs))
         };
         steps.map(split).collect()
+    }
+}
+
+/// How many times a row's root mean square its large coefficients are.
+const LARGE: f64 = 3.0;
+
+/// The coefficients of a row that errors are measured on.
+struct Seen {
+    /// All large ones, where some are clipped: at high depths a single one that is can err more than all others together.
+    large: Vec<f32>,
+    /// Every so many of the others.
+    others: Vec<f32>,
+    /// How many each of the others stands for; one where they are all there is.
+    weight: f64,
+}
+
+impl Seen {
+    fn of(row: &[f32], stride: usize, clips: bool) -> Seen {
+        let every: Vec<f32> = row.iter().step_by(stride).copied().collect();
+        if !clips {
+            return Seen { large: Vec::new(), others: every, weight: 1.0 };
+        }
+        let bound = (LARGE * (square_sum(&every) / every.len().max(1) as f64).sqrt()) as f32;
+        let large: Vec<f32> = row.iter().copied().filter(|v| v.abs() > bound).collect();
+        let others: Vec<f32> = every.into_iter().filter(|v| v.abs() <= bound).collect();
+        let weight = (row.len() - large.len()) as f64 / others.len().max(1) as f64;
+        Seen { large, others, weight }
+    }
+
+    /// A sum over all coefficients.
+    fn sum(&self, of: impl Fn(&[f32]) -> f64) -> f64 {
+        of(&self.large) + self.weight * of(&self.others)
     }
 }
 
@@ -331,14 +369,19 @@ mod tests {
         }
     }
 
-    /// A wide row of which every fourth coefficient is seen has about the cost that all of them say; a row that is not wide, exactly.
+    /// A wide row of which every fourth coefficient is seen has about the cost that all of them say; a row that is not wide, exactly. So has one with a large coefficient that
+    /// is not among these: a step that clips it alone, at a high depth, errs many times more than one that does not.
     #[test]
     fn wide_rows_are_seen_in_part() {
-        // Steps that neither clip nearly all nor lose it.
-        let (depth, steps) = (3, (0..=255).map(Step).filter(|s| (0.15..0.4).contains(&s.size())));
-        assert!(steps.clone().count() > 5);
-        for (width, within) in [(SEEN, 1e-3), (4 * SEEN, 0.1)] {
-            let (t, rows, samples) = (noise(3 * width, 5), 3, 2);
+        // Steps that neither clip nearly all nor lose it; and steps on both sides of clipping one of 4 at 8 bits.
+        for (width, within, outlier, depth, sizes) in
+            [(SEEN, 1e-3, None, 3, 0.15..0.4), (4 * SEEN, 0.1, None, 3, 0.15..0.4), (4 * SEEN, 0.1, Some(4.0), 8, 0.02..0.05)]
+        {
+            let steps = (0..=255).map(Step).filter(|s| sizes.contains(&s.size()));
+            assert!(steps.clone().count() > 5);
+            let (mut t, rows, samples) = (noise(3 * width, 5), 3, 2);
+            // In the row that costs most.
+            t[width + 1] = outlier.unwrap_or(t[width + 1]);
             let row = |k: usize| &t[k * width..(k + 1) * width];
             let projections = Projections { along: noise(samples * rows, 6), shift: noise(samples * rows, 7), samples, unit: 0.5 };
             let (of, costs) = (vec![0, 1, 2], vec![1.0, 2.0, 0.5]);
