@@ -8,7 +8,7 @@ use super::{
 };
 use crate::report::{
     TransformKind,
-    figure::{Axis, Chart, Content, Figure, Mark, Panel, Picture, Series, Shape},
+    figure::{Axis, Chart, Content, Figure, Panel, Picture, Series, Shape},
 };
 
 /// Height of the line that an axis' title stands on, above the plot area.
@@ -490,7 +490,10 @@ pub fn figure_svg(figure: &Figure, size: (u32, u32), palette: &Palette) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{figure::tests::figure, plot::tests::assert_well_formed};
+    use crate::report::{
+        figure::{Mark, tests::figure},
+        plot::tests::assert_well_formed,
+    };
 
     fn first_chart() -> Chart {
         let Content::Chart(chart) = figure().panels[0].content.clone() else { panic!() };
@@ -579,7 +582,7 @@ mod tests {
 
     #[test]
     fn names_of_marks_stand_where_nothing_passes_through_them() {
-        let mark = |name: &str, standing, at| crate::report::figure::Mark { name: name.into(), standing, at };
+        let mark = |name: &str, standing, at| Mark { name: name.into(), standing, at };
         let series = vec![Series::line("rising", vec![[0.0, 0.0], [10.0, 10.0]])];
         let marks = vec![mark("left", true, 2.0), mark("left", true, 3.0), mark("next", true, 2.1), mark("level", false, 9.7)];
         let chart = Chart { series, marks, ..Chart::default() };
