@@ -31,7 +31,7 @@ pub mod figure;
 pub mod png;
 pub mod sweep;
 
-pub use changes::{Change, changes};
+pub use changes::{Change, Replaced, changes};
 
 /// Backend units per nominal pixel of an SVG.
 const GRID: f64 = 8.0;

@@ -1,6 +1,6 @@
 //! What follows a dragged slider without making a frame late: numbers and the operating point are shown at once, and of the larger parts one in each frame after that; those out of sight rest meanwhile.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
 
 use leptos::{ev, html, prelude::*};
 
@@ -10,11 +10,27 @@ use crate::report::AllocationReport;
 /// The class of a part that rests. Every part has its own: one class of their parent would have all that is in them styled anew.
 const RESTS: &str = "rests";
 
+/// How long after a frame should have come there is none.
+const OUT_OF_SIGHT: Duration = Duration::from_millis(250);
+
 /// What still waits for a frame of its own. Copied freely: it is a handle.
 #[derive(Clone, Copy)]
 pub struct Turns(StoredValue<VecDeque<Turn>, LocalStorage>);
 
 type Turn = Box<dyn FnOnce()>;
+
+/// Does something at the start of the next frame: what it changes is styled and laid out with what that frame changes anyway. Where no frames come, because the page is out of
+/// sight, a little later.
+pub(super) fn in_next_frame(what: impl FnOnce() + 'static) {
+    let what = Rc::new(Cell::new(Some(what)));
+    let once = move || {
+        if let Some(what) = what.take() {
+            what();
+        }
+    };
+    set_timeout(once.clone(), OUT_OF_SIGHT);
+    request_animation_frame(once);
+}
 
 impl Turns {
     /// Nothing waits.

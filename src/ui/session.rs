@@ -84,6 +84,8 @@ pub(super) struct Session {
     pub(super) rested: bool,
     /// Until it has.
     pub(super) rest: Option<TimeoutHandle>,
+    /// Until no other allocation follows.
+    pub(super) follows: Option<TimeoutHandle>,
     pub(super) recompute: Option<TimeoutHandle>,
     /// Files of a batch.
     pub(super) batch: BatchFiles,

@@ -280,6 +280,13 @@ await group("bars that are changed while the budget is held are those that would
     self.inPlace = 0;
     const bars = document.querySelector('[data-testid="allocation-chart"] .drawing');
     new MutationObserver((all) => (self.inPlace += all.filter((m) => m.type === "attributes").length)).observe(bars, { attributes: true, subtree: true });
+    self.shownBars = bars.querySelector("svg");
+    // How long after the last step the page says that it is ready.
+    self.readyAfter = [];
+    const words = document.querySelector('[data-testid="status"]');
+    document.querySelector('[data-testid="budget-slider"]').addEventListener("input", () => (self.stepped = performance.now()));
+    const said = () => self.stepped && /^ready/.test(words.textContent) && self.readyAfter.push(performance.now() - self.stepped);
+    new MutationObserver(said).observe(words, { characterData: true, childList: true, subtree: true });
   });
   const state = () => page.evaluate(() => ({ rest: document.querySelectorAll("main > .rests").length, height: document.documentElement.scrollHeight }));
   const before = await state();
@@ -300,6 +307,9 @@ await group("bars that are changed while the budget is held are those that would
   check("the page keeps its height", Math.abs(during.height - before.height) <= 2, { before, during });
   const [slid, inPlace] = [await drawn(), await page.evaluate(() => self.inPlace)];
   check("bars have changed in place", inPlace > 10 && slid.join() !== first.join(), inPlace);
+  check("in the drawing that was there", await page.evaluate(() => self.shownBars.isConnected));
+  const readyAfter = await page.evaluate(() => self.readyAfter);
+  check("the page is ready when no step follows, not between two", readyAfter.length > 0 && readyAfter.every((ms) => ms > 50), readyAfter);
   await page.reload();
   await page.mouse.move(3, 3);
   await sample(page);

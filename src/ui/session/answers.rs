@@ -16,6 +16,7 @@ use crate::{
         dom,
         format::{self, Unit},
         jobs::Job,
+        pace,
         pictures::Gallery,
         state::{App, EngineInfo, Phase, Progress},
     },
@@ -68,8 +69,14 @@ impl App {
                 None => {}
             },
             FromEngine::Allocated { job, allocation, command } => {
-                if let Some(kind) = self.end(job) {
-                    self.allocated(kind, allocation, command);
+                let answer = move || {
+                    if let Some(kind) = self.end(job) {
+                        self.allocated(kind, allocation, command);
+                    }
+                };
+                match self.active(job) {
+                    Some(Job::Allocate) => pace::in_next_frame(answer),
+                    _ => answer(),
                 }
             }
             FromEngine::Encoded { job, file_name, parts, report, csv } => {
@@ -266,16 +273,25 @@ impl App {
         self.await_rest();
         self.pump();
         if kind == Job::Allocate {
-            set_timeout(
-                move || {
-                    if self.phase.get_untracked() == Phase::Working && self.session.with_value(|s| s.queue.is_idle()) {
-                        self.settle();
-                    }
-                },
-                SETTLE,
-            );
+            self.await_next();
         } else if self.session.with_value(|s| s.queue.is_idle()) {
             self.settle();
         }
+    }
+
+    /// Ready, unless another allocation follows.
+    fn await_next(self) {
+        let ready = move || {
+            self.session.update_value(|s| s.follows = None);
+            if self.phase.get_untracked() == Phase::Working && self.session.with_value(|s| s.queue.is_idle()) {
+                self.settle();
+            }
+        };
+        self.session.update_value(|s| {
+            if let Some(waiting) = s.follows.take() {
+                waiting.clear();
+            }
+            s.follows = set_timeout_with_handle(ready, SETTLE).ok();
+        });
     }
 }
