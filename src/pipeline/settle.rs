@@ -112,7 +112,7 @@ pub async fn settle(
     // its own inputs.
     let weighs = session.curve_settings().method == Method::Feedback;
     let retargets = weighs && session.curve_settings().matching;
-    let (count, first, extra) = (tries.len() as f64, if weighs { 4.0 } else { 0.0 }, if retargets { 1.0 } else { 0.0 });
+    let (count, first, extra) = (tries.len() as f64, if weighs { 4.0 } else { 0.0 }, if retargets { 2.0 } else { 0.0 });
     let part = |from: f64, to: f64| span.part(from / (count + first + extra), to / (count + first + extra));
     let mut found: Vec<Settled> = Vec::new();
     let mut weighted = None;

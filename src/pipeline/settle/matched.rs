@@ -18,8 +18,10 @@ use crate::{
 
 /// How many times coarser gains are tried, if they do not fit, before they are left out.
 const COARSER: u8 = 3;
-/// The part of the budget from which on what quantizing for a layer's own inputs has left is spent: a hundredth.
-const LEFT: u64 = 100;
+/// The part of the budget that may be left when layers are quantized for their own inputs: a four-hundredth. More is spent.
+const LEFT: u64 = 400;
+/// How often that is done at most.
+const ROUNDS: usize = 4;
 
 /// Matches gains and biases of a compressed network to the full-precision one, on an evaluator's images: its layers get gains, and small tensors new values. Gains are coded
 /// coarser, and at last left out, where the budget leaves no room for them. With `targets` layers are quantized again on the way ([`matching::targets`]): they may
@@ -71,7 +73,7 @@ pub async fn matched(
 }
 
 /// The same allocation with layers quantized for the inputs that they have in the quantized network ([`matching::targets`]), if that fits the budget, or takes no more bytes,
-/// and does less harm. It takes fewer bytes at low rates: what is left is spent, and all is done once more.
+/// and does less harm. It takes other bytes than before, fewer at low rates: what is left is spent, and all is done once more, until little is left.
 pub(super) async fn retargeted(
     session: &Session,
     mut settled: Settled,
@@ -83,32 +85,92 @@ pub(super) async fn retargeted(
     let row = settled.alternatives[0];
     let settings = AllocationSettings { transform: row.transform, ..settings.clone() };
     let limit = session.problem().layer_limit(&settings)?.unwrap_or(0).max(section_bytes(&settled.layers));
-    let mut allocation = settled.allocation.clone();
-    for round in [span.part(0.0, 0.5), span.part(0.5, 1.0)] {
-        let layers = runner.run(round.part(0.0, 0.2), session.encode_job(&allocation)).await?;
-        let decoded = sweep::decode(session, &layers, round.part(0.2, 0.3), runner).await?;
+    let first = settled.allocation.clone();
+    let (mut allocation, mut spent) = (first.clone(), Spent::default());
+    for round in 0..ROUNDS {
+        let span = span.part(round as f64 / ROUNDS as f64, (round + 1) as f64 / ROUNDS as f64);
+        let layers = runner.run(span.part(0.0, 0.2), session.encode_job(&allocation)).await?;
+        let decoded = sweep::decode(session, &layers, span.part(0.2, 0.3), runner).await?;
         let report = session.encoded_report(&allocation, &settings, &layers);
         let compressed = Compressed { allocation: allocation.clone(), layers, report, decoded, small: Vec::new() };
-        let compressed = matched(session, compressed, &settings, on.evaluator, true, round.part(0.3, 0.9), runner).await?;
+        let compressed = matched(session, compressed, &settings, on.evaluator, true, span.part(0.3, 0.9), runner).await?;
         let bytes = section_bytes(&compressed.layers);
-        if bytes > limit {
+        let mut better = false;
+        if bytes <= limit {
+            let network = session.runnable()?.with_tensors(&compressed.decoded.tensors)?;
+            let what = evaluate::what(&compressed.report);
+            let evaluation = sweep::compare(&network, what, on.evaluator, on.reference, span.part(0.9, 1.0), runner).await?;
+            let found = Settled::new(row.transform, [row.steps_together, row.layers_measured], compressed, evaluation);
+            better = found.alternatives[0].measured_db < settled.alternatives[0].measured_db;
+            if better {
+                let mut alternatives = std::mem::take(&mut settled.alternatives);
+                alternatives[0] = found.alternatives[0];
+                settled = Settled { alternatives, ..found };
+            }
+        }
+        // Where it does not pay with the first allocation it does not with another.
+        if round == 0 && !better || !spent.came_to(bytes, limit) {
             break;
         }
-        let network = session.runnable()?.with_tensors(&compressed.decoded.tensors)?;
-        let what = evaluate::what(&compressed.report);
-        let evaluation = sweep::compare(&network, what, on.evaluator, on.reference, round.part(0.9, 1.0), runner).await?;
-        let found = Settled::new(row.transform, [row.steps_together, row.layers_measured], compressed, evaluation);
-        if found.alternatives[0].measured_db >= settled.alternatives[0].measured_db {
+        let next = session.problem().refilled(&settings, &first, spent.more)?;
+        if next.plans == allocation.plans {
             break;
         }
-        let mut alternatives = std::mem::take(&mut settled.alternatives);
-        alternatives[0] = found.alternatives[0];
-        settled = Settled { alternatives, ..found };
-        let left = limit - bytes;
-        if left < limit / LEFT {
-            break;
-        }
-        allocation = session.problem().refilled(&settings, &allocation, left)?;
+        allocation = next;
     }
     Ok(settled)
+}
+
+/// What a budget has left for an allocation whose bytes are known only when it is encoded.
+#[derive(Default)]
+struct Spent {
+    /// Bytes to allocate beyond those of the first allocation.
+    more: u64,
+    /// Such bytes, and what they left of the budget.
+    below: (u64, u64),
+    /// Such bytes, and by how much they were too many.
+    above: Option<(u64, u64)>,
+}
+
+impl Spent {
+    /// Takes the bytes that an allocation came to; whether another is worth it.
+    fn came_to(&mut self, bytes: u64, limit: u64) -> bool {
+        if bytes > limit {
+            self.above = Some((self.more, bytes - limit));
+        } else {
+            self.below = (self.more, limit - bytes);
+        }
+        let ((few, left), last) = (self.below, self.more);
+        self.more = match self.above {
+            // As on a line between the two.
+            Some((many, over)) => few + (many.saturating_sub(few) as f64 * (left as f64 / (left + over) as f64)) as u64,
+            None => few + left,
+        };
+        left > limit / LEFT && self.more != few && self.more != last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that grow faster than what is allocated, and slower: within some tries next to nothing is left.
+    #[test]
+    fn what_is_left_is_spent() {
+        for (share, limit) in [(1.3, 17_441), (1.0, 37_902), (0.7, 21_802), (2.0, 1000)] {
+            let (mut spent, mut best) = (Spent::default(), 0);
+            for _ in 0..ROUNDS {
+                let bytes = limit * 9 / 10 + (share * spent.more as f64) as u64;
+                if bytes <= limit {
+                    best = best.max(bytes);
+                }
+                if !spent.came_to(bytes, limit) {
+                    break;
+                }
+            }
+            assert!(best >= limit - limit / 100, "{best} of {limit}");
+        }
+        // Nothing is left; and a budget of nothing.
+        assert!(!Spent::default().came_to(100, 100) && !Spent::default().came_to(0, 0));
+    }
 }
