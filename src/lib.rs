@@ -20,7 +20,7 @@
 //! weights, gradients, curves, Allocation ─ pipeline::figures ─→ a figure of the paper ─ report::plot::figure ─→ a drawing
 //!
 //! gradients ─ rate::limit ─→ the line that no coder comes below, and how far above it every layer is
-//! gradients ─ rate::feedback ─→ factors, scales and order of columns ─ quantize::feedback ─→ indices ─→ a layer ─ pipeline::matching ─→ the layer once more, for its own inputs; its gains, biases of the file
+//! gradients ─ rate::feedback ─→ factors, scales and order of columns ─ quantize::feedback ─→ indices ─→ a layer ─ pipeline::matching ─→ the layer once more, for its own inputs, until the budget is spent; its gains, biases of the file
 //!
 //! Allocation ─ rate::joint ─→ steps of all blocks ─ container ─→ layers ─ evaluate ─→ what they do ─ pipeline::settle ─→ the best
 //! ```
@@ -43,7 +43,7 @@
 //! | [`data`] | images and labels, and how they become inputs | `core` |
 //! | [`evaluate`] | accuracy, agreement, output distortion, PSNR of pictures | `core` |
 //! | [`pipeline`] | sessions and jobs; which of several allocations is written; measured curves; figures; promises; pictures to look at; several models | `core` |
-//! | [`report`] | what is shown: tables, curves, charts | always; charts with `plots` |
+//! | [`report`] | what is shown: tables, curves, charts, and what changes from one to the next | always; charts with `plots` |
 //! | [`worker`] | messages, the engine's loop, and its jobs, a module each | `web` |
 //! | [`ui`] | the page, and its conversation with the engine, which is started when somebody begins | `ui` |
 //! | [`error`], [`limits`] | one sentence per fault; bounds on what files may ask for | always |
