@@ -44,8 +44,8 @@ const MOST_FED_BACK: usize = 2;
 /// Most multiplications of all their runs, some ten seconds in a browser with two threads; two runs there may be in any case.
 const MOST_RUN: f64 = 2e11;
 
-/// Most multiplications of running all layers alone, some ten seconds in a browser with two threads; one batch of images there may be in any case.
-const MOST_ALONE: f64 = 2e11;
+/// Most multiplications of running all layers alone, some three seconds in a browser with two threads; one batch of images there may be in any case. A factor for a layer needs no more.
+const MOST_ALONE: f64 = 6e10;
 /// How many times more or less than the model says a layer may weigh.
 const WEIGHED: f64 = 8.0;
 
@@ -108,7 +108,7 @@ pub async fn settle(
     }
     tries.truncate((MOST_RUN / on.0.cost().max(1.0)).clamp(2.0, 100.0) as usize);
     let on = On { evaluator: on.0, reference: on.1, calibration: Some(on.0) };
-    // With errors fed back layers are weighed once more by what running them shows, which takes about as long as three other tries, and the best is quantized for
+    // With errors fed back layers are weighed once more by what running them shows, which takes about as long as three other tries at most, and the best is quantized for
     // its own inputs.
     let weighs = session.curve_settings().method == Method::Feedback;
     let retargets = weighs && session.curve_settings().matching;

@@ -15,6 +15,7 @@ use super::{
     dom,
     format::Unit,
     link::{Link, not_understood},
+    pace::Later,
     samples,
     state::{App, Settings},
 };
@@ -104,7 +105,7 @@ pub struct Address {
     waiting: StoredValue<Waiting, LocalStorage>,
     /// The sample opened last, and its file.
     sample: StoredValue<Option<(&'static str, File)>, LocalStorage>,
-    timer: StoredValue<Option<TimeoutHandle>, LocalStorage>,
+    timer: StoredValue<Later, LocalStorage>,
     /// A transform that waits for a calibration.
     transform: StoredValue<Option<TransformChoice>>,
     /// What became of the last link or recipe, where not all of it could be had at once.
@@ -119,7 +120,7 @@ impl Address {
             sample: StoredValue::new_local(None),
             transform: StoredValue::new(None),
             said: RwSignal::new(String::new()),
-            timer: StoredValue::new_local(None),
+            timer: StoredValue::new_local(Later::default()),
         }
     }
 }
@@ -158,12 +159,7 @@ impl App {
             let looked = (self.figure.get(), self.plane.get());
             // Until there is a model nothing but what is looked at was chosen.
             if self.generation.get() > 0 || before.is_some_and(|before| before != looked) {
-                self.address.timer.update_value(|timer| {
-                    if let Some(timer) = timer.take() {
-                        timer.clear();
-                    }
-                    *timer = set_timeout_with_handle(move || self.write_address(), REST).ok();
-                });
+                self.address.timer.update_value(|timer| timer.set(REST, move || self.write_address()));
             }
             looked
         });

@@ -105,6 +105,7 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
     let slid = move |value: String| {
         if let Ok(rate) = value.parse() {
             set_wrong.set(None);
+            app.at_hand.reach();
             app.set(|s| s.budget = Budget::Bits(rate));
         }
     };
@@ -189,7 +190,8 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
             </div>
             <Show when=move || promising.get()><PromisePanel app/></Show>
             <input class="slider" data-testid="budget-slider" type="range" step="0.01" aria-label="Budget in bits per weight"
-                aria-valuetext=valuetext node_ref=slider disabled=disabled on:pointerdown=move |_| app.held.set(true)
+                aria-valuetext=valuetext node_ref=slider disabled=disabled on:pointerenter=move |_| app.at_hand.reach()
+                on:pointerdown=move |_| app.at_hand.reach() on:focus=move |_| app.at_hand.reach()
                 on:input:target=move |e| slid(e.target().value())/>
             <div class="ends" aria-hidden="true"><span>"smaller"</span><span>"closer to the original"</span></div>
             <p id="budget-wrong" class="notice" role="status">{move || wrong.get().map(str::to_string).or_else(not_reachable)}</p>

@@ -99,15 +99,12 @@ impl App {
     /// The allocation has changed: waits until it does not any more.
     pub(super) fn await_rest(self) {
         let rested = move || {
-            self.session.update_value(|s| (s.rested, s.rest) = (true, None));
+            self.session.update_value(|s| s.rested = true);
             self.pump();
         };
         self.session.update_value(|s| {
-            if let Some(waiting) = s.rest.take() {
-                waiting.clear();
-            }
             s.rested = false;
-            s.rest = set_timeout_with_handle(rested, REST).ok();
+            s.rest.set(REST, rested);
         });
     }
 

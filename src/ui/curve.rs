@@ -71,6 +71,7 @@ pub fn Curve(app: App) -> impl IntoView {
     let ask = move |rate: f64| {
         let (least, most) = untrack(range);
         let rate = (rate.clamp(least, most) * 100.0).round() / 100.0;
+        app.at_hand.reach();
         app.set(|s| s.budget = Budget::Bits(rate));
     };
     let asked = move || match app.settings.with_untracked(|s| s.budget) {
@@ -104,7 +105,7 @@ pub fn Curve(app: App) -> impl IntoView {
         // Focus goes to the operating point, not to where the browser would put it.
         e.prevent_default();
         set_dragging.set(true);
-        app.held.set(true);
+        app.at_hand.reach();
         moved(e);
     };
     let key = move |e: KeyboardEvent| {
@@ -173,7 +174,8 @@ pub fn Curve(app: App) -> impl IntoView {
                     <g class="point" class:hidden=move || at.get().is_none() node_ref=handle data-testid="operating-point" role="slider" tabindex="0"
                         aria-label="Operating point, in bits per weight" aria-orientation="horizontal"
                         aria-valuemin=move || format!("{:.2}", range().0) aria-valuemax=move || format!("{:.2}", range().1)
-                        aria-valuenow=move || point().map(|p| format!("{:.2}", p.0)) aria-valuetext=valuetext on:keydown=key>
+                        aria-valuenow=move || point().map(|p| format!("{:.2}", p.0)) aria-valuetext=valuetext on:keydown=key
+                        on:pointerenter=move |_| app.at_hand.reach() on:focus=move |_| app.at_hand.reach()>
                         <line x1=move || pin().0 x2=move || pin().0 y1=edge(|f| f.top) y2=edge(|f| f.bottom)/>
                         <circle class="reach" cx=move || pin().0 cy=move || pin().1 r="22"/>
                         <circle class="ring" cx=move || pin().0 cy=move || pin().1 r="13"/>

@@ -6,7 +6,7 @@ use leptos::{html, prelude::*, task::spawn_local};
 use wasm_bindgen::JsCast;
 use web_sys::{Element, PointerEvent};
 
-use super::{dom, format, state::App};
+use super::{dom, format, pace::Later, state::App};
 use crate::{
     report::{
         figure::{Chart, Content, Figure, Panel, Which},
@@ -87,12 +87,7 @@ impl App {
 pub fn slot(app: App, which: Signal<Which>, layer: Signal<usize>) -> Slot {
     let slot = Slot { shown: RwSignal::new(None), busy: RwSignal::new(false) };
     let wanted = Memo::new(move |_| (which.get(), layer.get()));
-    let waiting = StoredValue::new_local(None::<TimeoutHandle>);
-    let stop = move || {
-        if let Some(before) = waiting.try_update_value(Option::take).flatten() {
-            before.clear();
-        }
-    };
+    let waiting = StoredValue::new_local(Later::default());
     let ask = move || {
         let (which, layer) = wanted.get_untracked();
         if app.curves.with_untracked(|c| c.is_some()) {
@@ -102,15 +97,11 @@ pub fn slot(app: App, which: Signal<Which>, layer: Signal<usize>) -> Slot {
     Effect::new(move |last: Option<(Which, usize)>| {
         let now = wanted.get();
         let there = app.allocation.with(|a| a.is_some());
-        stop();
         // Another figure at once, the same for another allocation when that rests.
         let rest = if last == Some(now) { REST } else { Duration::ZERO };
-        if there {
-            waiting.update_value(|w| *w = set_timeout_with_handle(ask, rest).ok());
-        }
+        waiting.update_value(|w| if there { w.set(rest, ask) } else { w.stop() });
         now
     });
-    on_cleanup(stop);
     slot
 }
 

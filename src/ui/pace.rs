@@ -1,8 +1,8 @@
-//! What follows a dragged slider without making a frame late: numbers and the operating point are shown at once, and of the larger parts one in each frame after that; those out of sight rest meanwhile.
+//! When what is seen follows. A dragged slider without making a frame late: numbers and the operating point are shown at once, and of the larger parts one in each frame after that; those out of sight rest meanwhile.
 
 use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
 
-use leptos::{ev, html, prelude::*};
+use leptos::{html, prelude::*};
 
 use super::state::App;
 use crate::report::AllocationReport;
@@ -10,8 +10,35 @@ use crate::report::AllocationReport;
 /// The class of a part that rests. Every part has its own: one class of their parent would have all that is in them styled anew.
 const RESTS: &str = "rests";
 
+/// How long after its last change the budget is left alone, and parts that rest go on.
+const LEFT_ALONE: Duration = Duration::from_secs(2);
 /// How long after a frame should have come there is none.
 const OUT_OF_SIGHT: Duration = Duration::from_millis(250);
+
+/// Something that is done after a while, unless it is asked for anew before, or this is dropped.
+#[derive(Default)]
+pub struct Later(Option<TimeoutHandle>);
+
+impl Later {
+    /// Does something after a while, in place of what waits.
+    pub fn set(&mut self, after: Duration, what: impl FnOnce() + 'static) {
+        self.stop();
+        self.0 = set_timeout_with_handle(what, after).ok();
+    }
+
+    /// What waits is not done.
+    pub fn stop(&mut self) {
+        if let Some(waiting) = self.0.take() {
+            waiting.clear();
+        }
+    }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
 
 /// What still waits for a frame of its own. Copied freely: it is a handle.
 #[derive(Clone, Copy)]
@@ -28,8 +55,12 @@ pub(super) fn in_next_frame(what: impl FnOnce() + 'static) {
             what();
         }
     };
-    set_timeout(once.clone(), OUT_OF_SIGHT);
-    request_animation_frame(once);
+    let mut otherwise = Later::default();
+    otherwise.set(OUT_OF_SIGHT, once.clone());
+    request_animation_frame(move || {
+        drop(otherwise);
+        once();
+    });
 }
 
 impl Turns {
@@ -99,24 +130,40 @@ impl Default for Turns {
     }
 }
 
-impl App {
-    /// Whatever the pointer held, on release it does not.
-    pub(super) fn follow_release(self) {
-        let release = move || {
-            if self.held.get_untracked() {
-                self.held.set(false);
-            }
-        };
-        // As long as the page lives.
-        let _ = window_event_listener(ev::pointerup, move |_| release());
-        let _ = window_event_listener(ev::pointercancel, move |_| release());
+/// Whether the budget is being changed, or about to be: by its slider, or by its point on the curve.
+#[derive(Clone, Copy)]
+pub struct AtHand {
+    now: RwSignal<bool>,
+    until: StoredValue<Later, LocalStorage>,
+}
+
+impl AtHand {
+    /// It is not.
+    pub fn new() -> AtHand {
+        AtHand { now: RwSignal::new(false), until: StoredValue::new_local(Later::default()) }
     }
 
-    /// While the budget is held, parts below the curve rest: out of sight, they take no time of a frame. That they begin to takes a good part of one itself, and that they end to more than
-    /// one: then one of them follows in each.
+    /// A pointer or the focus comes to it, or it is changed: it is at hand until nothing of that has happened for a while.
+    pub fn reach(self) {
+        if !self.now.get_untracked() {
+            self.now.set(true);
+        }
+        self.until.update_value(|until| until.set(LEFT_ALONE, move || self.now.set(false)));
+    }
+}
+
+impl Default for AtHand {
+    fn default() -> Self {
+        AtHand::new()
+    }
+}
+
+impl App {
+    /// While the budget is at hand, parts below the curve rest: out of sight, they take no time of a frame. That they begin to takes a good part of one itself, before the first change if
+    /// it was seen to come, and that they end to more than one: then one of them follows in each.
     pub fn rest_out_of_sight(self, main: NodeRef<html::Main>) {
         Effect::new(move |last: Option<bool>| {
-            let now = self.held.get();
+            let now = self.at_hand.now.get();
             if last.unwrap_or(false) != now {
                 self.follow_rest(main);
             }
@@ -127,8 +174,8 @@ impl App {
     fn follow_rest(self, main: NodeRef<html::Main>) {
         self.turns.wait(Box::new(move || {
             let Some(parts) = main.get_untracked() else { return };
-            // As it is by then: it may have been let go meanwhile.
-            if self.held.get_untracked() {
+            // As it is by then.
+            if self.at_hand.now.get_untracked() {
                 let work = parts.query_selector(":scope > .work").ok().flatten();
                 for part in std::iter::successors(work, |part| part.next_element_sibling()).skip(1) {
                     let _ = part.class_list().add_1(RESTS);

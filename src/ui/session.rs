@@ -22,6 +22,7 @@ use super::{
     engine::Engine,
     figures::Figures,
     jobs::{Job, Queue, Stale},
+    pace::Later,
     state::{App, CurveChoice, EngineInfo, Phase},
     sweep::Asked,
 };
@@ -83,10 +84,10 @@ pub(super) struct Session {
     /// The allocation has not changed for a while.
     pub(super) rested: bool,
     /// Until it has.
-    pub(super) rest: Option<TimeoutHandle>,
+    pub(super) rest: Later,
     /// Until no other allocation follows.
-    pub(super) follows: Option<TimeoutHandle>,
-    pub(super) recompute: Option<TimeoutHandle>,
+    pub(super) follows: Later,
+    pub(super) recompute: Later,
     /// Files of a batch.
     pub(super) batch: BatchFiles,
     /// Figures that were asked for.

@@ -19,7 +19,7 @@ use super::{
     format::{self, Unit},
     history::History,
     jobs::{Job, Then},
-    pace::Turns,
+    pace::{AtHand, Later, Turns},
     session::Session,
 };
 use crate::{
@@ -227,8 +227,8 @@ pub struct App {
     pub accuracy: Accuracy,
     /// Whether the browser prefers a dark page; not on paper.
     pub dark: ReadSignal<bool>,
-    /// Whether a pointer holds the budget, on its slider or on the curve.
-    pub held: RwSignal<bool>,
+    /// Whether the budget is being changed.
+    pub at_hand: AtHand,
     /// Parts that are drawn anew in a frame of their own.
     pub(super) turns: Turns,
     /// What the page's address said that is still to be done.
@@ -262,7 +262,7 @@ impl App {
             aimed_at: RwSignal::new(None),
             accuracy: Accuracy::new(),
             dark: dom::media("screen and (prefers-color-scheme: dark)"),
-            held: RwSignal::new(false),
+            at_hand: AtHand::new(),
             turns: Turns::new(),
             address: Address::new(),
             session: StoredValue::new_local(Session::default()),
@@ -270,17 +270,14 @@ impl App {
         // What was calibrated at the last visit is not any more.
         app.uncalibrated();
         app.wake_at_first();
-        app.follow_release();
         app.follow_history();
         // What the address says goes before what was remembered.
         app.follow_address();
         // Storage is written to when a slider rests, not at each of its steps.
-        Effect::new(move |waiting: Option<Option<TimeoutHandle>>| {
-            if let Some(waiting) = waiting.flatten() {
-                waiting.clear();
-            }
-            let settings = app.settings.get();
-            set_timeout_with_handle(move || dom::remember(&settings), DEBOUNCE).ok()
+        Effect::new(move |waiting: Option<Later>| {
+            let (mut waiting, settings) = (waiting.unwrap_or_default(), app.settings.get());
+            waiting.set(DEBOUNCE, move || dom::remember(&settings));
+            waiting
         });
         app
     }
@@ -343,12 +340,7 @@ impl App {
 
     /// The curves follow their settings, when these have not changed for a while.
     pub(super) fn follow_curves(self) {
-        self.session.update_value(|s| {
-            if let Some(waiting) = s.recompute.take() {
-                waiting.clear();
-            }
-            s.recompute = set_timeout_with_handle(move || self.recompute(), DEBOUNCE).ok();
-        });
+        self.session.update_value(|s| s.recompute.set(DEBOUNCE, move || self.recompute()));
     }
 
     fn recompute(self) {

@@ -6,7 +6,7 @@ use leptos::{ev::MouseEvent, html, prelude::*};
 use wasm_bindgen::JsCast;
 use web_sys::Element;
 
-use super::{dom, format, state::App, term::Term};
+use super::{dom, format, pace::Later, state::App, term::Term};
 use crate::report::{AllocationReport, LayerRow, recipe::DEEPEST_LOCK};
 
 /// Rows made per frame: a table of hundreds must not hold up the page.
@@ -115,22 +115,10 @@ pub fn LayerTable(app: App) -> impl IntoView {
         generation
     });
     // … and after a while for new values.
-    let waiting = StoredValue::new_local(None::<TimeoutHandle>);
-    let rested = move || {
-        waiting.update_value(|w| *w = None);
-        arrange();
-    };
+    let waiting = StoredValue::new_local(Later::default());
     Effect::new(move |_| {
         app.allocation.track();
-        waiting.update_value(|w| {
-            if let Some(before) = w.take() {
-                before.clear();
-            }
-            *w = set_timeout_with_handle(rested, RESORT).ok();
-        });
-    });
-    on_cleanup(move || {
-        waiting.try_update_value(|w| w.take().map(|w| w.clear()));
+        waiting.update_value(|w| w.set(RESORT, arrange));
     });
     // Long tables grow, a chunk per frame.
     Effect::new(move |_| {

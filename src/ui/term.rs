@@ -12,6 +12,7 @@ use web_sys::{DomRect, Element, HtmlElement};
 use super::{
     dom, format,
     glossary::{self, ENTRIES, Entry, PAPER},
+    pace::Later,
 };
 
 /// Time to get with the pointer from a term to its explanation.
@@ -27,7 +28,7 @@ pub struct Tips {
     at: StoredValue<Option<HtmlElement>, LocalStorage>,
     /// The term that has the focus, unless its explanation was dismissed.
     focused: StoredValue<Option<(&'static Entry, HtmlElement)>, LocalStorage>,
-    leaving: StoredValue<Option<TimeoutHandle>, LocalStorage>,
+    leaving: StoredValue<Later, LocalStorage>,
 }
 
 impl Tips {
@@ -37,7 +38,7 @@ impl Tips {
             entry: RwSignal::new(None),
             at: StoredValue::new_local(None),
             focused: StoredValue::new_local(None),
-            leaving: StoredValue::new_local(None),
+            leaving: StoredValue::new_local(Later::default()),
         };
         provide_context(tips);
         tips
@@ -66,21 +67,16 @@ impl Tips {
     }
 
     fn stay(self) {
-        self.leaving.update_value(|l| {
-            if let Some(waiting) = l.take() {
-                waiting.clear();
-            }
-        });
+        self.leaving.update_value(Later::stop);
     }
 
     /// Unless the pointer comes back. The term that has the focus is explained again.
     fn leave(self) {
-        self.stay();
         let left = move || match self.focused.get_value() {
             Some((entry, term)) => self.show(entry, term),
             None => self.hide(),
         };
-        self.leaving.set_value(set_timeout_with_handle(left, CROSSING).ok());
+        self.leaving.update_value(|l| l.set(CROSSING, left));
     }
 }
 

@@ -287,6 +287,10 @@ await group("bars that are changed while the budget is held are those that would
     document.querySelector('[data-testid="budget-slider"]').addEventListener("input", () => (self.stepped = performance.now()));
     const said = () => self.stepped && /^ready/.test(words.textContent) && self.readyAfter.push(performance.now() - self.stepped);
     new MutationObserver(said).observe(words, { characterData: true, childList: true, subtree: true });
+    // And how long after it a part went on.
+    self.wokeAfter = [];
+    const woke = (m) => /\brests\b/.test(m.oldValue) && !m.target.classList.contains("rests") && self.wokeAfter.push(performance.now() - self.stepped);
+    new MutationObserver((all) => all.forEach(woke)).observe(document.querySelector("main"), { attributeFilter: ["class"], attributeOldValue: true, subtree: true });
   });
   const state = () => page.evaluate(() => ({ rest: document.querySelectorAll("main > .rests").length, height: document.documentElement.scrollHeight }));
   const before = await state();
@@ -299,11 +303,16 @@ await group("bars that are changed while the budget is held are those that would
     await page.waitForTimeout(20);
   }
   const during = await state();
-  check("parts out of sight wait while the budget is held", !before.rest && during.rest > 3, { before, during });
+  check("parts out of sight rest while the budget is changed", !before.rest && during.rest > 3, { before, during });
   await page.mouse.up();
-  await page.waitForTimeout(500);
+  await page.waitForFunction(() => !document.querySelector("main > .rests"), null, { timeout: 10000 });
   await ready(page);
-  check("and do not when it is let go", !(await state()).rest);
+  const wokeAfter = await page.evaluate(() => self.wokeAfter);
+  check("and two seconds longer, for the next change", wokeAfter.length > 0 && wokeAfter.every((ms) => ms > 1950), wokeAfter);
+  await hook(page, "budget-slider").press("ArrowRight");
+  await hook(page, "budget-slider").press("ArrowLeft");
+  await page.waitForFunction((all) => document.querySelectorAll("main > .rests").length === all, during.rest, { timeout: 10000 });
+  check("and while keys change it", true);
   check("the page keeps its height", Math.abs(during.height - before.height) <= 2, { before, during });
   const [slid, inPlace] = [await drawn(), await page.evaluate(() => self.inPlace)];
   check("bars have changed in place", inPlace > 10 && slid.join() !== first.join(), inPlace);

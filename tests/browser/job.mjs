@@ -1,12 +1,12 @@
-// The whole data-aware job on the page, timed: `node job.mjs MODEL IMAGES [NUMBER OF IMAGES] [DRAWS] [THREADS]`, with the environment that
+// The whole data-aware job on the page, timed: `node job.mjs MODEL IMAGES [NUMBER OF IMAGES] [DRAWS] [THREADS] [BITS]`, with the environment that
 // `cargo xtask test` gives (XTASK_EXE, CHROMIUM), on what `cargo xtask build` made. Seconds for opening, statistics and curves, the check
 // (allocations run on the calibration images, the best taken), and the download.
 
 import { launch, root, serve } from "./harness.mjs";
 import { download, hook, open, ready, text } from "./page.mjs";
 
-const [model, images, number = "400", draws = "1", threads = "2"] = process.argv.slice(2);
-if (!images) throw new Error(`usage: node ${root}/tests/browser/job.mjs MODEL IMAGES [NUMBER] [DRAWS] [THREADS]`);
+const [model, images, number = "400", draws = "1", threads = "2", bits = ""] = process.argv.slice(2);
+if (!images) throw new Error(`usage: node ${root}/tests/browser/job.mjs MODEL IMAGES [NUMBER] [DRAWS] [THREADS] [BITS]`);
 const browser = await launch();
 const server = await serve();
 const page = await open(browser, `${server.url}?threads=${threads}`);
@@ -28,6 +28,7 @@ await hook(page, "calibration-input").setInputFiles(images);
 await is("calibration", "ready");
 await hook(page, "calibration-images").fill(number);
 await hook(page, "calibration-draws").fill(draws);
+if (bits) await hook(page, "budget-number").fill(bits);
 lap("images");
 await hook(page, "calibrate").click();
 await is("calibration", "done");

@@ -5,7 +5,7 @@
 //! output (0 where there is none). The weights that meet `W·x + s` best by `W̃·x̃ + s̃`, but for a constant, which is matched afterwards, are
 //!
 //! ```text
-//! W̃ = W + (W·(B − C) + R)·C⁻¹,   B = cov(x, x̃),   C = cov(x̃, x̃) + δ·tr/n·I,   R = cov(r, x̃)
+//! W̃ = W + cov(e, x̃)·C⁻¹,   e = W·(x − x̃) + r,   C = cov(x̃, x̃) + δ·tr/n·I
 //! ```
 //!
 //! (targets of "asymmetric calibration": Li et al., "GPTAQ", arXiv 2504.02692, for dense layers without residual connections). Regression on inputs with errors
@@ -26,7 +26,7 @@ use nalgebra::{Cholesky, DMatrix, DVector};
 use super::{Correction, Halt, Matcher, Pair};
 use crate::{
     container::fold,
-    error::{Result, bad},
+    error::{Error, Result, bad},
     io::Order,
     nn::{
         Tensor,
@@ -37,6 +37,7 @@ use crate::{
         job::{Item, Job, Runner, Span, Task},
     },
     rate::{Allocation, Plan},
+    transform::linalg,
 };
 
 /// How much of the way to the best weights a target is.
@@ -46,7 +47,7 @@ const DAMPING: f64 = 0.03;
 /// Most weights of an output channel: `C` has the square of it.
 const WIDEST: usize = 1152;
 /// Pixels that are summed over, for each of these; of the images, evenly spaced.
-const PIXELS: usize = 64;
+const PIXELS: usize = 32;
 
 /// What is quantized again, and what it became.
 pub struct Targets<'a> {
@@ -89,20 +90,22 @@ impl<'a> Targets<'a> {
         runner: &mut impl Runner,
     ) -> Result<Option<Arc<Tensor>>> {
         let shape = self.session.layers[halt.layer].1;
+        let weights = Weights::of(self.session, halt.layer)?;
         let sums = Arc::new(Mutex::new(Ordered::default()));
-        let job = self.sums_job(matcher, halt, name, pairs, correction, &sums);
+        let job = self.sums_job(matcher, halt, name, pairs, correction, &weights.running, &sums);
         for (item, pair) in runner.run(span.part(0.0, 0.7), job).await?.into_iter().enumerate() {
             pairs.borrow_mut()[item] = Some(pair);
         }
-        let sums = std::mem::take(&mut sums.lock().unwrap_or_else(PoisonError::into_inner).total);
-        if sums.count == 0.0 || sums.means[1].len() != shape.inputs * shape.taps {
-            return Ok(None);
-        }
-        let sums = RefCell::new(Some(sums));
+        let sums = sums.lock().unwrap_or_else(PoisonError::into_inner).total.take();
+        let Some(sums) = sums.filter(|sums| sums.seen() == shape.inputs * shape.taps) else { return Ok(None) };
+        let found = RefCell::new(Some((weights, sums)));
         let job = Job {
             stage: "encoding",
             items: vec![Item { name: name.into(), cost: 1.0 }],
-            prepare: Box::new(|_| self.encode_task(halt.layer, sums.take().unwrap_or_default())),
+            prepare: Box::new(|_| {
+                let taken = found.take().ok_or_else(|| Error::Setting("There is nothing to encode.".into()))?;
+                Ok(self.encode_task(halt.layer, taken))
+            }),
         };
         let Some((body, weights)) = runner.run(span.part(0.7, 1.0), job).await?.pop().flatten() else { return Ok(None) };
         self.layers.borrow_mut()[halt.layer].body = Some(body);
@@ -111,6 +114,7 @@ impl<'a> Targets<'a> {
     }
 
     /// The job that takes every item's networks to the layer, and sums over what they see there.
+    #[allow(clippy::too_many_arguments)]
     fn sums_job<'b>(
         &self,
         matcher: &'b Matcher,
@@ -118,14 +122,15 @@ impl<'a> Targets<'a> {
         name: &str,
         pairs: &'b RefCell<Vec<Option<Pair>>>,
         correction: Option<Correction>,
+        running: &Arc<[f32]>,
         sums: &Arc<Mutex<Ordered>>,
     ) -> Job<'b, Pair> {
         let shape = self.session.layers[halt.layer].1;
         let most = PIXELS * shape.inputs * shape.taps / matcher.items().max(1) + 1;
-        let (correction, sums) = (correction.map(Arc::new), sums.clone());
+        let (correction, running, sums) = (correction.map(Arc::new), running.clone(), sums.clone());
         let prepare = move |item: usize| -> Result<Task<Pair>> {
             let (start, real, batch) = (matcher.start(item, pairs)?, matcher.range(item).len(), matcher.micro);
-            let (correction, sums) = (correction.clone(), sums.clone());
+            let (correction, running, sums) = (correction.clone(), running.clone(), sums.clone());
             Ok(Box::new(move || {
                 let mut pair = start.walks()?;
                 if let Some(correction) = correction {
@@ -135,7 +140,7 @@ impl<'a> Targets<'a> {
                     pair.full.next_layer();
                     pair.quantized.next_layer();
                 }
-                let found = pair.sums(batch, real, most).unwrap_or_default();
+                let found = pair.sums(batch, real, most, &running);
                 sums.lock().unwrap_or_else(PoisonError::into_inner).add(item, found);
                 Ok(pair)
             }))
@@ -145,41 +150,57 @@ impl<'a> Targets<'a> {
     }
 
     /// The task that finds a layer's target and encodes it: the body, and the weights that run.
-    fn encode_task(&self, layer: usize, sums: Sums) -> Result<Task<Option<Recoded>>> {
+    fn encode_task(&self, layer: usize, (weights, sums): (Weights, Sums)) -> Task<Option<Recoded>> {
         let session = self.session;
         let (tensor, shape) = session.layers[layer];
-        let (weights, curves, plan) = (session.read(tensor)?, session.curves[layer].clone(), self.allocation.plans[layer].clone());
+        let (curves, plan) = (session.curves[layer].clone(), self.allocation.plans[layer].clone());
         let (file, folded) = (session.model.name.clone(), session.head.factors(tensor).is_some());
-        // From weights that are coded to those that run.
-        let factors = session.calibrated_layers(&*session.runnable()?).swap_remove(layer).factors;
-        Ok(Box::new(move || {
-            let scale = |weights: &mut [f32]| factors.iter().for_each(|factors| fold::fold(weights, factors));
-            let mut running = weights.clone();
-            scale(&mut running);
-            let Some(mut change) = sums.change(&running) else { return Ok(None) };
+        Box::new(move || {
+            let Weights { coded, factors, .. } = weights;
+            let Some(mut change) = sums.change() else { return Ok(None) };
             if let Some(factors) = &factors {
                 fold::unfold(&mut change, factors);
             }
-            let target: Vec<f32> = weights.iter().zip(&change).map(|(w, d)| w + PART as f32 * d).collect();
-            let found = encode_target(&shape, &weights, &target, &curves, &plan, folded);
+            let target: Vec<f32> = coded.iter().zip(&change).map(|(w, d)| w + PART as f32 * d).collect();
+            let found = encode_target(&shape, &coded, &target, &curves, &plan, folded);
             let found = found.map_err(|reason| bad(file, reason, "report this as a bug"))?;
             Ok(found.map(|(body, mut decoded)| {
-                scale(&mut decoded);
+                factors.iter().for_each(|factors| fold::fold(&mut decoded, factors));
                 (body, decoded)
             }))
-        }))
+        })
+    }
+}
+
+/// A layer's full-precision weights.
+struct Weights {
+    /// Those that are coded.
+    coded: Vec<f32>,
+    /// Those that run.
+    running: Arc<[f32]>,
+    /// From the first to the second, per output channel, if they differ.
+    factors: Option<Vec<f32>>,
+}
+
+impl Weights {
+    fn of(session: &Session, layer: usize) -> Result<Weights> {
+        let coded = session.read(session.layers[layer].0)?;
+        let factors = session.calibrated_layers(&*session.runnable()?).swap_remove(layer).factors;
+        let mut running = coded.clone();
+        factors.iter().for_each(|factors| fold::fold(&mut running, factors));
+        Ok(Weights { coded, running: running.into(), factors })
     }
 }
 
 impl Pair {
-    /// Goes to just before the next layer, and sums over what about so many pixels of its output see. Nothing for other layers than convolutions.
-    fn sums(&mut self, batch: usize, real: usize, most: usize) -> Option<Sums> {
+    /// Goes to just before the next layer, of these weights, and sums over what about so many pixels of its output see. Nothing for other layers than convolutions.
+    fn sums(&mut self, batch: usize, real: usize, most: usize, weights: &[f32]) -> Option<Sums> {
         let (full, quantized) = (self.full.approach(), self.quantized.approach());
         let (full, quantized) = (full?, quantized?);
         let [images, outputs, size @ ..] = full.output else { return None };
         let each = size.iter().product::<usize>();
         let count = each * real;
-        if *images != batch || count == 0 {
+        if *images != batch || count == 0 || *outputs == 0 || !weights.len().is_multiple_of(*outputs) {
             return None;
         }
         // A step that is prime to most sizes visits all columns of an image.
@@ -192,96 +213,86 @@ impl Pair {
             let at = (0..*outputs).flat_map(|channel| pixels.iter().map(move |&pixel| at(channel, pixel)));
             at.map(|at| s.data[at] - q.data[at]).collect::<Vec<f32>>()
         });
-        Some(Sums::of(pixels.len(), &x, &q, &beside.unwrap_or_default()))
+        let seen = weights.len() / outputs;
+        (q.len() == seen * pixels.len()).then(|| Sums::of(pixels.len(), &x, &q, beside, weights))
     }
 }
 
 /// Sums of all items, added in their order.
 #[derive(Default)]
 struct Ordered {
-    total: Sums,
+    total: Option<Sums>,
     done: usize,
-    waiting: BTreeMap<usize, Sums>,
+    waiting: BTreeMap<usize, Option<Sums>>,
 }
 
 impl Ordered {
-    fn add(&mut self, item: usize, sums: Sums) {
+    fn add(&mut self, item: usize, sums: Option<Sums>) {
         self.waiting.insert(item, sums);
         while let Some(sums) = self.waiting.remove(&self.done) {
-            self.total.add(sums);
+            match (&mut self.total, sums) {
+                (Some(total), Some(sums)) => total.add(&sums),
+                (total, sums) => *total = total.take().or(sums),
+            }
             self.done += 1;
         }
     }
 }
 
-/// Sums over pixels of what they see: `x`, `x̃` and `r`, and of products with `x̃`, whose size is `n`.
-#[derive(Debug, Clone, Default)]
+/// Sums over pixels: of what they see in the quantized network, `x̃`, of what a layer's output lacks there, `e = W(x − x̃) + r`, and of products with `x̃`.
+#[derive(Debug, Clone)]
 struct Sums {
     count: f64,
-    /// Of `x − x̃`, `x̃` and `r`.
-    means: [Vec<f64>; 3],
-    /// Of `(x − x̃)x̃ᵗ`, `x̃x̃ᵗ` and `rx̃ᵗ`, row-major.
-    products: [Vec<f64>; 3],
+    /// Of `x̃` and of `e`.
+    means: [DVector<f64>; 2],
+    /// Of `x̃x̃ᵗ` and of `ex̃ᵗ`.
+    products: [DMatrix<f64>; 2],
 }
 
 impl Sums {
-    /// Over so many pixels: rows of `x`, of `x̃`, and of `r` or nothing.
-    fn of(pixels: usize, x: &[f32], q: &[f32], r: &[f32]) -> Sums {
+    /// Over so many pixels: rows of `x`, of `x̃`, of `r` if there is any, and of the weights.
+    fn of(pixels: usize, x: &[f32], q: &[f32], r: Option<Vec<f32>>, weights: &[f32]) -> Sums {
         // Differences first: of sums that nearly agree rounding would leave little.
         let d: Vec<f32> = x.iter().zip(q).map(|(x, q)| x - q).collect();
         let n = q.len() / pixels.max(1);
-        let means = |a: &[f32]| a.chunks(pixels.max(1)).map(|row| row.iter().map(|&v| f64::from(v)).sum()).collect();
-        let product = |a: &[f32]| {
-            let rows = a.len() / pixels.max(1);
-            let mut c = vec![0f32; rows * n];
-            kernel::product(rows, pixels, n, Matrix::rows(a, pixels), Matrix::rows(q, pixels).t(), &mut c, n, false);
-            c.into_iter().map(f64::from).collect()
-        };
-        Sums { count: pixels as f64, means: [means(&d), means(q), means(r)], products: [product(&d), product(q), product(r)] }
+        let outputs = weights.len() / n.max(1);
+        let (mut e, beside) = r.map_or_else(|| (vec![0.0; outputs * pixels], false), |r| (r, true));
+        kernel::product(outputs, n, pixels, Matrix::rows(weights, n), Matrix::rows(&d, pixels), &mut e, pixels, beside);
+        let means = |a: &[f32], rows: usize| DVector::from_fn(rows, |i, _| a[i * pixels..][..pixels].iter().map(|&v| f64::from(v)).sum());
+        let across = linalg::product_transposed(&e, q, outputs, pixels, n).into_iter().map(f64::from);
+        Sums {
+            count: pixels as f64,
+            means: [means(q, n), means(&e, outputs)],
+            products: [linalg::gram(q, n, pixels), DMatrix::from_row_iterator(outputs, n, across)],
+        }
     }
 
-    fn add(&mut self, other: Sums) {
-        if self.count == 0.0 {
-            *self = other;
-            return;
-        }
+    /// How many inputs a pixel sees.
+    fn seen(&self) -> usize {
+        self.means[0].len()
+    }
+
+    fn add(&mut self, other: &Sums) {
         self.count += other.count;
-        let own = self.means.iter_mut().chain(&mut self.products);
-        for (sum, v) in own.zip(other.means.into_iter().chain(other.products)) {
-            sum.iter_mut().zip(v).for_each(|(sum, v)| *sum += v);
-        }
+        self.means.iter_mut().zip(&other.means).for_each(|(sum, v)| *sum += v);
+        self.products.iter_mut().zip(&other.products).for_each(|(sum, v)| *sum += v);
     }
 
-    /// What leads from weights, `n` for each output channel, to those that meet the full-precision network best: `(W(B − C) + R)C⁻¹`. Nothing where the inputs say nothing
-    /// of it, or it is not finite.
-    fn change(&self, weights: &[f32]) -> Option<Vec<f32>> {
-        let [_, mq, _] = &self.means;
-        let n = mq.len();
-        if n == 0 || !weights.len().is_multiple_of(n) {
-            return None;
-        }
-        let covariance = |which: usize| {
-            let means = &self.means[which];
-            DMatrix::from_fn(means.len(), n, |i, j| {
-                self.products[which][i * n + j] / self.count - means[i] * mq[j] / (self.count * self.count)
-            })
-        };
-        let mut c = covariance(1);
+    /// What leads from the weights, row-major, to those that meet the full-precision network best: `cov(e, x̃)·C⁻¹`. Nothing where the inputs say nothing of it, or it is
+    /// not finite.
+    fn change(&self) -> Option<Vec<f32>> {
+        let n = self.seen();
+        let covariance =
+            |which: usize| &self.products[which] / self.count - &self.means[which] * self.means[0].transpose() / (self.count * self.count);
+        let mut c = covariance(0);
         let damping = DAMPING * c.trace() / n as f64;
         if damping.is_nan() || damping <= 0.0 {
             return None;
         }
         (0..n).for_each(|i| c[(i, i)] += damping);
-        let c = Cholesky::new(c)?;
-        let (d, r) = (covariance(0), covariance(2));
-        let mut change = Vec::with_capacity(weights.len());
-        for (row, w) in weights.chunks(n).enumerate() {
-            let mut b = d.tr_mul(&DVector::from_iterator(n, w.iter().map(|&w| f64::from(w))));
-            if r.nrows() * n == weights.len() {
-                b += r.row(row).transpose();
-            }
-            change.extend(c.solve(&b).iter().map(|&v| v as f32));
-        }
+        let change = Cholesky::new(c)?.solve(&covariance(1).transpose());
+        // Columns of what is solved are rows of the weights.
+        let change: Vec<f32> = change.iter().map(|&v| v as f32).collect();
         change.iter().all(|v| v.is_finite()).then_some(change)
     }
 }

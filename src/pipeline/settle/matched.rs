@@ -18,8 +18,8 @@ use crate::{
 
 /// How many times coarser gains are tried, if they do not fit, before they are left out.
 const COARSER: u8 = 3;
-/// The part of the budget that may be left when layers are quantized for their own inputs: a four-hundredth. More is spent.
-const LEFT: u64 = 400;
+/// The part of the budget that may be left when layers are quantized for their own inputs: half a percent. More is spent.
+const LEFT: u64 = 200;
 /// How often that is done at most.
 const ROUNDS: usize = 4;
 

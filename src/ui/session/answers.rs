@@ -282,16 +282,10 @@ impl App {
     /// Ready, unless another allocation follows.
     fn await_next(self) {
         let ready = move || {
-            self.session.update_value(|s| s.follows = None);
             if self.phase.get_untracked() == Phase::Working && self.session.with_value(|s| s.queue.is_idle()) {
                 self.settle();
             }
         };
-        self.session.update_value(|s| {
-            if let Some(waiting) = s.follows.take() {
-                waiting.clear();
-            }
-            s.follows = set_timeout_with_handle(ready, SETTLE).ok();
-        });
+        self.session.update_value(|s| s.follows.set(SETTLE, ready));
     }
 }

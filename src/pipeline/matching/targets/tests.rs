@@ -20,7 +20,7 @@ proptest! {
     #[test]
     fn where_inputs_are_the_same_weights_stay(n in 1usize..9, outputs in 1usize..4, seed in any::<u32>()) {
         let (x, pixels) = (inputs(n, 60, seed.into()), 60);
-        let change = Sums::of(pixels, &x, &x, &[]).change(&noise(outputs * n, 3)).unwrap();
+        let change = Sums::of(pixels, &x, &x, None, &noise(outputs * n, 3)).change().unwrap();
         prop_assert_eq!(change, vec![0.0; outputs * n]);
     }
 
@@ -31,7 +31,7 @@ proptest! {
         let x = inputs(n, pixels, seed.into());
         let a: Vec<f32> = noise(n * n, u64::from(seed) + 1).iter().enumerate().map(|(i, v)| 0.1 * v + if i % (n + 1) == 0 { 1.0 } else { 0.0 }).collect();
         let (q, w) = (times(&a, n, &x, pixels), noise(outputs * n, 5));
-        let change = Sums::of(pixels, &x, &q, &[]).change(&w).unwrap();
+        let change = Sums::of(pixels, &x, &q, None, &w).change().unwrap();
         let target: Vec<f32> = w.iter().zip(&change).map(|(w, d)| w + d).collect();
         let left = |w2: &[f32]| -> f64 {
             let (y, z) = (times(&w, outputs, &x, pixels), times(w2, outputs, &q, pixels));
@@ -49,17 +49,40 @@ proptest! {
         let (pixels, seed) = (41, u64::from(seed));
         let (x, q, r): (Vec<f32>, Vec<f32>, Vec<f32>) = (inputs(n, pixels, seed), inputs(n, pixels, seed + 1), inputs(2, pixels, seed + 2));
         let part = |a: &[f32], from: usize, to: usize| a.chunks(pixels).flat_map(|row| row[from..to].iter().map(|v| v * scale).collect::<Vec<_>>()).collect::<Vec<f32>>();
-        let of = |from: usize, to: usize| Sums::of(to - from, &part(&x, from, to), &part(&q, from, to), &part(&r, from, to));
-        let mut ordered = Ordered::default();
-        ordered.add(1, of(cut, pixels));
-        prop_assert_eq!(ordered.total.count, 0.0);
-        ordered.add(0, of(0, cut));
         let w = noise(2 * n, 4);
-        match (of(0, pixels).change(&w), ordered.total.change(&w)) {
+        let of = |from: usize, to: usize| Sums::of(to - from, &part(&x, from, to), &part(&q, from, to), Some(part(&r, from, to)), &w);
+        let mut ordered = Ordered::default();
+        ordered.add(2, Some(of(cut, pixels)));
+        ordered.add(1, None);
+        prop_assert!(ordered.total.is_none());
+        ordered.add(0, Some(of(0, cut)));
+        match (of(0, pixels).change(), ordered.total.unwrap().change()) {
             (Some(whole), Some(sum)) => {
                 prop_assert!(whole.iter().zip(&sum).all(|(a, b)| a.is_finite() && (a - b).abs() < 1e-2 * (1.0 + a.abs())), "{whole:?} {sum:?}");
             }
             (whole, sum) => prop_assert!(whole.is_none() && sum.is_none() && scale == 0.0),
+        }
+    }
+}
+
+/// The change is the difference between the solutions of least squares for the full-precision output and for what the layer gives: `(W(B − C) + R)C⁻¹` with moments summed plainly.
+#[test]
+fn the_change_is_that_of_plain_sums() {
+    let (n, outputs, pixels) = (3, 2, 50);
+    let (x, q, r, w) = (inputs(n, pixels, 3), inputs(n, pixels, 4), noise(outputs * pixels, 5), noise(outputs * n, 6));
+    let change = Sums::of(pixels, &x, &q, Some(r.clone()), &w).change().unwrap();
+    let row = |a: &[f32], i: usize| a[i * pixels..][..pixels].iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+    let mean = |a: &[f64]| a.iter().sum::<f64>() / pixels as f64;
+    let cov = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>() / pixels as f64 - mean(a) * mean(b);
+    let c = DMatrix::from_fn(n, n, |i, j| cov(&row(&q, i), &row(&q, j)));
+    let damped = &c + DMatrix::identity(n, n) * (DAMPING * c.trace() / n as f64);
+    let b = DMatrix::from_fn(n, n, |i, j| cov(&row(&x, i), &row(&q, j)));
+    let r = DMatrix::from_fn(outputs, n, |i, j| cov(&row(&r, i), &row(&q, j)));
+    let weights = DMatrix::from_row_iterator(outputs, n, w.iter().map(|&v| f64::from(v)));
+    let expected = (weights * (b - &c) + r) * damped.try_inverse().unwrap();
+    for i in 0..outputs {
+        for j in 0..n {
+            assert!((expected[(i, j)] - f64::from(change[i * n + j])).abs() < 1e-4, "{expected} {change:?}");
         }
     }
 }
@@ -70,7 +93,7 @@ fn what_goes_round_a_layer_is_made_good() {
     let (n, pixels) = (4, 300);
     let (x, v) = (inputs(n, pixels, 3), noise(2 * n, 9));
     let r = times(&v, 2, &x, pixels);
-    let change = Sums::of(pixels, &x, &x, &r).change(&noise(2 * n, 1)).unwrap();
+    let change = Sums::of(pixels, &x, &x, Some(r), &noise(2 * n, 1)).change().unwrap();
     assert!(change.iter().zip(&v).all(|(a, b)| (a - b).abs() < 0.15), "{change:?} {v:?}");
 }
 
