@@ -2,6 +2,7 @@
 
 import { createHash } from "node:crypto";
 import fs from "node:fs";
+import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { check, dist, group, launch, newPage, root, serve } from "./harness.mjs";
@@ -97,6 +98,38 @@ await group("with isolation headers", async () => {
   check("nor does a worker", fromWorker === "refused");
   await other.stop();
   await page.context().close();
+  await server.stop();
+});
+
+/** Opens connections to a server, asks on each, and leaves them open, as browsers do; and how many had no answer within five seconds. */
+async function connections(port, count) {
+  const sockets = Array.from({ length: count }, () => net.connect(port, "127.0.0.1"));
+  const answered = sockets.map(
+    (socket) =>
+      new Promise((resolve) => {
+        socket.once("data", () => resolve(true)).once("error", () => resolve(false));
+        setTimeout(resolve, 5000, false).unref();
+        socket.write("GET /icon.svg HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+      }),
+  );
+  const unanswered = (await Promise.all(answered)).filter((answer) => !answer).length;
+  return { sockets, unanswered };
+}
+
+await group("connections that stay open keep nobody waiting", async () => {
+  const server = await serve();
+  let [asked, unanswered] = [0, 0];
+  for (let round = 0; round < 25; round++) {
+    const first = await connections(server.port, 24);
+    // What those who leave have used must not be given to two.
+    for (const socket of first.sockets.slice(0, 16)) socket.destroy();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const second = await connections(server.port, 24);
+    for (const socket of [...first.sockets, ...second.sockets]) socket.destroy();
+    asked += 48;
+    unanswered += first.unanswered + second.unanswered;
+  }
+  check(`all ${asked} are answered`, unanswered === 0, `${unanswered} are not`);
   await server.stop();
 });
 

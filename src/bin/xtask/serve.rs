@@ -1,12 +1,16 @@
 //! Serves the page on 127.0.0.1.
 
-use std::{
-    io::ErrorKind,
-    path::{Path, PathBuf},
-};
+use std::{io::ErrorKind, path::PathBuf};
 
-use anyhow::{Result, anyhow, bail};
-use rouille::{Request, Response, Server};
+use anyhow::{Context, Result, bail};
+use axum::{
+    Router,
+    http::{HeaderValue, header},
+    middleware::map_response,
+    response::Response,
+};
+use tokio::{net::TcpListener, runtime::Runtime};
+use tower_http::services::ServeDir;
 
 use crate::{command::say, dist};
 
@@ -26,9 +30,9 @@ pub struct Options {
 
 /// The headers that make the page cross-origin isolated, which threads (`SharedArrayBuffer`) need.
 const ISOLATION: [(&str, &str); 3] = [
-    ("Cross-Origin-Opener-Policy", "same-origin"),
-    ("Cross-Origin-Embedder-Policy", "require-corp"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-embedder-policy", "require-corp"),
+    ("cross-origin-resource-policy", "same-origin"),
 ];
 /// The same policy as in `index.html` and `www/sw.js` (a test compares them). A worker is bound by its own response's policy.
 const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; \
@@ -45,41 +49,38 @@ pub fn serve(options: &Options) -> Result<()> {
         }
     };
     let isolate = !options.no_isolation;
-    let mut port = options.port;
-    let server = loop {
-        let folder = folder.clone();
-        match Server::new(("127.0.0.1", port), move |request| answer(request, &folder, isolate)) {
-            Ok(server) => break server,
-            Err(error) => match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
-                Some(ErrorKind::AddrInUse) if port < u16::MAX => port += 1,
-                _ => return Err(anyhow!("127.0.0.1:{port}: {error}")),
-            },
-        }
-    };
-    let headers = if isolate { "" } else { ", without isolation headers" };
-    say(&format!("{}{headers}: http://{}/", folder.display(), server.server_addr()));
-    server.run();
-    Ok(())
+    let page = Router::new().fallback_service(ServeDir::new(&folder)).layer(map_response(move |response| answer(response, isolate)));
+    Runtime::new()?.block_on(async {
+        let listener = listen(options.port).await?;
+        let headers = if isolate { "" } else { ", without isolation headers" };
+        say(&format!("{}{headers}: http://{}/", folder.display(), listener.local_addr()?));
+        Ok(axum::serve(listener, page).await?)
+    })
 }
 
-/// A file of the folder. rouille refuses paths that lead out of it.
-fn answer(request: &Request, folder: &Path, isolate: bool) -> Response {
-    if !matches!(request.method(), "GET" | "HEAD") {
-        return Response::text("only GET and HEAD").with_status_code(405);
-    }
-    let url = request.url();
-    let index = url.ends_with('/').then(|| Request::fake_http("GET", format!("{url}index.html"), vec![], vec![]));
-    let mut response = rouille::match_assets(index.as_ref().unwrap_or(request), folder);
-    // A 304 keeps the headers of the stored response, so a page once served with isolation would stay isolated without.
-    response.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("ETag"));
-    if url.ends_with(".webmanifest") && response.is_success() {
-        response = response.with_unique_header("Content-Type", "application/manifest+json");
-    }
-    response = response.with_unique_header("Cache-Control", "no-cache").with_unique_header("X-Content-Type-Options", "nosniff");
-    if isolate {
-        for (name, value) in ISOLATION.into_iter().chain([("Content-Security-Policy", POLICY)]) {
-            response = response.with_unique_header(name, value);
+/// The port, or the next free one.
+async fn listen(mut port: u16) -> Result<TcpListener> {
+    loop {
+        match TcpListener::bind(("127.0.0.1", port)).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && port < u16::MAX => port += 1,
+            listener => return listener.with_context(|| format!("127.0.0.1:{port}")),
         }
+    }
+}
+
+/// What is sent: the answer with the headers of ours, and without those by which it would be asked for again: a 304 keeps the headers of the stored
+/// response, so a page once served with isolation would stay isolated without.
+async fn answer(mut response: Response, isolate: bool) -> Response {
+    let headers = response.headers_mut();
+    headers.remove(header::ETAG);
+    headers.remove(header::LAST_MODIFIED);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if isolate {
+        for (name, value) in ISOLATION {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     }
     response
 }
