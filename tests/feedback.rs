@@ -30,11 +30,12 @@ fn real_network() -> Option<[PathBuf; 3]> {
     Some(["resnet20.onnx", "cifar10-calib1000.npz", "cifar10-test2000.npz"].map(|name| folder.join(name)))
 }
 
-/// Rate by what `inspect` says of the file, top-1 accuracy and squared error of the output on test images.
-fn measured(tq: &Path, model: &Path, test: &Path) -> (f64, f64, f64) {
+/// Rate by what `inspect` says of the file, top-1 accuracy and squared error of the output on test images, on so many of them at most.
+fn measured(tq: &Path, model: &Path, test: &Path, limit: usize) -> (f64, f64, f64) {
+    let limit = limit.to_string();
     let inspected: Value = serde_json::from_str(&waterfill(&[&"inspect", &tq, &"--json"]).unwrap()).unwrap();
     let rate = inspected["allocation"]["rate"].as_f64().unwrap();
-    let eval = waterfill(&[&"eval", &tq, &"--reference", &model, &"--data", &test, &"--json"]).unwrap();
+    let eval = waterfill(&[&"eval", &tq, &"--reference", &model, &"--data", &test, &"--limit", &limit, &"--json"]).unwrap();
     let eval: Value = serde_json::from_str(&eval).unwrap();
     let number = |name: &str| eval["compressed"][name].as_f64().unwrap();
     (rate, 100.0 * number("top1"), number("distortion"))
@@ -50,7 +51,7 @@ fn reference_rows_are_beaten_on_the_real_network() {
     for (bits, top1, distortion) in ROWS {
         let tq = out.path().join(format!("{bits}.tq"));
         waterfill(&[&"compress", &model, &"-o", &tq, &"--bits", &bits.to_string(), &"--calibration", &calibration]).unwrap();
-        let found = measured(&tq, &model, &test);
+        let found = measured(&tq, &model, &test, 2000);
         println!("{bits} bits: {found:?}");
         // 2000 images: half a point is what chance does.
         assert!(found.0 <= bits && found.1 > top1 - 0.5 && found.2 < 0.9 * distortion, "{bits} bits: {found:?}");
@@ -71,7 +72,7 @@ fn feedback_errs_less_than_transforms() {
                 .chain(coding.iter().copied())
                 .collect();
         waterfill(&words).unwrap();
-        measured(&tq, &model, &data)
+        measured(&tq, &model, &data, 600)
     });
     let [feedback, transform] = found;
     println!("{found:?}");
@@ -102,7 +103,7 @@ fn matched_rows_of_the_paper_are_reached_on_the_real_network() {
             &calibration,
         ];
         waterfill(&words).unwrap();
-        let found = measured(&tq, &model, &test);
+        let found = measured(&tq, &model, &test, 2000);
         println!("elt-row, matched, {bits} bits: {found:?}");
         assert!(found.0 <= bits && found.1 > top1 - 0.5 && found.2 < 0.9 * distortion, "{bits} bits: {found:?}");
     }
@@ -132,7 +133,7 @@ fn gains_are_within_the_budget() {
                 &"--calibration",
             ];
             waterfill(&[&words[..], &[&data]].concat()).unwrap();
-            measured(&tq, &model, &data)
+            measured(&tq, &model, &data, 600)
         });
         println!("{coding}: {plain:?} {matched:?}");
         assert!(matched.0 <= 2.0 && matched.2 < plain.2, "{coding}: {plain:?} {matched:?}");
@@ -151,7 +152,7 @@ fn budgets_are_met_from_less_than_half_a_bit_to_eight() {
         let words: [&dyn AsRef<OsStr>; 10] =
             [&"compress", &model, &"-o", &tq, &"--bits", &bits_word, &"--calibration", &data, &"--calibration-images", &"40"];
         waterfill(&words).unwrap();
-        let (rate, _, distortion) = measured(&tq, &model, &test);
+        let (rate, _, distortion) = measured(&tq, &model, &test, 500);
         println!("{bits} bits: {rate} {distortion}");
         let least = if bits < 0.5 { 0.92 } else { 0.97 };
         assert!(rate <= bits && rate > least * bits && distortion < last, "{bits} bits: {rate}, {distortion} after {last}");

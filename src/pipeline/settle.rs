@@ -70,6 +70,8 @@ pub struct Settled {
     pub allocation: Allocation,
     /// Its layers.
     pub layers: Vec<EncodedLayer>,
+    /// The same before gains were matched, for [`matched::retargeted`].
+    plain: Vec<EncodedLayer>,
     /// The allocation, errors measured on the decoded weights.
     pub report: AllocationReport,
     /// What the network gave on the images, if it was run.
@@ -97,7 +99,8 @@ pub async fn settle(
         let (allocation, _) = session.allocate(settings)?;
         let (allocation, layers) = encode(session, &allocation, settings, span, runner).await?;
         let report = session.encoded_report(&allocation, settings, &layers);
-        return Ok(Settled { allocation, layers, report, evaluation: None, alternatives: Vec::new(), small: Vec::new() });
+        let (plain, alternatives, small) = Default::default();
+        return Ok(Settled { allocation, layers, plain, report, evaluation: None, alternatives, small });
     };
     let mut tries: Vec<(Alternative, bool)> = session.alternatives(settings)?.into_iter().map(|a| (a, true)).collect();
     // The steps of the curves, before what could be left out: the allocation of the settings is run both ways where the model may fail.
@@ -156,12 +159,12 @@ impl Settled {
         compressed: Compressed,
         evaluation: Evaluation,
     ) -> Settled {
-        let Compressed { allocation, layers, report, small, .. } = compressed;
+        let Compressed { allocation, layers, plain, report, small, .. } = compressed;
         // Without an error there is no ratio in decibels: the least there is.
         let measured_db = evaluation.sqnr_db.map_or(-200.0, |sqnr| -sqnr);
         let (bytes, predicted_db) = (report.bytes, report.db);
         let row = AlternativeRow { transform, steps_together, layers_measured, bytes, predicted_db, measured_db };
-        Settled { allocation, layers, report, evaluation: Some(evaluation), alternatives: vec![row], small }
+        Settled { allocation, layers, plain, report, evaluation: Some(evaluation), alternatives: vec![row], small }
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Compressed {
     pub allocation: Allocation,
     /// The layers of the file.
     pub layers: Vec<EncodedLayer>,
+    /// The same before gains were matched.
+    pub plain: Vec<EncodedLayer>,
     /// The allocation, errors measured on the decoded weights.
     pub report: AllocationReport,
     /// What the file gives back.
@@ -65,7 +67,7 @@ pub async fn compressed(
     };
     let report = session.encoded_report(&allocation, settings, &layers);
     let decoded = decode(session, &layers, span.part(0.5, 1.0), runner).await?;
-    Ok(Compressed { allocation, layers, report, decoded, small: Vec::new() })
+    Ok(Compressed { allocation, plain: layers.clone(), layers, report, decoded, small: Vec::new() })
 }
 
 /// Decodes what a file of these layers holds.

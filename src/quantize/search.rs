@@ -145,20 +145,31 @@ fn direct<'a>(rows: impl Iterator<Item = (&'a [f32], f64)>, max: f32, depth: u8)
     (step, rows.map(|(row, weight)| weight * lane_sum(row, error)).sum())
 }
 
-/// Sums a function of values, in lanes (a compiler must not reorder floating-point sums by itself), parts of them in `f64`.
+/// Sums a function of values.
 fn lane_sum(values: &[f32], of: impl Fn(f32) -> f32) -> f64 {
+    lane_sums(values, |v| [of(v)])[0]
+}
+
+/// Sums functions of values, in lanes (a compiler must not reorder floating-point sums by itself), parts of them in `f64`.
+pub fn lane_sums<const N: usize>(values: &[f32], of: impl Fn(f32) -> [f32; N]) -> [f64; N] {
     const LANES: usize = 8;
-    let part = |part: &[f32]| -> f64 {
+    let mut total = [0f64; N];
+    for part in values.chunks(1024) {
         let (lanes, rest) = part.as_chunks::<LANES>();
-        let mut sums = [0f32; LANES];
+        let (mut sums, mut last) = ([[0f32; LANES]; N], [0f32; N]);
         for lane in lanes {
-            for (sum, v) in sums.iter_mut().zip(lane) {
-                *sum += of(*v);
+            for (i, v) in lane.iter().enumerate() {
+                let terms = of(*v);
+                (0..N).for_each(|n| sums[n][i] += terms[n]);
             }
         }
-        f64::from(sums.iter().sum::<f32>() + rest.iter().map(|v| of(*v)).sum::<f32>())
-    };
-    values.chunks(1024).map(part).sum()
+        for v in rest {
+            let terms = of(*v);
+            (0..N).for_each(|n| last[n] += terms[n]);
+        }
+        (0..N).for_each(|n| total[n] += f64::from(sums[n].iter().sum::<f32>() + last[n]));
+    }
+    total
 }
 
 struct Histogram {

@@ -11,7 +11,11 @@
 use std::sync::Arc;
 
 use crate::{
-    quantize::{self, Step, search::square_sum},
+    nn::kernel,
+    quantize::{
+        self, Step,
+        search::{lane_sums, square_sum},
+    },
     report::TransformKind,
     statistics::{LayerStatistics, Moment},
     transform::{self, Basis, Geometry, linalg},
@@ -141,8 +145,8 @@ impl Cost {
                 g = basis.forward(&g).rows;
             }
             for (g, t) in g.chunks(width).zip(coefficients.chunks(width)) {
-                along.push(g.iter().zip(t).map(|(g, t)| g * t).sum());
-                shift.push(g.iter().sum());
+                along.push(kernel::dots(g, [t])[0]);
+                shift.push(kernel::sum(g));
             }
             see(&g);
         }
@@ -247,17 +251,11 @@ impl Projections {
             let error = |(&r, row): (&usize, &Seen)| {
                 let size = step.size() * scale(r);
                 let inverse = 1.0 / size;
-                let sums = |values: &[f32]| {
-                    let (mut square, mut along, mut shift) = (0f32, 0f32, 0f32);
-                    for &v in values {
-                        let e = quantize::index(v, inverse, depth) as f32 * size - v;
-                        square += e * e;
-                        along += e * v;
-                        shift += e;
-                    }
-                    [square, along, shift].map(f64::from)
+                let terms = |v: f32| {
+                    let e = quantize::index(v, inverse, depth) as f32 * size - v;
+                    [e * e, e * v, e]
                 };
-                let (large, others) = (sums(&row.large), sums(&row.others));
+                let (large, others) = (lane_sums(&row.large, terms), lane_sums(&row.others, terms));
                 let [square, along, shift] = std::array::from_fn(|i| large[i] + row.weight * others[i]);
                 RowError { square, along, shift }
             };

@@ -24,6 +24,9 @@ use crate::{
 /// Width of rows from which steps are always scaled per row: a scale then costs less than 0.012 bits per weight.
 const ALWAYS_SCALED: usize = 512;
 
+/// Most samples that transforms are compared by where errors may be fed back, which is better nearly always: these were half of the time that curves took.
+const COMPARED: usize = 128;
+
 /// Steps that are tried where errors that follow the weights are measured, in eighths of an octave from the best of the diagonal form. Wider
 /// ones clip less.
 const STEPS_MEASURED: [i16; 9] = [-4, -2, 0, 2, 4, 6, 8, 10, 13];
@@ -80,10 +83,9 @@ impl LayerCurves {
     /// The same with all distortions times a factor.
     #[must_use]
     pub fn weighted(&self, factor: f64) -> LayerCurves {
-        let weigh = |choices: &[Choice]| choices.iter().map(|c| Choice { distortion: factor * c.distortion, ..*c }).collect();
-        let block = |b: &Block| Block::new(weigh(&b.coefficients), weigh(&b.basis), b.count);
-        let candidates = self.candidates.iter().map(|c| Candidate { blocks: c.blocks.iter().map(block).collect(), ..c.clone() });
-        LayerCurves { candidates: candidates.collect(), limit: self.limit.clone(), ..*self }
+        let mut weighted = self.clone();
+        weighted.candidates.iter_mut().flat_map(|c| &mut c.blocks).for_each(|block| block.weigh(factor));
+        weighted
     }
 
     /// Keeps what a coder needed for a candidate of which so many bits were predicted.
@@ -208,7 +210,11 @@ impl Rows {
         for (rank, &row) in order.iter().enumerate() {
             block_of_row[row] = layer::block_of_rank(rank, rows, blocks);
         }
-        let projections = cost.projections(kind, geometry, basis.as_ref(), &coefficients.rows, cost.enough(geometry), |_| {});
+        let samples = match settings.method {
+            Method::Feedback => cost.enough(geometry).min(COMPARED),
+            Method::Transform => cost.enough(geometry),
+        };
+        let projections = cost.projections(kind, geometry, basis.as_ref(), &coefficients.rows, samples, |_| {});
         let basis = basis.map(Arc::new);
         let coding = settings.coding;
         let mut out = Rows { kind, basis, coefficients, costs, projections, coding, blocks, block_of_row, basis_steps: Vec::new() };

@@ -189,7 +189,8 @@ impl Curve<'_> {
             for factor in factors {
                 let n = factor.diagonal.len();
                 let columns = &sequence[first..first + n];
-                let part: Vec<f32> = rows.iter().flat_map(|row| columns.iter().map(move |column| errors[row * width + column])).collect();
+                let mut part = Vec::with_capacity(rows.len() * n);
+                rows.iter().for_each(|row| part.extend(columns.iter().map(|column| errors[row * width + column])));
                 sum += factor.costs(&part).iter().zip(&rows).map(|(cost, &row)| cost * self.feedback.rows[row]).sum::<f64>();
                 first += n;
             }

@@ -46,6 +46,15 @@ impl Block {
         block
     }
 
+    /// Makes all distortions so many times what they are. The hull keeps its vertices.
+    pub fn weigh(&mut self, factor: f64) {
+        self.coefficients.iter_mut().chain(&mut self.basis).for_each(|choice| choice.distortion *= factor);
+        for vertex in &mut self.hull {
+            vertex.distortion *= factor;
+            vertex.slope *= factor;
+        }
+    }
+
     /// Bits and distortion of a pair of choices. An error of basis row `k` costs its squared size times the energy of row `k`
     /// of `T` (method.md, section 5); both errors add up, as they are uncorrelated.
     pub fn point(&self, taken: Taken) -> Vertex {
@@ -146,6 +155,12 @@ mod tests {
             for depth in 0..d.len() as u8 {
                 prop_assert_eq!(block.at_locked(lambda, depth).taken.coefficient, depth);
             }
+            // All of it once more, with errors that cost eight times as much: exactly, as powers of two are.
+            let mut weighed = block.clone();
+            weighed.weigh(8.0);
+            let again = |choices: &[Choice]| choices.iter().map(|c| Choice { distortion: 8.0 * c.distortion, ..*c }).collect();
+            let anew = Block::new(again(&block.coefficients), again(&block.basis), block.count);
+            prop_assert_eq!((weighed.coefficients, weighed.basis, weighed.hull), (anew.coefficients, anew.basis, anew.hull));
         }
     }
 

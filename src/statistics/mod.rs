@@ -298,7 +298,7 @@ impl LayerStatistics {
     /// A kept sample, in canonical order.
     pub fn gradient(&self, sample: usize) -> Vec<f32> {
         let n = self.shape.weights();
-        self.gradients[sample * n..(sample + 1) * n].iter().map(|g| g.to_f32()).collect()
+        self.gradients[sample * n..(sample + 1) * n].iter().map(float).collect()
     }
 
     /// The second moment of the kept samples of a group across some columns of its matrix of weights (input channels and taps), `n×n` row-major: `mean_s
@@ -320,7 +320,7 @@ impl LayerStatistics {
         for rows in rows.chunks(DEEP) {
             panel.clear();
             for &at in rows {
-                panel.extend(self.gradients[at + columns.start..at + columns.end].iter().map(|g| g.to_f32()));
+                panel.extend(self.gradients[at + columns.start..at + columns.end].iter().map(float));
             }
             let panel = Matrix::rows(&panel, n);
             // On and below the diagonal.
@@ -359,12 +359,21 @@ impl LayerStatistics {
         let mut sum = 0.0;
         for gradient in self.gradients.chunks(n.max(1)) {
             // In parts, so that rounding does not grow with the layer.
-            let part = |(g, e): (&[bf16], &[f32])| f64::from(g.iter().zip(e).map(|(g, e)| g.to_f32() * e).sum::<f32>());
-            let product: f64 = gradient.chunks(256).zip(error.chunks(256)).map(part).sum();
+            let mut floats = [0f32; 256];
+            let mut part = |(g, e): (&[bf16], &[f32])| {
+                floats.iter_mut().zip(g).for_each(|(to, g)| *to = float(g));
+                f64::from(kernel::dots(e, [&floats])[0])
+            };
+            let product: f64 = gradient.chunks(256).zip(error.chunks(256)).map(&mut part).sum();
             sum += product * product;
         }
         sum / self.kept() as f64
     }
+}
+
+/// A kept number. The crate's own conversion looks for what is not a number, one by one; gradients are finite.
+fn float(kept: &bf16) -> f32 {
+    f32::from_bits(u32::from(kept.to_bits()) << 16)
 }
 
 /// `count` random signs, from a seed, the index of the image and that of the draw: the same on every machine (splitmix64).

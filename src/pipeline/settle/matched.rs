@@ -67,7 +67,7 @@ pub async fn matched(
         let session = session.with_small(&found.tensors)?;
         let decoded = sweep::decode(&session, &layers, part(0.8, 1.0), runner).await?;
         let report = session.encoded_report(&compressed.allocation, settings, &layers);
-        return Ok(Compressed { allocation: compressed.allocation, layers, report, decoded, small: found.tensors });
+        return Ok(Compressed { layers, report, decoded, small: found.tensors, ..compressed });
     }
     Ok(compressed)
 }
@@ -86,13 +86,18 @@ pub(super) async fn retargeted(
     let settings = AllocationSettings { transform: row.transform, ..settings.clone() };
     let limit = session.problem().layer_limit(&settings)?.unwrap_or(0).max(section_bytes(&settled.layers));
     let first = settled.allocation.clone();
+    // The first allocation was encoded before.
+    let mut encoded = Some(std::mem::take(&mut settled.plain));
     let (mut allocation, mut spent) = (first.clone(), Spent::default());
     for round in 0..ROUNDS {
         let span = span.part(round as f64 / ROUNDS as f64, (round + 1) as f64 / ROUNDS as f64);
-        let layers = runner.run(span.part(0.0, 0.2), session.encode_job(&allocation)).await?;
+        let layers = match encoded.take() {
+            Some(layers) => layers,
+            None => runner.run(span.part(0.0, 0.2), session.encode_job(&allocation)).await?,
+        };
         let decoded = sweep::decode(session, &layers, span.part(0.2, 0.3), runner).await?;
         let report = session.encoded_report(&allocation, &settings, &layers);
-        let compressed = Compressed { allocation: allocation.clone(), layers, report, decoded, small: Vec::new() };
+        let compressed = Compressed { allocation: allocation.clone(), plain: layers.clone(), layers, report, decoded, small: Vec::new() };
         let compressed = matched(session, compressed, &settings, on.evaluator, true, span.part(0.3, 0.9), runner).await?;
         let bytes = section_bytes(&compressed.layers);
         let mut better = false;
