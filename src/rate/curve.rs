@@ -24,7 +24,8 @@ use crate::{
 /// Width of rows from which steps are always scaled per row: a scale then costs less than 0.012 bits per weight.
 const ALWAYS_SCALED: usize = 512;
 
-/// Most samples that transforms are compared by where errors may be fed back, which is better nearly always: these were half of the time that curves took.
+/// Most samples that transforms are compared by where errors may be fed back, which is better nearly always: with all 400 the curves of
+/// ResNet-20 take a quarter longer (4.3 s for 3.4).
 const COMPARED: usize = 128;
 
 /// Steps that are tried where errors that follow the weights are measured, in eighths of an octave from the best of the diagonal form. Wider

@@ -371,7 +371,7 @@ impl LayerStatistics {
     }
 }
 
-/// A kept number. The crate's own conversion looks for what is not a number, one by one; gradients are finite.
+/// A kept number: the upper half of a float's bits. The crate's own conversion looks for what is not a number, one by one, to make it quiet.
 fn float(kept: &bf16) -> f32 {
     f32::from_bits(u32::from(kept.to_bits()) << 16)
 }
