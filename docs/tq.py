@@ -343,6 +343,10 @@ def layer(body, g, n, m, k, kernel):
     assert coding in (0, 1), "its index coding is unknown"
     # KLT, then ELT, across channels; then within kernels type 1 and 2, KLT and ELT; then both sides.
     transform = ["none", "row", "col", "row", "col", "dct1", "dct2", "intra", "intra", "both"][first & 15]
+    within = None
+    if first & 64:
+        assert transform in ("none", "dct1", "dct2") and coding == 1, "it has scales of columns where there can be none"
+        within, transform = transform[:3] == "dct" and transform, "none"
     groups, known = g, transform in ("dct1", "dct2")
     stored = transform != "none" and not known
     period, second = k, 0
@@ -360,16 +364,17 @@ def layer(body, g, n, m, k, kernel):
     head |= {"sorted": stored and groups == 1, "scaled": first & 16 != 0}
     # Numbers of channels and taps that have scales, and of output channels that have gains.
     head |= {"columns": (g * m, k) if first & 64 else None, "gains": g * n if first & 128 else 0}
-    assert not head["columns"] or (transform == "none" and coding == 1), "it has scales of columns where there can be none"
     e, table, block_of, scales, columns, gains, v_step, v, s_indices, t_indices = (adaptive_indices if coding else fixed_indices)(body, head)
     e -= 65536 if e >= 32768 else 0
     if second:
         v = v.astype(np.float32).reshape(second, m) * step_size(v_step)
     t = np.zeros((groups, rank, width), np.float32)
     s = np.zeros((groups, rank, dim), np.float32)
+    if known or within:
+        down, across = (dct(int((within or transform)[3]), side) for side in kernel)
+        cosines = (down[:, None, :, None] * across[None, :, None, :]).reshape(k, k)
     if known:
-        down, across = (dct(int(transform[3]), side) for side in kernel)
-        s[0] = (down[:, None, :, None] * across[None, :, None, :]).reshape(k, k)
+        s[0] = cosines
     used = np.zeros((groups, rank), bool)
     for r in range(rows):
         is_used, step, basis_step = table[block_of[r]]
@@ -383,14 +388,19 @@ def layer(body, g, n, m, k, kernel):
     if columns:
         channels, taps = ([scale_size(s) for s in codes] for codes in columns[1:])
         if columns[0]:
-            # Channels come by their scales: back to where they belong.
-            places = np.argsort(np.reshape(columns[1], (groups, m)), axis=1, kind="stable")
-            ordered = t.reshape(groups, rank, m, k)
-            t = np.empty_like(ordered)
-            for group, channels_of in enumerate(places):
-                t[group][:, channels_of] = ordered[group]
-            t = t.reshape(groups, rank, width)
+            # Columns come by their scales, those that are weights by their channels' alone: back to where they belong.
+            codes = np.reshape(columns[1], (groups, m, 1)) + (np.array(columns[2]) if within else np.zeros(k, int))
+            places = np.argsort(codes.reshape(groups, width), axis=1, kind="stable")
+            ordered, t = t, np.empty_like(t)
+            for group, place in enumerate(places):
+                t[group][:, place] = ordered[group]
         t = t * np.outer(np.array(channels, np.float32), np.array(taps, np.float32)).reshape(groups, 1, width)
+    if within:
+        coefficients = t.reshape(groups, rank, m, k)
+        t = np.zeros_like(coefficients)
+        for i in range(k):
+            t += cosines[i] * coefficients[..., i, None]
+        t = t.reshape(groups, rank, width)
     if transform == "none":
         x = t
     else:
@@ -447,7 +457,7 @@ def load(path):
 def read(path):
     """As load, with elements as a model file has them: bf16 as their bits; and their types."""
     data = open(path, "rb").read()
-    assert data[:7] == b"\x89TQ\r\n\x1a\n" and data[7] in (0, 1), "not a .tq of version 0 or 1"
+    assert data[:7] == b"\x89TQ\r\n\x1a\n" and data[7] <= 2, "not a .tq of version 0, 1 or 2"
     sections, at = [], 8
     while True:
         kind, length = chr(data[at]), struct.unpack_from("<I", data, at + 1)[0]

@@ -19,7 +19,8 @@ use waterfill::{
     },
     pipeline::{Session, job::run},
     quantize::{Gains, Scale, trellis::Trellis},
-    report::{AllocationSettings, Budget, Coding, CurveSettings, TransformChoice},
+    report::{AllocationSettings, Budget, Coding, CurveSettings, TransformChoice, TransformKind},
+    transform::dct,
 };
 
 /// Runs the decoder on files; prints nothing but their checksums.
@@ -118,7 +119,9 @@ fn with_columns_and_gains() -> Vec<Vec<u8>> {
             if coding == layer::Coding::Adaptive && transform == TransformChoice::None {
                 let scales = |n: usize, by: usize| (0..n).map(|i| Scale(((i * i + at) * by % 64) as u8)).collect();
                 let (channels, taps) = (scales(shape.groups * shape.inputs, 5), scales(shape.taps, 3));
-                code.columns = Some(ColumnScales { channels, taps, sorted: trellis != Trellis::Four });
+                let kernels = if trellis == Trellis::Four { TransformKind::IntraDct2 } else { TransformKind::IntraDct1 };
+                let kernels = if at % 4 < 3 && dct::exists(shape, kernels) { kernels } else { TransformKind::None };
+                code.columns = Some(ColumnScales { channels, taps, sorted: trellis != Trellis::Four, kernels });
                 code.trellis = trellis;
             }
             *body = layer::encode(&code, coding, &indices);

@@ -54,7 +54,7 @@ fn reference_rows_are_beaten_on_the_real_network() {
         let found = measured(&tq, &model, &test, 2000);
         println!("{bits} bits: {found:?}");
         // 2000 images: half a point is what chance does.
-        assert!(found.0 <= bits && found.1 > top1 - 0.5 && found.2 < 0.9 * distortion, "{bits} bits: {found:?}");
+        assert!(found.0 <= bits && found.1 > top1 - 0.5 && found.2 < 0.55 * distortion, "{bits} bits: {found:?}");
     }
 }
 

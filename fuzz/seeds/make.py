@@ -12,7 +12,8 @@ import numpy as np
 HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.join(HERE, "../../tests")
 TOOL = os.path.join(HERE, "../../target/release/waterfill")
-GOLDEN = "resnet-digits-feedback.tq"
+# Columns are weights in one, cosine coefficients in the other.
+GOLDEN = {"columns-gains": "resnet-digits-feedback.tq", "columns-cosine": "resnet-digits-cosine.tq"}
 
 
 def put(target, name, data):
@@ -38,7 +39,7 @@ def sections(data):
 def file(parts):
     """A .tq of sections."""
     framed = (kind.encode() + struct.pack("<I", len(body)) + body for kind, body in parts)
-    return b"\x89TQ\r\n\x1a\n\x01" + b"".join(part + struct.pack("<I", zlib.crc32(part)) for part in framed)
+    return b"\x89TQ\r\n\x1a\n\x02" + b"".join(part + struct.pack("<I", zlib.crc32(part)) for part in framed)
 
 
 def with_gains(body, outputs):
@@ -103,27 +104,30 @@ with tempfile.TemporaryDirectory() as folder:
             for (name, (n, m, rows, columns)), body in zip(shapes.items(), layers):
                 put("layer", f"{transform}-{coding}-{name}", bytes([0, n - 1, m - 1, rows - 1, columns - 1, 0]) + body)
 
-# Scales of columns and gains, adaptively coded: the smallest layers of a golden file, and a file of some of them alone.
-parts = list(sections(read("golden_file", GOLDEN)))
-meta = json.loads(zlib.decompress(parts[0][1][8:], -15))
-coded = [t for t in meta["tensors"] if t["place"] == "section"]
-layers = [(t, body) for t, (kind, body) in zip(coded, parts[3:]) if kind == "L" and body[0] & 0xC0 == 0xC0]
-layers.sort(key=lambda layer: len(layer[1]))
 # Of two groups: the body of `golden_bodies` in src/container/layer/tests.rs.
 small = "d00163b343c920cded35b4ea4dc5e61dc5f831b8d6a79506c0ae4d86bcf0bbe3cab17ea1020000"
 put("layer", "columns-gains-small", bytes([1, 1, 1, 0, 2, 0]) + bytes.fromhex(small))
-for at, (t, body) in enumerate(layers[:3]):
-    q, (rows, columns) = t["role"]["layer"], ([1, 1] + t["shape"][2:])[-2:]
-    sides = [q["groups"] - 1, q["outputs"] - 1, q["inputs"] - 1, rows - 1, columns - 1, int(q["order"] == "inout")]
-    if sides[0] < 4 and max(sides[1:3]) < 40 and max(sides[3:5]) < 12:
-        put("layer", f"columns-gains-{at}", bytes(sides) + body)
-# Not folded: their batch norms stay behind.
-tensors = [{k: v for k, v in t.items() if k != "fold"} for t, _ in layers[:4]]
-meta |= {"tensors": tensors, "skeleton": {"flat": [{"tensor": i} for i in range(len(tensors))]}}
-deflated = lambda data: struct.pack("<Q", len(data)) + zlib.compress(data, wbits=-15)
-bodies = [("L", bytes([body[0] & ~0x20]) + body[1:]) for _, body in layers[:4]]
-parts = [("M", deflated(json.dumps(meta).encode())), ("S", deflated(b"")), ("P", b""), *bodies]
-put("tq", "columns-gains.tq", file([*parts, ("E", struct.pack("<I", len(parts)))]))
+
+# Scales of columns and gains, adaptively coded: the smallest layers of golden files, and files of some of them alone.
+for label, golden in GOLDEN.items():
+    parts = list(sections(read("golden_file", golden)))
+    meta = json.loads(zlib.decompress(parts[0][1][8:], -15))
+    coded = [t for t in meta["tensors"] if t["place"] == "section"]
+    layers = [(t, body) for t, (kind, body) in zip(coded, parts[3:]) if kind == "L" and body[0] & 0xC0 == 0xC0]
+    layers.sort(key=lambda layer: len(layer[1]))
+    for at, (t, body) in enumerate(layers[:3]):
+        q, (rows, columns) = t["role"]["layer"], ([1, 1] + t["shape"][2:])[-2:]
+        sides = [q["groups"] - 1, q["outputs"] - 1, q["inputs"] - 1, rows - 1, columns - 1, int(q["order"] == "inout")]
+        if sides[0] < 4 and max(sides[1:3]) < 40 and max(sides[3:5]) < 12:
+            put("layer", f"{label}-{at}", bytes(sides) + body)
+    # Not folded: their batch norms stay behind.
+    tensors = [{k: v for k, v in t.items() if k != "fold"} for t, _ in layers[:4]]
+    meta |= {"tensors": tensors, "skeleton": {"flat": [{"tensor": i} for i in range(len(tensors))]}}
+    deflated = lambda data: struct.pack("<Q", len(data)) + zlib.compress(data, wbits=-15)
+    bodies = [("L", bytes([body[0] & ~0x20]) + body[1:]) for _, body in layers[:4]]
+    parts = [("M", deflated(json.dumps(meta).encode())), ("S", deflated(b"")), ("P", b""), *bodies]
+    put("tq", f"{label}.tq", file([*parts, ("E", struct.pack("<I", len(parts)))]))
+
 
 for name in sorted(name for name in os.listdir(os.path.join(HERE, "layer")) if name.endswith("-a")):
     with open(os.path.join(HERE, "layer", name), "rb") as f:

@@ -26,7 +26,7 @@ use crate::io::{Dtype, Format, Role, TensorInfo, tensor};
 pub use crate::io::TQ_MAGIC as MAGIC;
 
 /// Version of the format that this crate writes.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Kind of a section, its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

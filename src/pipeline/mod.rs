@@ -522,7 +522,7 @@ pub(crate) fn encode_target(
     let exponent = quantize::normalize(&mut weights.to_vec());
     let unit = quantize::power_of_two(-i32::from(exponent));
     let target: Vec<f32> = target.iter().map(|v| v * unit).collect();
-    let body = layer::encode_feedback(&layer_code(candidate, shape, blocks, exponent, folded), &target, &feedback.factors);
+    let body = layer::encode_feedback(&layer_code(candidate, shape, blocks, exponent, folded), shape, &target, &feedback.factors);
     let decoded = layer::decode(&body, shape)?;
     Ok(Some((body, decoded)))
 }
@@ -545,7 +545,7 @@ fn indices(
             let indices = code.indices(&coefficients, basis, second);
             (code, indices)
         }
-        (Coding::Entropy, Some(feedback)) => layer::fed_back(&code, &coefficients, &feedback.factors, layer::FEEDBACK_PASSES),
+        (Coding::Entropy, Some(feedback)) => layer::fed_back(&code, shape, &coefficients, &feedback.factors, layer::FEEDBACK_PASSES),
         (Coding::Entropy, None) => layer::trellis_coded(&code, &coefficients, basis, second),
     }
 }

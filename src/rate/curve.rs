@@ -114,7 +114,7 @@ pub fn layer_curves(shape: &LayerShape, mut weights: Vec<f32>, settings: CurveSe
         .map(|kind| (kind, intra(shape, kind, &weights, cost.moments(kind)).map(|(s, t)| (Some(s), t))));
     let (mut candidates, mut limit) = (Vec::new(), None);
     if settings.method == Method::Feedback {
-        let fed_back = Feedback::new(shape, &cost, settings.second_moment).and_then(|feedback| {
+        let fed_back = Feedback::new(shape, &weights, &cost, settings.second_moment).and_then(|feedback| {
             limit = Limit::new(shape, &feedback, &weights);
             let scales = cost_scales(&feedback.rows);
             feedback::candidate(shape, feedback, scales, &weights)

@@ -164,6 +164,17 @@ pub fn layer_gains(shape: &LayerShape, weights: &[f32], statistics: Option<&Laye
     gains
 }
 
+/// The total gain in dB of each cosine transform within kernels that a layer has.
+pub fn cosine_gains(shape: &LayerShape, weights: &[f32], statistics: &LayerStatistics) -> Vec<(TransformKind, f64)> {
+    const BOTH: [TransformKind; 2] = [TransformKind::IntraDct1, TransformKind::IntraDct2];
+    let Some(geometry) = Geometry::new(shape, TransformKind::IntraKlt) else { return Vec::new() };
+    if !BOTH.iter().any(|kind| dct::exists(shape, *kind)) {
+        return Vec::new();
+    }
+    let found = variances(shape, weights, Some(statistics), (TransformKind::IntraKlt, geometry), &BOTH);
+    found.into_iter().map(|(kind, v)| (kind, gain(&v.gradients) + gain(&v.weights))).collect()
+}
+
 /// The variances under transforms that act across the same channels: those of `side`, which has the geometry of all of them but for its rank.
 fn variances(
     shape: &LayerShape,

@@ -1,4 +1,5 @@
-//! Transforms across the positions of a kernel (Young et al. 2021, Section 7.2): `X` is `taps × (groups·n·m)`, with one basis for the layer.
+//! Transforms across the positions of a kernel (Young et al. 2021, Section 7.2): `X` is `taps × (groups·n·m)`, with one basis for the layer; or each kernel
+//! where it is, its coefficients in place of its weights, as columns of a layer whose errors are fed back.
 
 use super::{Basis, Coefficients, Geometry, dct, elt, klt, to_matrix};
 use crate::{io::LayerShape, report::TransformKind, statistics::Moment};
@@ -19,5 +20,55 @@ pub fn intra(shape: &LayerShape, kind: TransformKind, weights: &[f32], moment: O
             let coefficients = basis.forward(&x());
             Some((basis, coefficients))
         }
+    }
+}
+
+/// Kernels' coefficients in place of their weights, `t[k] = Σ_i s[k][i]·x[i]`, for a basis of orthonormal rows, `taps×taps`. Kernels follow each other.
+pub fn forward(basis: &[f32], taps: usize, values: &mut [f32]) {
+    let mut kernel = vec![0f32; taps];
+    for values in values.chunks_exact_mut(taps.max(1)) {
+        kernel.copy_from_slice(values);
+        let dot = |row: &[f32]| row.iter().zip(&kernel).fold(0f32, |sum, (s, x)| sum + s * x);
+        values.iter_mut().zip(basis.chunks(taps)).for_each(|(t, row)| *t = dot(row));
+    }
+}
+
+/// Kernels' weights in place of their coefficients, `x[i] = Σ_k s[k][i]·t[k]`: a sum that starts at 0 and adds the rounded products by rising `k`, as a
+/// decoder's does.
+pub fn backward(basis: &[f32], taps: usize, values: &mut [f32]) {
+    let mut kernel = vec![0f32; taps];
+    for values in values.chunks_exact_mut(taps.max(1)) {
+        kernel.copy_from_slice(values);
+        values.fill(0.0);
+        for (row, t) in basis.chunks(taps).zip(&kernel) {
+            values.iter_mut().zip(row).for_each(|(x, s)| *x += s * t);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{io::Order, testing::noise};
+
+    /// In place, kernel by kernel, coefficients are those that the matrix of all kernels has; and they go back to the weights.
+    #[test]
+    fn kernels_are_transformed_where_they_are() {
+        for (groups, outputs, inputs, rows, columns) in [(1, 3, 4, 3, 3), (2, 2, 3, 1, 5), (5, 1, 1, 7, 7), (1, 2, 2, 1, 2)] {
+            let shape = LayerShape { groups, outputs, inputs, taps: rows * columns, columns, order: Order::OutIn };
+            let weights = noise(shape.weights(), 3);
+            for kind in [TransformKind::IntraDct1, TransformKind::IntraDct2] {
+                let basis = dct::basis(&shape, kind).unwrap();
+                let mut values = weights.clone();
+                forward(&basis, shape.taps, &mut values);
+                let (_, all) = intra(&shape, kind, &weights, None).unwrap();
+                let expected = crate::transform::from_matrix(&shape, kind, all.rows);
+                assert!(values.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{kind:?} {shape:?}");
+                backward(&basis, shape.taps, &mut values);
+                assert!(values.iter().zip(&weights).all(|(a, b)| (a - b).abs() < 1e-5), "{kind:?} {shape:?}");
+            }
+        }
+        forward(&[], 0, &mut []);
+        backward(&[1.0], 1, &mut []);
     }
 }

@@ -54,10 +54,11 @@ pub fn read(first: First, rest: &[u8]) -> Result<Read, String> {
         exponent: 0,
         block_of_row: vec![0; rows],
         scales: scaled.then(|| vec![Scale::ONE; rows]),
-        columns: columns.map(|(channels, taps)| ColumnScales {
+        columns: columns.map(|((channels, taps), kernels)| ColumnScales {
             channels: vec![Scale::ONE; channels],
             taps: vec![Scale::ONE; taps],
             sorted: false,
+            kernels,
         }),
         gains: gains.map(|channels| Gains { coarseness: 0, codes: vec![0; channels] }),
         blocks: Vec::new(),

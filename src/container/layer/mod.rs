@@ -19,7 +19,7 @@ use crate::{
         trellis::{self, Trellis, Walk},
     },
     report::{self, TransformKind},
-    transform::{self, Geometry, dct, two_sided},
+    transform::{self, Geometry, dct, intra, two_sided},
 };
 
 /// Most blocks of a layer: a block number fits a byte.
@@ -34,7 +34,8 @@ const SCALED: u8 = 0x10;
 /// Flag in the first byte: the batch norm after the layer is folded in. Readers that cannot take it out again refuse the flag.
 const FOLDED: u8 = 0x20;
 
-/// Flag in the first byte: columns have scales of their own, and a trellis begins anew with each row. Adaptively coded layers without a transform alone.
+/// Flag in the first byte: columns have scales of their own, and a trellis begins anew with each row. Adaptively coded layers alone, without a transform or with a
+/// cosine transform of each kernel where it is.
 const COLUMNS: u8 = 0x40;
 /// Flag in the first byte: output channels have gains.
 const GAINS: u8 = 0x80;
@@ -94,15 +95,19 @@ pub struct SecondCode {
     pub step: Step,
 }
 
-/// Scales of the columns of a layer without a transform: a column's is the product of that of its input channel and that of its kernel tap.
+/// Scales of the columns of a layer without a transform, or of its kernels' cosine coefficients: a column's is the product of that of its input channel and that
+/// of its kernel tap, or of the number of its coefficient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnScales {
     /// Of each input channel, group after group.
     pub channels: Vec<Scale>,
     /// Of each tap, in all groups.
     pub taps: Vec<Scale>,
-    /// Whether channels are coded, and their errors fed back, in the order of their scales, coarsest first; else in the layer's.
+    /// Whether columns are coded, and their errors fed back, in the order of their scales, coarsest first; else in the layer's. Where columns are weights,
+    /// channels are sorted and their taps stay together.
     pub sorted: bool,
+    /// What columns of a kernel are: its weights (`None`), or its coefficients of a cosine transform ([`dct`]).
+    pub kernels: TransformKind,
 }
 
 impl ColumnScales {
@@ -111,15 +116,31 @@ impl ColumnScales {
         (shape.groups * shape.inputs, shape.taps)
     }
 
-    /// The columns of a group of `inputs` channels in the order in which they are coded. Channels of the same scale stay in the layer's.
-    pub fn sequence(&self, group: usize, inputs: usize) -> Vec<usize> {
-        let mut channels: Vec<usize> = (0..inputs).collect();
-        if self.sorted {
-            let scales = &self.channels[group * inputs..(group + 1) * inputs];
-            channels.sort_by_key(|&channel| scales[channel].0);
+    /// What is quantized of weights in canonical order: these, or their kernels' coefficients in place of them.
+    pub fn forward<'a>(&self, shape: &LayerShape, weights: &'a [f32]) -> Cow<'a, [f32]> {
+        let mut columns = Cow::Borrowed(weights);
+        if let Some(basis) = dct::basis(shape, self.kernels) {
+            intra::forward(&basis, shape.taps, columns.to_mut());
         }
-        let taps = self.taps.len();
-        channels.into_iter().flat_map(|channel| channel * taps..(channel + 1) * taps).collect()
+        columns
+    }
+
+    /// Weights in place of columns.
+    fn backward(&self, shape: &LayerShape, columns: &mut [f32]) {
+        if let Some(basis) = dct::basis(shape, self.kernels) {
+            intra::backward(&basis, shape.taps, columns);
+        }
+    }
+
+    /// The columns of a group of `inputs` channels in the order in which they are coded. Those of the same scale stay in the layer's.
+    pub fn sequence(&self, group: usize, inputs: usize) -> Vec<usize> {
+        let (channels, taps) = (&self.channels[group * inputs..(group + 1) * inputs], &self.taps);
+        let mut columns: Vec<usize> = (0..inputs * taps.len()).collect();
+        if self.sorted {
+            let own = |tap: usize| if self.kernels == TransformKind::None { 0 } else { u16::from(taps[tap].0) };
+            columns.sort_by_key(|&column| u16::from(channels[column / taps.len()].0) + own(column % taps.len()));
+        }
+        columns
     }
 
     /// The scales of all columns of a group of `inputs` channels in the layer's order, as a decoder has them.
@@ -211,7 +232,8 @@ pub fn body_bytes(bits: u64) -> u64 {
 
 /// The byte that begins a body.
 fn first_byte(code: &LayerCode) -> u8 {
-    let kind = TransformKind::ALL.iter().position(|k| *k == code.kind).expect("every transform has a code") as u8;
+    let within = code.columns.as_ref().map_or(code.kind, |c| c.kernels);
+    let kind = TransformKind::ALL.iter().position(|k| *k == within).expect("every transform has a code") as u8;
     let flag = |on: bool, flag: u8| if on { flag } else { 0 };
     kind | flag(code.scales.is_some(), SCALED)
         | flag(code.folded, FOLDED)
@@ -273,14 +295,14 @@ pub fn trellis_coded(code: &LayerCode, coefficients: &[f32], basis: &[f32], seco
 }
 
 /// Encodes a body of unclipped weights with scales of columns and a trellis of eight states, errors fed back. Arguments as of [`fed_back`].
-pub fn encode_feedback(code: &LayerCode, weights: &[f32], factors: &[Vec<Factor>]) -> Vec<u8> {
-    let (code, indices) = fed_back(code, weights, factors, FEEDBACK_PASSES);
+pub fn encode_feedback(code: &LayerCode, shape: &LayerShape, weights: &[f32], factors: &[Vec<Factor>]) -> Vec<u8> {
+    let (code, indices) = fed_back(code, shape, weights, factors, FEEDBACK_PASSES);
     adaptive::encode(&code, &indices)
 }
 
 /// The code with a trellis, and the indices of weights whose errors are fed back. `weights` are those of all rows, `factors` those of each group's columns in
 /// the order in which they are coded ([`ColumnScales::sequence`]); the steps of `code` are those of single quantizers.
-pub fn fed_back(code: &LayerCode, weights: &[f32], factors: &[Vec<Factor>], passes: usize) -> (LayerCode, Indices) {
+pub fn fed_back(code: &LayerCode, shape: &LayerShape, weights: &[f32], factors: &[Vec<Factor>], passes: usize) -> (LayerCode, Indices) {
     let mut code = code.clone();
     let mut indices = code.no_indices();
     code.trellis = Trellis::Eight;
@@ -288,6 +310,7 @@ pub fn fed_back(code: &LayerCode, weights: &[f32], factors: &[Vec<Factor>], pass
         block.step.0 = block.step.0.saturating_sub(GRID);
     }
     let Geometry { rank, width, .. } = code.geometry;
+    let weights = code.columns.as_ref().map_or(Cow::Borrowed(weights), |c| c.forward(shape, weights));
     let price = LOWERED_FED_BACK * quantize::BIT * (f32::from(GRID) / 4.0).exp2();
     for (group, factors) in factors.iter().enumerate() {
         let used: Vec<usize> = (group * rank..(group + 1) * rank).filter(|&row| code.is_used(row)).collect();
@@ -478,13 +501,22 @@ pub struct Read {
 /// Reads a body. The error is a clause that says what is wrong.
 pub fn read(body: &[u8], shape: &LayerShape) -> Result<Read, String> {
     let &[first, coding, ref rest @ ..] = body else { return Err(SHORT.into()) };
-    let kind = *TransformKind::ALL.get(usize::from(first & 0x0f)).ok_or("its transform is unknown to this version")?;
-    let geometry = Geometry::new(shape, kind).ok_or("its transform does not exist for its shape")?;
-    let second = Geometry::second(shape, kind);
-    let columns = (first & COLUMNS != 0).then(|| ColumnScales::lengths(shape));
-    if columns.is_some() && (kind != TransformKind::None || coding != Coding::Adaptive as u8) {
-        return Err("it has scales of columns where there can be none".into());
+    const NO_SHAPE: &str = "its transform does not exist for its shape";
+    let mut kind = *TransformKind::ALL.get(usize::from(first & 0x0f)).ok_or("its transform is unknown to this version")?;
+    let mut columns = None;
+    if first & COLUMNS != 0 {
+        let kernels = std::mem::replace(&mut kind, TransformKind::None);
+        let cosine = matches!(kernels, TransformKind::IntraDct1 | TransformKind::IntraDct2);
+        if !(kernels == TransformKind::None || cosine) || coding != Coding::Adaptive as u8 {
+            return Err("it has scales of columns where there can be none".into());
+        }
+        if cosine && !dct::exists(shape, kernels) {
+            return Err(NO_SHAPE.into());
+        }
+        columns = Some((ColumnScales::lengths(shape), kernels));
     }
+    let geometry = Geometry::new(shape, kind).ok_or(NO_SHAPE)?;
+    let second = Geometry::second(shape, kind);
     let gains = (first & GAINS != 0).then_some(shape.groups * shape.outputs);
     let (scaled, folded) = (first & SCALED != 0, first & FOLDED != 0);
     let first = First { kind, geometry, second, period: period(shape, kind), scaled, columns, gains, folded };
@@ -504,8 +536,8 @@ struct First {
     second: Option<Geometry>,
     period: usize,
     scaled: bool,
-    /// Numbers of channels and taps that have scales, if columns have.
-    columns: Option<(usize, usize)>,
+    /// Numbers of channels and taps that have scales, if columns have, and what these are.
+    columns: Option<((usize, usize), TransformKind)>,
     /// Number of output channels, if they have gains.
     gains: Option<usize>,
     folded: bool,
@@ -533,7 +565,7 @@ fn stepped(code: &LayerCode, indices: &[i32], width: usize, step: impl Fn(usize)
     values
 }
 
-/// The coefficients of indices, of weights over `2^exponent`; zeros of rows that are not stored.
+/// The coefficients of indices, of weights over `2^exponent`; zeros of rows that are not stored. Columns are in the layer's order.
 pub fn coefficients(code: &LayerCode, indices: &Indices, shape: &LayerShape) -> Vec<f32> {
     let Geometry { width, rank, .. } = code.geometry;
     let levels = match code.trellis {
@@ -567,7 +599,10 @@ pub fn reconstruct(code: &LayerCode, indices: &Indices, shape: &LayerShape) -> V
     let geometry = code.geometry;
     let Geometry { groups, dim, width, rank } = geometry;
     let used: Vec<bool> = (0..geometry.rows()).map(|row| code.is_used(row)).collect();
-    let coefficients = coefficients(code, indices, shape);
+    let mut coefficients = coefficients(code, indices, shape);
+    if let Some(columns) = &code.columns {
+        columns.backward(shape, &mut coefficients);
+    }
     let mut x = if code.kind == TransformKind::None {
         coefficients
     } else {

@@ -58,7 +58,9 @@ fn made_up(shape: &LayerShape, with: With, seed: u64) -> (LayerCode, Indices) {
         scales(rows).iter().zip(&block_of_row).map(|(scale, block)| if adaptive && *block == 1 { Scale::ONE } else { *scale }).collect();
     let columns = with.columns.then(|| {
         let (channels, taps) = ColumnScales::lengths(shape);
-        ColumnScales { channels: scales(channels), taps: scales(taps), sorted: !seed.is_multiple_of(3) }
+        let kernels = [TransformKind::None, TransformKind::IntraDct1, TransformKind::IntraDct2][(seed / 3 % 3) as usize];
+        let kernels = if dct::exists(shape, kernels) { kernels } else { TransformKind::None };
+        ColumnScales { channels: scales(channels), taps: scales(taps), sorted: !seed.is_multiple_of(3), kernels }
     });
     let coarseness = (seed % (u64::from(Gains::COARSEST) + 1)) as u8;
     let most = ((256 * Gains::RANGE) >> coarseness).min(if with.coding == Coding::Fixed { 127 } else { i32::MAX });
@@ -99,26 +101,34 @@ fn by_the_page(code: &LayerCode, indices: &Indices, shape: &LayerShape) -> Vec<f
         let coded = &indices.coefficients[row * inputs * taps..(row + 1) * inputs * taps];
         let level = |index: &i32| if code.trellis == Trellis::None || !code.is_used(row) { *index } else { walk.pass(*index) };
         let levels: Vec<i32> = coded.iter().map(level).collect();
-        for column in 0..inputs * taps {
+        let coefficient = |column: usize| -> f32 {
             let (group, channel, tap) = (row / outputs, column / taps, column % taps);
+            // Columns come in the layer's order, or by their scales; those that are weights by their channels' alone.
+            let place = match &code.columns {
+                Some(ColumnScales { channels, taps: of_taps, sorted: true, kernels }) => {
+                    let own = |tap: usize| if *kernels == TransformKind::None { 0 } else { i32::from(of_taps[tap].0) };
+                    let code = |other: usize| (i32::from(channels[group * inputs + other / taps].0) + own(other % taps), other);
+                    (0..inputs * taps).filter(|&other| code(other) < code(column)).count()
+                }
+                _ => column,
+            };
+            let level = levels[place];
+            let scale = code.scales.as_ref().map_or(1.0, |s| s[row].size());
+            let value = level as f32 * (code.blocks[usize::from(code.block_of_row[row])].step.size() * scale);
+            let columns = code.columns.as_ref();
+            value * columns.map_or(1.0, |columns| columns.channels[group * inputs + channel].size() * columns.taps[tap].size())
+        };
+        let basis = code.columns.as_ref().and_then(|columns| dct::basis(shape, columns.kernels));
+        for column in 0..inputs * taps {
             if !code.is_used(row) {
                 weights.push(0.0);
                 continue;
             }
-            // Channels come in the layer's order, or by their scales.
-            let place = match &code.columns {
-                Some(ColumnScales { channels, sorted: true, .. }) => {
-                    let codes = &channels[group * inputs..(group + 1) * inputs];
-                    (0..inputs).filter(|&other| (codes[other].0, other) < (codes[channel].0, channel)).count()
-                }
-                _ => channel,
+            let (first, tap) = (column / taps * taps, column % taps);
+            let mut weight = match &basis {
+                Some(basis) => (0..taps).fold(0f32, |sum, k| sum + basis[k * taps + tap] * coefficient(first + k)),
+                None => coefficient(column),
             };
-            let level = levels[place * taps + tap];
-            let scale = code.scales.as_ref().map_or(1.0, |s| s[row].size());
-            let mut weight = level as f32 * (code.blocks[usize::from(code.block_of_row[row])].step.size() * scale);
-            if let Some(columns) = &code.columns {
-                weight *= columns.channels[group * inputs + channel].size() * columns.taps[tap].size();
-            }
             let half = i32::from(code.exponent) / 2;
             weight = weight * quantize::power_of_two(half) * quantize::power_of_two(i32::from(code.exponent) - half);
             weights.push(code.gains.as_ref().map_or(weight, |gains| weight * gains.sizes().nth(row).unwrap()));
@@ -202,7 +212,7 @@ fn forged_bodies_are_refused_or_decode() {
     }
 }
 
-/// Scales of columns go with no transform and with adaptive coding alone.
+/// Scales of columns go with no transform, or a cosine transform within kernels that exists, and with adaptive coding alone.
 #[test]
 fn columns_have_no_scales_elsewhere() {
     let shape = shape(1, 4, 3, 9);
@@ -212,11 +222,22 @@ fn columns_have_no_scales_elsewhere() {
     assert_eq!(body[0], SCALED | COLUMNS | GAINS);
     for kind in 1..=0x0fu8 {
         body[0] = SCALED | COLUMNS | GAINS | kind;
-        assert!(read(&body, &shape).unwrap_err().contains(if kind < 10 {
-            "columns where there can be none"
-        } else {
-            "transform is unknown"
-        }));
+        let cosine =
+            [TransformKind::IntraDct1, TransformKind::IntraDct2].into_iter().find(|k| TransformKind::ALL[usize::from(kind % 10)] == *k);
+        match cosine.filter(|_| kind < 10) {
+            Some(kernels) => {
+                let columns = read(&body, &shape).unwrap().code.columns.unwrap();
+                assert_eq!((columns.kernels, columns.taps.len()), (kernels, 9));
+                // Nine positions, but no kernel of known sides.
+                let unknown = LayerShape { columns: 0, ..shape };
+                assert_eq!(read(&body, &unknown).unwrap_err(), "its transform does not exist for its shape");
+            }
+            None => assert!(read(&body, &shape).unwrap_err().contains(if kind < 10 {
+                "columns where there can be none"
+            } else {
+                "transform is unknown"
+            })),
+        }
     }
     let (fixed, indices) = code(false, Coding::Fixed);
     let mut body = encode(&fixed, Coding::Fixed, &indices);
@@ -282,7 +303,7 @@ fn adaptively_coded_scales_and_gains_are_in_range() {
     let said = |channels: [i32; 2], taps: [i32; 3], unit, gains: [i32; 2]| read(&by_hand(&channels, &taps, unit, &gains), &shape);
     let found = said([63, -63], [5, 2, -7], (7, -3), [19, -13]).unwrap().code;
     let (channels, taps) = (vec![Scale(63), Scale(0)], vec![Scale(5), Scale(7), Scale(0)]);
-    assert_eq!(found.columns, Some(ColumnScales { channels, taps, sorted: true }));
+    assert_eq!(found.columns, Some(ColumnScales { channels, taps, sorted: true, kernels: TransformKind::None }));
     assert_eq!(found.gains, Some(Gains { coarseness: 7, codes: vec![16, -16] }));
     // A mean may be anything.
     for mean in [MOST, -MOST] {
@@ -307,6 +328,7 @@ fn golden_bodies() {
     let with = |coding| With { coding, columns: coding == Coding::Adaptive, gains: true, trellis: Trellis::None };
     let (mut adaptive, indices) = made_up(&shape, With { trellis: Trellis::Eight, ..with(Coding::Adaptive) }, 4);
     let (mut fixed, _) = made_up(&shape, with(Coding::Fixed), 4);
+    adaptive.columns.as_mut().unwrap().kernels = TransformKind::None;
     for (code, last) in [(&mut adaptive, 255), (&mut fixed, 100)] {
         code.block_of_row = vec![0, 0, 1, 2];
         code.gains = Some(Gains { coarseness: 3, codes: vec![-40, 7, 0, last] });

@@ -103,7 +103,10 @@ impl Part {
             }
             // The inverse of an orthonormal basis is its transpose.
             (Some(basis), kind) => basis.forward(&transform::to_matrix(&self.shape, kind, &self.weights)).rows,
-            (None, _) => self.weights.clone(),
+            (None, _) => match &self.columns {
+                Some(columns) => columns.forward(&self.shape, &self.weights).into_owned(),
+                None => self.weights.clone(),
+            },
         }
     }
 
