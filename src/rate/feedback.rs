@@ -47,8 +47,8 @@ pub struct Feedback {
 }
 
 impl Feedback {
-    /// From what calibration found; nothing where there was none, or the layer does not reach the output. Of `weights`, in canonical order, depends alone what
-    /// columns are ([`kernels`]).
+    /// From what calibration found; nothing where there was none, or the layer does not reach the output. On `weights`, in canonical order, depends what columns are: of the
+    /// cosine transforms within kernels that with the greatest coding gain, if any gains.
     pub fn new(shape: &LayerShape, weights: &[f32], cost: &Cost, of: SecondMoment) -> Option<Arc<Feedback>> {
         let Cost::Output { statistics, .. } = cost else { return None };
         let LayerShape { groups, inputs, taps, outputs, .. } = *shape;
