@@ -20,7 +20,7 @@
 //! weights, gradients, curves, Allocation ─ pipeline::figures ─→ a figure of the paper ─ report::plot::figure ─→ a drawing
 //!
 //! gradients ─ rate::limit ─→ the line that no coder comes below, and how far above it every layer is
-//! gradients ─ rate::feedback ─→ factors, scales and order of columns ─ quantize::feedback ─→ indices ─→ a layer ─ pipeline::matching ─→ the layer once more, for its own inputs, until the budget is spent; its gains, biases of the file
+//! weights, gradients ─ rate::feedback ─→ what columns are (weights, or kernels' coefficients: transform::intra), their factors, scales and order ─ quantize::feedback ─→ indices ─→ a layer ─ pipeline::matching ─→ the layer once more, for its own inputs, until the budget is spent; its gains, biases of the file
 //!
 //! Allocation ─ rate::joint ─→ steps of all blocks ─ container ─→ layers ─ evaluate ─→ what they do ─ pipeline::settle ─→ the best
 //! ```
