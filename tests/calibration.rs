@@ -306,6 +306,42 @@ fn layers_are_weighed_by_running_them_alone() {
     assert_ne!(session.allocate(&settings).unwrap().0.plans, weighed.allocate(&settings).unwrap().0.plans);
 }
 
+/// Layers whose plans choose what they did before are not encoded again, whatever was encoded, or cancelled, in between; and they are what encoding all of them gives.
+#[test]
+fn layers_that_stay_are_not_encoded_again() {
+    let (mut session, data) = (session(sample("resnet-digits.onnx")), images(sample("digits-test.npz")));
+    session.set_statistics(Some(statistics(&session, &data, CalibrationSettings { images: 40, draws: 1, seed: 5 })));
+    let curves = CurveSettings { coding: Coding::Entropy, method: Method::Feedback, ..Default::default() };
+    // How many layers were encoded, and to what; the job is cancelled after some.
+    let encoded = |session: &Session, bits: f64, most: usize| {
+        let settings = AllocationSettings { budget: Budget::Bits(bits), ..Default::default() };
+        let (allocation, _) = session.allocate(&settings).unwrap();
+        let mut count = 0;
+        let runner = &mut job::Waiting::new(|_, progress: &job::Progress| {
+            count += usize::from(progress.stage == "encoding");
+            if count > most { Err(Error::Cancelled) } else { Ok(()) }
+        });
+        let found = job::wait(sweep::compressed(session, &allocation, &settings, true, job::Span::WHOLE, runner));
+        (count, found.map(|found| found.layers))
+    };
+    let all = usize::MAX;
+    let anew = |session: &mut Session, bits: f64| {
+        with_curves(session, curves);
+        encoded(session, bits, all)
+    };
+    let (count, three) = anew(&mut session, 3.0);
+    let (_, one) = anew(&mut session, 1.0);
+    let (three, one) = (three.unwrap(), one.unwrap());
+    assert!(count >= three.len() && three != one);
+    with_curves(&mut session, curves);
+    assert!(encoded(&session, 1.0, 3).1.is_err());
+    assert_eq!(encoded(&session, 3.0, all).1.unwrap(), three);
+    // All rounds again, each of the layers that it changes.
+    let again = encoded(&session, 3.0, all);
+    assert!(again.0 < count && again.1.unwrap() == three, "{} of {count}", again.0);
+    assert_eq!(encoded(&session.clone(), 1.0, all).1.unwrap(), one);
+}
+
 /// What is written is the best of what was run, and fits the budget; a single transform is settled, too.
 #[test]
 fn the_best_of_what_was_run_is_taken() {

@@ -22,7 +22,13 @@ pub mod promise;
 pub mod settle;
 pub mod sweep;
 
-use std::{cell::OnceCell, collections::HashMap, io::Write, rc::Rc, sync::Arc};
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::HashMap,
+    io::Write,
+    rc::Rc,
+    sync::Arc,
+};
 
 use crate::{
     container::{self, Fold, Head, TqFile, fold, layer},
@@ -80,8 +86,13 @@ pub struct Session {
     statistics: Option<Rc<Statistics>>,
     curve_settings: CurveSettings,
     curves: Vec<Arc<LayerCurves>>,
+    /// Entropy-coded layers as they were encoded last, and their plans: [`settle::encode`].
+    encoded: EncodedLast,
     runnable: Rc<OnceCell<Rc<Runnable>>>,
 }
+
+/// Per layer of the curves that there are; nothing yet of those that were not encoded.
+type EncodedLast = Rc<RefCell<Vec<Option<(Plan, EncodedLayer)>>>>;
 
 /// A layer's section body, and its relative weight error measured on the decoded weights.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,8 +117,8 @@ impl Session {
             return Err(bad(&model.name, reason, "choose a file with floating-point weight tensors of two or more dimensions"));
         }
         let head = Rc::new(Head::new(&model, &folds(&model))?);
-        let (curve_settings, curves) = (CurveSettings::default(), Vec::new());
-        Ok(Session { model: Rc::new(model), head, layers, statistics: None, curve_settings, curves, runnable: Rc::default() })
+        let (curve_settings, curves, encoded) = (CurveSettings::default(), Vec::new(), EncodedLast::default());
+        Ok(Session { model: Rc::new(model), head, layers, statistics: None, curve_settings, curves, encoded, runnable: Rc::default() })
     }
 
     /// Index of a layer by name.
@@ -205,6 +216,7 @@ impl Session {
     pub fn set_curves(&mut self, settings: CurveSettings, curves: Vec<LayerCurves>) {
         self.curve_settings = settings;
         self.curves = curves.into_iter().map(Arc::new).collect();
+        self.encoded = EncodedLast::default();
     }
 
     /// Whether there are curves.
@@ -275,12 +287,8 @@ impl Session {
         }
         let (tensor, shape) = self.layers[i];
         let (weights, curves, cost) = (self.read(tensor)?, self.curves[i].clone(), self.cost(i, self.curve_settings));
-        let (file, folded) = (self.model.name.clone(), self.head.factors(tensor).is_some());
-        let coding = self.curve_settings.coding;
-        Ok(Box::new(move || {
-            let encoded = encode_layer(&shape, weights, &curves, &plan, &cost, folded, coding);
-            encoded.map_err(|reason| bad(file, reason, "report this as a bug"))
-        }))
+        let (folded, coding) = (self.head.factors(tensor).is_some(), self.curve_settings.coding);
+        Ok(Box::new(move || Ok(encode_layer(&shape, weights, &curves, &plan, &cost, folded, coding))))
     }
 
     /// The session with other values for some small tensors, by index in the model's table, in what it writes and in the sizes it tells:
@@ -289,7 +297,7 @@ impl Session {
     /// # Errors
     /// Those of [`Head::with_small`].
     pub fn with_small(&self, small: &[(usize, Vec<f32>)]) -> Result<Session> {
-        Ok(Session { head: Rc::new(self.head.with_small(&self.model, small)?), ..self.clone() })
+        Ok(Session { head: Rc::new(self.head.with_small(&self.model, small)?), encoded: EncodedLast::default(), ..self.clone() })
     }
 
     /// Binds the network and what was decoded of its compressed file to calibration images, to find the gain and the offset of every output
@@ -472,7 +480,7 @@ fn depthwise_note<'a>(shapes: impl Iterator<Item = &'a LayerShape>) -> Option<St
     })
 }
 
-/// Encodes a layer and measures its error on what a decoder makes of it. The error is a clause.
+/// Encodes a layer and measures its error on what a decoder makes of it.
 fn encode_layer(
     shape: &LayerShape,
     weights: Vec<f32>,
@@ -481,8 +489,8 @@ fn encode_layer(
     cost: &Cost,
     folded: bool,
     coding: Coding,
-) -> std::result::Result<EncodedLayer, String> {
-    let Plan::Quantized { candidate, blocks } = plan else { return Ok(EncodedLayer { body: None, error: 0.0 }) };
+) -> EncodedLayer {
+    let Plan::Quantized { candidate, blocks } = plan else { return EncodedLayer { body: None, error: 0.0 } };
     let candidate = &curves.candidates[*candidate];
     let mut normalized = weights.clone();
     let exponent = quantize::normalize(&mut normalized);
@@ -490,8 +498,9 @@ fn encode_layer(
     let (code, indices) = indices(candidate, code, cost, shape, &normalized, coding);
     drop(normalized);
     let body = layer::encode(&code, coding.into(), &indices);
+    // What a decoder makes of the body.
+    let decoded = layer::reconstruct(&code, &indices, shape);
     drop(indices);
-    let decoded = layer::decode(&body, shape)?;
     let error = match cost {
         Cost::Weights => relative_error(&weights, &decoded),
         Cost::Output { statistics, unit, full } => {
@@ -499,14 +508,14 @@ fn encode_layer(
             unit * if *full { statistics.distortion(&error) } else { statistics.diagonal_distortion(&error) }
         }
     };
-    Ok(EncodedLayer { error, body: Some(body) })
+    EncodedLayer { error, body: Some(body) }
 }
 
 /// A layer's section body, and the weights that it gives.
 pub(crate) type Recoded = (Vec<u8>, Vec<f32>);
 
 /// Encodes a layer whose errors are fed back with others than its weights to be met, in the units of these: the body, and the weights that it gives. Nothing for another
-/// plan. The error is a clause.
+/// plan.
 pub(crate) fn encode_target(
     shape: &LayerShape,
     weights: &[f32],
@@ -514,17 +523,16 @@ pub(crate) fn encode_target(
     curves: &LayerCurves,
     plan: &Plan,
     folded: bool,
-) -> std::result::Result<Option<Recoded>, String> {
-    let Plan::Quantized { candidate, blocks } = plan else { return Ok(None) };
+) -> Option<Recoded> {
+    let Plan::Quantized { candidate, blocks } = plan else { return None };
     let candidate = &curves.candidates[*candidate];
-    let Some(feedback) = &candidate.feedback else { return Ok(None) };
+    let Some(feedback) = &candidate.feedback else { return None };
     // Steps are in units of the weights.
     let exponent = quantize::normalize(&mut weights.to_vec());
     let unit = quantize::power_of_two(-i32::from(exponent));
     let target: Vec<f32> = target.iter().map(|v| v * unit).collect();
-    let body = layer::encode_feedback(&layer_code(candidate, shape, blocks, exponent, folded), shape, &target, &feedback.factors);
-    let decoded = layer::decode(&body, shape)?;
-    Ok(Some((body, decoded)))
+    let code = layer_code(candidate, shape, blocks, exponent, folded);
+    Some(layer::encode_feedback(&code, shape, &target, &feedback.factors))
 }
 
 /// The code of a layer as it is written, and its indices. `normalized` are the weights as they are quantized.
@@ -545,7 +553,9 @@ fn indices(
             let indices = code.indices(&coefficients, basis, second);
             (code, indices)
         }
-        (Coding::Entropy, Some(feedback)) => layer::fed_back(&code, shape, &coefficients, &feedback.factors, layer::FEEDBACK_PASSES),
+        (Coding::Entropy, Some(feedback)) => {
+            layer::fed_back(&code, &feedback.columns.forward(shape, &coefficients), &feedback.factors, layer::FEEDBACK_PASSES)
+        }
         (Coding::Entropy, None) => layer::trellis_coded(&code, &coefficients, basis, second),
     }
 }

@@ -71,7 +71,7 @@ impl Feedback {
                 let (mut h, samples) = across_columns(statistics, group, first..(first + channels).min(inputs), of)?;
                 let n = (channels.min(inputs - first)) * taps;
                 if let Some(basis) = &basis {
-                    turned(basis, taps, &mut h, n);
+                    intra::second_moment(basis, taps, &mut h, n);
                 }
                 let (h, factor) = factor(h, n, DAMPING[0] + DAMPING[1] * n as f32 / samples.max(1) as f32)?;
                 columns.push(factor);
@@ -101,9 +101,9 @@ impl Feedback {
 fn across_columns(statistics: &LayerStatistics, group: usize, channels: Range<usize>, of: SecondMoment) -> Option<(Vec<f32>, usize)> {
     let LayerShape { taps, outputs, .. } = statistics.shape;
     if of == SecondMoment::Gradients
-        && let Some(h) = statistics.columns(group, channels.start * taps..channels.end * taps)
+        && let Some(found) = statistics.columns(group, channels.start * taps..channels.end * taps)
     {
-        return Some((h, statistics.kept() * outputs));
+        return Some(found);
     }
     // Where it is not known which of its input's axes are channels, of gradients.
     let across = statistics.input_moments.get(group).unwrap_or(&statistics.inputs[group]);
@@ -129,20 +129,6 @@ fn kernels(shape: &LayerShape, weights: &[f32], statistics: &LayerStatistics) ->
     let gains = gain::cosine_gains(shape, weights, statistics);
     let best = gains.into_iter().filter(|(_, db)| *db > 0.0).max_by(|a, b| a.1.total_cmp(&b.1));
     best.map_or(TransformKind::None, |(kind, _)| kind)
-}
-
-/// A second moment of weights across `n` columns becomes that of their kernels' coefficients.
-fn turned(basis: &[f32], taps: usize, h: &mut [f32], n: usize) {
-    intra::forward(basis, taps, h);
-    // It is symmetric: the other side is the same again, transposed.
-    for i in 0..n {
-        (0..i).for_each(|j| h.swap(i * n + j, j * n + i));
-    }
-    intra::forward(basis, taps, h);
-    // The factorization reads one half.
-    for i in 0..n {
-        (0..i).for_each(|j| h[j * n + i] = h[i * n + j]);
-    }
 }
 
 /// A second moment in units of the mean of its diagonal and damped by so many of them, or more where rounding has made it indefinite; and its factor.
@@ -200,7 +186,8 @@ struct Curve<'a> {
     geometry: Geometry,
     feedback: &'a Feedback,
     scales: &'a [Scale],
-    weights: &'a [f32],
+    /// The layer's columns: its weights, or their kernels' coefficients.
+    columns: &'a [f32],
     /// One of so many rows is coded.
     every: usize,
     /// Which part of all that is.
@@ -212,10 +199,9 @@ impl Curve<'_> {
         row.is_multiple_of(self.every)
     }
 
-    /// What errors of weights cost in all rows, from those that are seen.
+    /// What errors of columns cost in all rows, from those that are seen.
     fn cost(&self, errors: &[f32]) -> f64 {
         let Geometry { rank, width, .. } = self.geometry;
-        let errors = self.feedback.columns.forward(self.shape, errors);
         let mut sum = 0.0;
         for (group, factors) in self.feedback.factors.iter().enumerate() {
             let rows: Vec<usize> = (group * rank..(group + 1) * rank).filter(|&row| self.seen(row)).collect();
@@ -257,19 +243,18 @@ impl Curve<'_> {
     /// Bits and distortion at a step, by coding what is seen.
     fn measured(&self, step: Step) -> (f64, f64) {
         let code = self.code(step, |row| self.seen(row));
-        let (coded, indices) = layer::fed_back(&code, self.shape, self.weights, &self.feedback.factors, 1);
-        let errors: Vec<f32> = layer::reconstruct(&coded, &indices, self.shape).iter().zip(self.weights).map(|(d, w)| d - w).collect();
+        let (coded, indices) = layer::fed_back(&code, self.columns, &self.feedback.factors, 1);
+        let errors: Vec<f32> = layer::coefficients(&coded, &indices, self.shape).iter().zip(self.columns).map(|(d, w)| d - w).collect();
         (((layer::count(&coded, &indices) - side_bits(&coded)) / self.share).max(0.0), self.cost(&errors))
     }
 
     /// A step at which everything seen is zero, or nearly: scales of rows and columns are one at most. Nothing where all is zero at any step.
     fn coarsest(&self) -> Option<Step> {
         let Geometry { rank, width, .. } = self.geometry;
-        let weights = self.feedback.columns.forward(self.shape, self.weights);
         let greatest = (0..self.geometry.rows()).filter(|&row| self.seen(row)).map(|row| {
             let columns = self.feedback.columns.columns(row / rank.max(1), self.shape.inputs);
             let scale = self.scales[row].size();
-            weights[row * width..(row + 1) * width].iter().zip(&columns).fold(0f32, |m, (w, c)| m.max(w.abs() / (c * scale)))
+            self.columns[row * width..(row + 1) * width].iter().zip(&columns).fold(0f32, |m, (w, c)| m.max(w.abs() / (c * scale)))
         });
         let greatest = greatest.fold(0f32, f32::max);
         (greatest > 0.0).then(|| Step::at_least(greatest))
@@ -277,7 +262,7 @@ impl Curve<'_> {
 
     /// What steps take and err, from all zeros on.
     fn choices(&self) -> Vec<Choice> {
-        let (energy, count) = (self.cost(self.weights), self.weights.len() as f64);
+        let (energy, count) = (self.cost(self.columns), self.columns.len() as f64);
         let mut choices = vec![Choice { depth: 0, step: Step(0), bits: 0, distortion: energy }];
         let coarsest = self.coarsest().filter(|_| energy > 0.0);
         let mut step = coarsest.unwrap_or(Step(u8::MAX));
@@ -319,7 +304,8 @@ pub fn candidate(shape: &LayerShape, feedback: Arc<Feedback>, scales: Vec<Scale>
     let geometry = Geometry::new(shape, kind)?;
     let (rows, every) = (geometry.rows(), (weights.len() / MEASURED).max(1));
     let share = (0..rows).filter(|row| row.is_multiple_of(every)).count() as f64 / rows as f64;
-    let curve = Curve { shape, geometry, feedback: &feedback, scales: &scales, weights, every, share };
+    let columns = feedback.columns.forward(shape, weights);
+    let curve = Curve { shape, geometry, feedback: &feedback, scales: &scales, columns: &columns, every, share };
     let blocks = vec![Block::new(curve.choices(), Vec::new(), weights.len() as u64)];
     let side_bits = side_bits(&curve.code(Step(u8::MAX), |_| true)) as u64;
     let (scales, feedback) = (Some(scales), Some(feedback));
@@ -401,8 +387,9 @@ mod tests {
             let exponent = crate::quantize::normalize(&mut normalized);
             let vertex = *hull.iter().filter(|v| v.taken.coefficient > 0).min_by_key(|v| v.bits.abs_diff(3 * weights.len() as u64)).unwrap();
             let code = crate::pipeline::layer_code(fed_back[0], &shape, &[vertex], exponent, false);
-            let body = layer::encode_feedback(&code, &shape, &normalized, &fed_back[0].feedback.as_ref().unwrap().factors);
+            let (body, weights_found) = layer::encode_feedback(&code, &shape, &normalized, &fed_back[0].feedback.as_ref().unwrap().factors);
             let decoded = layer::decode(&body, &shape).unwrap();
+            prop_assert_eq!(&decoded, &weights_found);
             let error: Vec<f32> = decoded.iter().zip(&weights).map(|(a, b)| a - b).collect();
             // The model of the curve takes all rows' gradients to be alike but for their size; of few weights either number says little.
             let ratio = statistics.distortion(&error) / vertex.distortion;
@@ -427,7 +414,7 @@ mod tests {
             let vertices: Vec<_> = candidate.blocks.iter().map(near).collect();
             let code = crate::pipeline::layer_code(candidate, &shape, &vertices, exponent, false);
             let body = match &candidate.feedback {
-                Some(feedback) => layer::encode_feedback(&code, &shape, &normalized, &feedback.factors),
+                Some(feedback) => layer::encode_feedback(&code, &shape, &normalized, &feedback.factors).0,
                 None => layer::encode_trellis(&code, &normalized, &[], &[]),
             };
             let decoded = layer::decode(&body, &shape).unwrap();

@@ -97,6 +97,17 @@ impl Plan {
         }
     }
 
+    /// Whether it encodes to the same as another plan for the same layer, whatever curves say of either.
+    pub fn chooses_as(&self, other: &Plan) -> bool {
+        match (self, other) {
+            (Plan::Exact, Plan::Exact) => true,
+            (Plan::Quantized { candidate: a, blocks: of_a }, Plan::Quantized { candidate: b, blocks: of_b }) => {
+                a == b && of_a.len() == of_b.len() && of_a.iter().zip(of_b).all(|(a, b)| a.taken == b.taken)
+            }
+            _ => false,
+        }
+    }
+
     fn bits(&self, curves: &LayerCurves) -> u64 {
         match self {
             Plan::Exact => 0,

@@ -172,7 +172,8 @@ proptest! {
         let width = m * k;
         let first = (cut * width as f64) as usize;
         for group in 0..g {
-            let moment = found.columns(group, first..width).unwrap();
+            let (moment, rows) = found.columns(group, first..width).unwrap();
+            prop_assert_eq!(rows, count * n);
             let columns = width - first;
             for (i, j) in (0..columns).flat_map(|i| (0..columns).map(move |j| (i, j))) {
                 let product = |sample: usize, row: usize| {
@@ -182,7 +183,31 @@ proptest! {
                 let exact = (0..count).flat_map(|sample| (0..n).map(move |row| (sample, row))).map(|(s, r)| product(s, r)).sum::<f64>() / count as f64;
                 prop_assert!((f64::from(moment[i * columns + j]) - exact).abs() < 1e-4 * (1.0 + exact.abs()));
             }
+            // Of single rows it is theirs, as if all were alike.
+            let alone = |row: usize| found.columns_of(group, first..width, &[row]);
+            let mean = |e: usize| (0..rows).map(|row| f64::from(alone(row)[e])).sum::<f64>() / rows as f64;
+            prop_assert!((0..columns * columns).step_by(7).all(|e| (mean(e) - f64::from(moment[e])).abs() < 1e-4 * (1.0 + mean(e).abs())));
         }
         prop_assert!(taken(s, &gradients, false).columns(0, 0..width).is_none());
+    }
+}
+
+#[test]
+fn some_rows_are_all_over_the_place() {
+    assert_eq!(some_of(7, 7).collect::<Vec<_>>(), (0..7).collect::<Vec<_>>());
+    assert_eq!((some_of(0, 5).count(), some_of(5, 0).count(), some_of(1, 9).count()), (0, 0, 1));
+    for (all, most) in [(2, 1), (16_384, 9419), (131_072, 18_838), (1000, 999), (96, 32)] {
+        let some: Vec<usize> = some_of(all, most).collect();
+        let mut sorted = some.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert!(sorted.len() == most && sorted[most - 1] < all, "{most} of {all}");
+        // Of 32 samples, or as many parts of all, each has its share.
+        for of in [|i: usize, _: usize| i % 32, |i: usize, all: usize| i * 32 / all] {
+            let mut counts = [0f64; 32];
+            some.iter().for_each(|&i| counts[of(i, all)] += 1.0);
+            let share = most as f64 / 32.0;
+            assert!(most < 32 || counts.iter().all(|c| (c - share).abs() <= 2.0 + 0.05 * share), "{most} of {all}: {counts:?}");
+        }
     }
 }

@@ -46,6 +46,28 @@ pub fn backward(basis: &[f32], taps: usize, values: &mut [f32]) {
     }
 }
 
+/// A symmetric matrix over `n` columns, the second moment of what kernels' weights multiply, becomes that of their coefficients: `S·B·Sᵗ` for each block `B` of two
+/// kernels. The upper half is read, and both are written.
+pub fn second_moment(basis: &[f32], taps: usize, h: &mut [f32], n: usize) {
+    let dot = |row: &[f32], x: &[f32]| row.iter().zip(x).fold(0f32, |sum, (s, x)| sum + s * x);
+    let (mut half, mut block) = (vec![0f32; taps * taps], vec![0f32; taps * taps]);
+    for j in (0..n).step_by(taps.max(1)) {
+        for i in (j..n).step_by(taps.max(1)) {
+            for (b, x) in (j..j + taps).map(|row| &h[row * n + i..row * n + i + taps]).enumerate() {
+                basis.chunks(taps).enumerate().for_each(|(k, row)| half[k * taps + b] = dot(row, x));
+            }
+            for (half, block) in half.chunks(taps).zip(block.chunks_mut(taps)) {
+                block.iter_mut().zip(basis.chunks(taps)).for_each(|(v, row)| *v = dot(row, half));
+            }
+            for (k, l) in (0..taps).flat_map(|k| (0..taps).map(move |l| (k, l))) {
+                // Of a kernel with itself rounding makes the halves differ: one is kept.
+                let v = if i == j { block[k.max(l) * taps + k.min(l)] } else { block[k * taps + l] };
+                (h[(i + k) * n + j + l], h[(j + l) * n + i + k]) = (v, v);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +92,27 @@ mod tests {
         }
         forward(&[], 0, &mut []);
         backward(&[1.0], 1, &mut []);
+        second_moment(&[], 0, &mut [], 0);
+    }
+
+    /// A second moment of coefficients is that of the coefficients themselves: `S·(Σ xᵗx)·Sᵗ`, symmetric to the bit.
+    #[test]
+    fn second_moments_are_those_of_coefficients() {
+        for (kernels, rows, columns) in [(1, 1, 1), (1, 3, 3), (5, 1, 2), (4, 3, 3), (2, 5, 3)] {
+            let (taps, n) = (rows * columns, kernels * rows * columns);
+            let shape = LayerShape { groups: 1, outputs: 1, inputs: kernels, taps, columns, order: Order::OutIn };
+            let basis = dct::basis(&shape, TransformKind::IntraDct2).unwrap();
+            let mut x = noise(6 * n, 9);
+            let moment = |x: &[f32]| -> Vec<f32> {
+                let at = |i: usize, j: usize| x.chunks(n).map(|x| x[i] * x[j]).sum::<f32>();
+                (0..n * n).map(|e| at(e / n, e % n)).collect()
+            };
+            let mut found = moment(&x);
+            second_moment(&basis, taps, &mut found, n);
+            forward(&basis, taps, &mut x);
+            let expected = moment(&x);
+            assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4), "{kernels} kernels of {rows}×{columns}");
+            assert!((0..n * n).all(|e| found[e] == found[e % n * n + e / n]), "{kernels} kernels of {rows}×{columns}");
+        }
     }
 }

@@ -294,15 +294,17 @@ pub fn trellis_coded(code: &LayerCode, coefficients: &[f32], basis: &[f32], seco
     (code, indices)
 }
 
-/// Encodes a body of unclipped weights with scales of columns and a trellis of eight states, errors fed back. Arguments as of [`fed_back`].
-pub fn encode_feedback(code: &LayerCode, shape: &LayerShape, weights: &[f32], factors: &[Vec<Factor>]) -> Vec<u8> {
-    let (code, indices) = fed_back(code, shape, weights, factors, FEEDBACK_PASSES);
-    adaptive::encode(&code, &indices)
+/// Encodes a body of unclipped weights, in canonical order, with scales of columns and a trellis of eight states, errors fed back. Gives
+/// also the weights that are decoded from it.
+pub fn encode_feedback(code: &LayerCode, shape: &LayerShape, weights: &[f32], factors: &[Vec<Factor>]) -> (Vec<u8>, Vec<f32>) {
+    let columns = code.columns.as_ref().map_or(Cow::Borrowed(weights), |c| c.forward(shape, weights));
+    let (code, indices) = fed_back(code, &columns, factors, FEEDBACK_PASSES);
+    (adaptive::encode(&code, &indices), reconstruct(&code, &indices, shape))
 }
 
-/// The code with a trellis, and the indices of weights whose errors are fed back. `weights` are those of all rows, `factors` those of each group's columns in
-/// the order in which they are coded ([`ColumnScales::sequence`]); the steps of `code` are those of single quantizers.
-pub fn fed_back(code: &LayerCode, shape: &LayerShape, weights: &[f32], factors: &[Vec<Factor>], passes: usize) -> (LayerCode, Indices) {
+/// The code with a trellis, and the indices of weights whose errors are fed back. `weights` are the columns of all rows ([`ColumnScales::forward`]), `factors` those of
+/// each group's columns in the order in which they are coded ([`ColumnScales::sequence`]); the steps of `code` are those of single quantizers.
+pub fn fed_back(code: &LayerCode, weights: &[f32], factors: &[Vec<Factor>], passes: usize) -> (LayerCode, Indices) {
     let mut code = code.clone();
     let mut indices = code.no_indices();
     code.trellis = Trellis::Eight;
@@ -310,7 +312,6 @@ pub fn fed_back(code: &LayerCode, shape: &LayerShape, weights: &[f32], factors: 
         block.step.0 = block.step.0.saturating_sub(GRID);
     }
     let Geometry { rank, width, .. } = code.geometry;
-    let weights = code.columns.as_ref().map_or(Cow::Borrowed(weights), |c| c.forward(shape, weights));
     let price = LOWERED_FED_BACK * quantize::BIT * (f32::from(GRID) / 4.0).exp2();
     for (group, factors) in factors.iter().enumerate() {
         let used: Vec<usize> = (group * rank..(group + 1) * rank).filter(|&row| code.is_used(row)).collect();
@@ -585,7 +586,8 @@ pub fn coefficients(code: &LayerCode, indices: &Indices, shape: &LayerShape) -> 
     if let Some(columns) = &code.columns {
         for (group, rows) in coefficients.chunks_mut((rank * width).max(1)).enumerate() {
             let (scales, sequence) = (columns.columns(group, shape.inputs), columns.sequence(group, shape.inputs));
-            for row in rows.chunks_mut(width.max(1)) {
+            let used = rows.chunks_mut(width.max(1)).enumerate().filter(|(row, _)| code.is_used(group * rank + row));
+            for (_, row) in used {
                 let coded = row.to_vec();
                 sequence.iter().zip(coded).for_each(|(&column, v)| row[column] = v * scales[column]);
             }

@@ -26,7 +26,7 @@ use nalgebra::{Cholesky, DMatrix, DVector};
 use super::{Correction, Halt, Matcher, Pair};
 use crate::{
     container::fold,
-    error::{Error, Result, bad},
+    error::{Error, Result},
     io::Order,
     nn::{
         Tensor,
@@ -154,7 +154,7 @@ impl<'a> Targets<'a> {
         let session = self.session;
         let (tensor, shape) = session.layers[layer];
         let (curves, plan) = (session.curves[layer].clone(), self.allocation.plans[layer].clone());
-        let (file, folded) = (session.model.name.clone(), session.head.factors(tensor).is_some());
+        let folded = session.head.factors(tensor).is_some();
         Box::new(move || {
             let Weights { coded, factors, .. } = weights;
             let Some(mut change) = sums.change() else { return Ok(None) };
@@ -163,7 +163,6 @@ impl<'a> Targets<'a> {
             }
             let target: Vec<f32> = coded.iter().zip(&change).map(|(w, d)| w + PART as f32 * d).collect();
             let found = encode_target(&shape, &coded, &target, &curves, &plan, folded);
-            let found = found.map_err(|reason| bad(file, reason, "report this as a bug"))?;
             Ok(found.map(|(body, mut decoded)| {
                 factors.iter().for_each(|factors| fold::fold(&mut decoded, factors));
                 (body, decoded)

@@ -62,19 +62,11 @@ async fn encode_by_rate(
     let reserved = quantized.map(|layer| session.gain_bits(layer).div_ceil(8)).sum::<u64>();
     let (mut session, mut allocation, mut part) = (session.clone(), allocation.clone(), 1.0);
     let mut best: Option<(u64, Allocation, Vec<EncodedLayer>)> = None;
-    // What each layer was encoded to last: most plans stay what they were.
-    let mut known: Vec<Option<(Plan, EncodedLayer)>> = vec![None; allocation.plans.len()];
     // Parts that were tried, and their bytes.
     let (mut below, mut above) = (None::<(f64, f64)>, None::<(f64, f64)>);
     for round in 0..ROUNDS {
         let span = span.part(round as f64 / ROUNDS as f64, (round + 1) as f64 / ROUNDS as f64);
-        let is_known = |layer: usize| known[layer].as_ref().is_some_and(|(plan, _)| *plan == allocation.plans[layer]);
-        let changed: Vec<usize> = (0..known.len()).filter(|&layer| !is_known(layer)).collect();
-        let encoded = runner.run(span, session.encode_some_job(&allocation, changed.clone())).await?;
-        for (layer, encoded) in changed.into_iter().zip(encoded) {
-            known[layer] = Some((allocation.plans[layer].clone(), encoded));
-        }
-        let layers: Vec<EncodedLayer> = known.iter().flatten().map(|(_, encoded)| encoded.clone()).collect();
+        let layers = session.encoded(&allocation, span, runner).await?;
         if round < LEARNING {
             session.learn(&allocation, &layers);
         }
@@ -120,6 +112,28 @@ async fn encode_by_rate(
 }
 
 impl Session {
+    /// The entropy-coded layers of an allocation. Those whose plans choose what they did when they were encoded last, in any of the session's clones, are not encoded
+    /// again: most plans stay what they were from one round to the next, or under another choice of transforms.
+    ///
+    /// # Errors
+    /// Those of reading and encoding, and of the runner.
+    pub(super) async fn encoded(&self, allocation: &Allocation, span: Span, runner: &mut impl Runner) -> Result<Vec<EncodedLayer>> {
+        let mut last = self.encoded.take();
+        last.resize(allocation.plans.len(), None);
+        let same = |layer: &usize| matches!(&last[*layer], Some((plan, _)) if plan.chooses_as(&allocation.plans[*layer]));
+        let changed: Vec<usize> = (0..last.len()).filter(|layer| !same(layer)).collect();
+        let found = runner.run(span, self.encode_some_job(allocation, changed.clone())).await;
+        let layers = found.map(|found| {
+            for (layer, encoded) in changed.into_iter().zip(found) {
+                last[layer] = Some((allocation.plans[layer].clone(), encoded));
+            }
+            last.iter().flatten().map(|(_, encoded)| encoded.clone()).collect()
+        });
+        // Also of what was cancelled: it is begun anew.
+        self.encoded.replace(last);
+        layers
+    }
+
     /// Keeps what the coder needed for each layer of an allocation.
     fn learn(&mut self, allocation: &Allocation, layers: &[EncodedLayer]) {
         for (layer, (plan, encoded)) in allocation.plans.iter().zip(layers).enumerate() {

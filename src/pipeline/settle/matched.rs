@@ -93,7 +93,7 @@ pub(super) async fn retargeted(
         let span = span.part(round as f64 / ROUNDS as f64, (round + 1) as f64 / ROUNDS as f64);
         let layers = match encoded.take() {
             Some(layers) => layers,
-            None => runner.run(span.part(0.0, 0.2), session.encode_job(&allocation)).await?,
+            None => session.encoded(&allocation, span.part(0.0, 0.2), runner).await?,
         };
         let decoded = sweep::decode(session, &layers, span.part(0.2, 0.3), runner).await?;
         let report = session.encoded_report(&allocation, &settings, &layers);
