@@ -9,7 +9,9 @@
 
 pub mod batch;
 pub mod calibrate;
+mod coding;
 pub mod command;
+mod decoding;
 pub mod evaluate;
 pub mod figures;
 pub mod gains;
@@ -35,23 +37,26 @@ use crate::{
     data::Dataset,
     error::{Error, Result, bad},
     graph::{Runnable, batch_norm, templates},
-    io::{self, LayerShape, Model, Order, Role, Source, TensorReader, skeleton, source::BytesSource},
-    quantize::{self, Gains, trellis::Trellis},
+    io::{self, LayerShape, Model, Order, Role, Source, source::BytesSource},
+    quantize::Gains,
     rate::{
         Allocation, Layer, Plan, Problem,
         cost::Cost,
-        curve::{self, Candidate, LayerCurves},
-        hull::Vertex,
+        curve::{self, LayerCurves},
     },
     report::{
-        AllocationReport, AllocationSettings, CalibrationSettings, Coding, CurveSettings, Distortion, LayerRow, LayerSummary, Measure,
-        ModelSummary, Preprocessing, RdCurves, Report, TransformChoice,
+        AllocationReport, AllocationSettings, CalibrationSettings, CurveSettings, Distortion, Measure, ModelSummary, Preprocessing,
+        RdCurves, Report, TransformChoice,
     },
     transform::Geometry,
 };
+pub use coding::relative_error;
+pub(crate) use coding::{Recoded, encode_target, layer_code};
 pub use command::quote;
+pub use decoding::{decode_job, describe, rebuild, recover_job};
 
 use calibrate::{CalibratedLayer, Calibrator, Memory, Statistics};
+use coding::{encode_layer, indices};
 use evaluate::Decoded;
 use job::{Item, Job};
 use matching::Matcher;
@@ -478,218 +483,6 @@ fn depthwise_note<'a>(shapes: impl Iterator<Item = &'a LayerShape>) -> Option<St
             "{count} depthwise layers, of {weights} weights together: networks like this lose accuracy there first. Calibration helps; so does excluding these layers, for few bytes."
         )
     })
-}
-
-/// Encodes a layer and measures its error on what a decoder makes of it.
-fn encode_layer(
-    shape: &LayerShape,
-    weights: Vec<f32>,
-    curves: &LayerCurves,
-    plan: &Plan,
-    cost: &Cost,
-    folded: bool,
-    coding: Coding,
-) -> EncodedLayer {
-    let Plan::Quantized { candidate, blocks } = plan else { return EncodedLayer { body: None, error: 0.0 } };
-    let candidate = &curves.candidates[*candidate];
-    let mut normalized = weights.clone();
-    let exponent = quantize::normalize(&mut normalized);
-    let code = layer_code(candidate, shape, blocks, exponent, folded);
-    let (code, indices) = indices(candidate, code, cost, shape, &normalized, coding);
-    drop(normalized);
-    let body = layer::encode(&code, coding.into(), &indices);
-    // What a decoder makes of the body.
-    let decoded = layer::reconstruct(&code, &indices, shape);
-    drop(indices);
-    let error = match cost {
-        Cost::Weights => relative_error(&weights, &decoded),
-        Cost::Output { statistics, unit, full } => {
-            let error: Vec<f32> = decoded.iter().zip(&weights).map(|(d, w)| d - w).collect();
-            unit * if *full { statistics.distortion(&error) } else { statistics.diagonal_distortion(&error) }
-        }
-    };
-    EncodedLayer { error, body: Some(body) }
-}
-
-/// A layer's section body, and the weights that it gives.
-pub(crate) type Recoded = (Vec<u8>, Vec<f32>);
-
-/// Encodes a layer whose errors are fed back with others than its weights to be met, in the units of these: the body, and the weights that it gives. Nothing for another
-/// plan.
-pub(crate) fn encode_target(
-    shape: &LayerShape,
-    weights: &[f32],
-    target: &[f32],
-    curves: &LayerCurves,
-    plan: &Plan,
-    folded: bool,
-) -> Option<Recoded> {
-    let Plan::Quantized { candidate, blocks } = plan else { return None };
-    let candidate = &curves.candidates[*candidate];
-    let Some(feedback) = &candidate.feedback else { return None };
-    // Steps are in units of the weights.
-    let exponent = quantize::normalize(&mut weights.to_vec());
-    let unit = quantize::power_of_two(-i32::from(exponent));
-    let target: Vec<f32> = target.iter().map(|v| v * unit).collect();
-    let code = layer_code(candidate, shape, blocks, exponent, folded);
-    Some(layer::encode_feedback(&code, shape, &target, &feedback.factors))
-}
-
-/// The code of a layer as it is written, and its indices. `normalized` are the weights as they are quantized.
-fn indices(
-    candidate: &Candidate,
-    code: layer::LayerCode,
-    cost: &Cost,
-    shape: &LayerShape,
-    normalized: &[f32],
-    coding: Coding,
-) -> (layer::LayerCode, layer::Indices) {
-    let coefficients = curve::coefficients(candidate, &code, cost, shape, normalized);
-    let basis = candidate.basis.as_ref();
-    let second = basis.and_then(|b| b.second.as_ref()).map_or(&[][..], |v| &v.rows);
-    let basis = basis.map_or(&[][..], |b| &b.rows);
-    match (coding, &candidate.feedback) {
-        (Coding::Fixed | Coding::Depths, _) => {
-            let indices = code.indices(&coefficients, basis, second);
-            (code, indices)
-        }
-        (Coding::Entropy, Some(feedback)) => {
-            layer::fed_back(&code, &feedback.columns.forward(shape, &coefficients), &feedback.factors, layer::FEEDBACK_PASSES)
-        }
-        (Coding::Entropy, None) => layer::trellis_coded(&code, &coefficients, basis, second),
-    }
-}
-
-/// The side information of a layer under a candidate, with the depths of a plan.
-pub(crate) fn layer_code(candidate: &Candidate, shape: &LayerShape, blocks: &[Vertex], exponent: i16, folded: bool) -> layer::LayerCode {
-    let codes = blocks.iter().zip(&candidate.blocks).map(|(Vertex { taken, .. }, block)| {
-        let of = block.coefficients[usize::from(taken.coefficient)];
-        let basis = block.basis.get(usize::from(taken.basis)).filter(|_| taken.coefficient > 0);
-        let (basis_depth, basis_step) = basis.map_or((0, quantize::Step(0)), |b| (b.depth, b.step));
-        layer::BlockCode { depth: of.depth, step: of.step, basis_depth, basis_step }
-    });
-    layer::LayerCode {
-        kind: candidate.kind,
-        geometry: candidate.geometry,
-        period: layer::period(shape, candidate.kind),
-        exponent,
-        block_of_row: candidate.block_of_row.clone(),
-        scales: candidate.scales.clone(),
-        columns: candidate.feedback.as_ref().map(|f| f.columns.clone()),
-        gains: None,
-        blocks: codes.collect(),
-        second: candidate.second,
-        folded,
-        trellis: Trellis::None,
-    }
-}
-
-/// `‖a − b‖²/‖a‖²`, in `f64`; 0 where `a` is zero.
-pub fn relative_error(a: &[f32], b: &[f32]) -> f64 {
-    let square = |v: f64| v * v;
-    let energy: f64 = a.iter().map(|&v| square(v.into())).sum();
-    let error: f64 = a.iter().zip(b).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
-    if energy > 0.0 { error / energy } else { 0.0 }
-}
-
-/// A tensor's bytes, or why there are none.
-type DecodeTask = Box<dyn FnOnce() -> Result<Vec<u8>> + Send>;
-
-/// The task that decodes one tensor of a `.tq`.
-fn decode_task(tq: &TqFile, index: usize) -> Result<DecodeTask> {
-    let (body, info, file) = (tq.body(index)?, tq.tensors[index].clone(), tq.name().to_string());
-    Ok(Box::new(move || container::decode(body, &info).map_err(|reason| bad(file, reason, crate::error::FETCH_AGAIN).tensor(&info.name))))
-}
-
-/// What is decoded of a `.tq`, and about how long each tensor takes.
-fn decode_items<'a>(tq: &'a TqFile, tensors: impl Iterator<Item = usize> + 'a) -> Vec<Item> {
-    let cost = |t: &io::TensorInfo| if let Role::Layer(shape) = t.role { code_cost(&shape) } else { t.elements() as f64 };
-    tensors.map(|i| &tq.tensors[i]).map(|t| Item { name: t.name.clone(), cost: cost(t) }).collect()
-}
-
-/// The job that decodes every tensor of a `.tq` to its bytes.
-pub fn decode_job(tq: &TqFile) -> Job<'_, Vec<u8>> {
-    Job { stage: "decoding", items: decode_items(tq, 0..tq.tensors.len()), prepare: Box::new(move |i| decode_task(tq, i)) }
-}
-
-/// The job that decodes some tensors of a `.tq` to their bytes: no other layer is read. Each has its own result.
-pub fn recover_job(tq: &TqFile, tensors: Vec<usize>) -> Job<'_, Result<Vec<u8>>> {
-    Job {
-        stage: "decoding",
-        items: decode_items(tq, tensors.iter().copied()),
-        prepare: Box::new(move |i| {
-            let task = decode_task(tq, tensors[i]);
-            Ok(Box::new(move || Ok(task.and_then(|task| task()))))
-        }),
-    }
-}
-
-/// Writes the original's format again from a `.tq` and its decoded tensors.
-pub fn rebuild(tq: &TqFile, tensors: Vec<Vec<u8>>, out: &mut dyn Write) -> Result<()> {
-    struct Decoded(Vec<Vec<u8>>);
-    impl TensorReader for Decoded {
-        fn read(&self, index: usize) -> Result<Vec<u8>> {
-            Ok(self.0[index].clone())
-        }
-    }
-    skeleton::write(&tq.skeleton, &Decoded(tensors), out)
-}
-
-/// What a `.tq` says of itself: the original's table, and the allocation in the file.
-pub fn describe(tq: &TqFile) -> Result<(ModelSummary, AllocationReport)> {
-    let mut notes = vec![format!("{} holds {}, compressed.", tq.name(), tq.original_name)];
-    notes.extend(folds_note((0..tq.tensors.len()).filter(|&i| tq.is_folded(i)).count()));
-    let summary = io::tensor::summary(&tq.original_name, tq.format, tq.original_bytes, &tq.tensors, notes);
-    let mut rows = Vec::new();
-    let (mut bytes, mut weights) = (0u64, 0u64);
-    let layers = tq.tensors.iter().enumerate().filter(|(_, t)| matches!(t.role, Role::Layer(_)));
-    for ((tensor, _), LayerSummary { index, name, shape, weights: count }) in layers.zip(&summary.layers) {
-        let read = tq.layer(tensor)?;
-        let mut row = LayerRow {
-            index: *index,
-            name: name.clone(),
-            shape: shape.clone(),
-            weights: *count,
-            transform: None,
-            feedback: false,
-            bits: 8.0 * tq.tensors[tensor].dtype.size() as f64,
-            bytes: container::section_bytes(tq.tensors[tensor].bytes() as u64),
-            basis_bytes: 0,
-            error: f64::NAN,
-            gap: None,
-            locked: None,
-            excluded: read.is_none(),
-            depths: Vec::new(),
-        };
-        if let Some((layer::Read { code, coding, basis_bytes, .. }, section)) = read {
-            (row.transform, row.feedback) = (Some(code.kind), code.columns.is_some());
-            row.bytes = section;
-            row.bits = 8.0 * section as f64 / (*count).max(1) as f64;
-            row.basis_bytes = basis_bytes;
-            if coding == layer::Coding::Fixed {
-                row.depths = code.blocks.iter().map(|b| b.depth).collect();
-            }
-            bytes += section;
-            weights += count;
-        }
-        rows.push(row);
-    }
-    let rate = 8.0 * bytes as f64 / weights.max(1) as f64;
-    let report = AllocationReport {
-        rate,
-        bytes: tq.file_bytes(),
-        ratio: tq.original_bytes as f64 / tq.file_bytes().max(1) as f64,
-        measure: Measure::Weights,
-        db: f64::NAN,
-        gap: None,
-        lambda: f64::NAN,
-        measured: false,
-        other_bytes: tq.file_bytes() - rows.iter().map(|r| r.bytes).sum::<u64>(),
-        not_reachable: None,
-        rate_range: (rate, rate),
-        layers: rows,
-    };
-    Ok((summary, report))
 }
 
 #[cfg(test)]
