@@ -40,7 +40,7 @@ use crate::{
     io::{self, LayerShape, Model, Order, Role, Source, source::BytesSource},
     quantize::Gains,
     rate::{
-        Allocation, Layer, Plan, Problem,
+        Allocation, Layer, Plan, Problem, Way,
         cost::Cost,
         curve::{self, LayerCurves},
     },
@@ -93,6 +93,8 @@ pub struct Session {
     curves: Vec<Arc<LayerCurves>>,
     /// Entropy-coded layers as they were encoded last, and their plans: [`settle::encode`].
     encoded: EncodedLast,
+    /// The way to the budget that was allocated last, and the curves it is of.
+    allocated: Rc<RefCell<(Vec<Arc<LayerCurves>>, Way)>>,
     runnable: Rc<OnceCell<Rc<Runnable>>>,
 }
 
@@ -122,8 +124,17 @@ impl Session {
             return Err(bad(&model.name, reason, "choose a file with floating-point weight tensors of two or more dimensions"));
         }
         let head = Rc::new(Head::new(&model, &folds(&model))?);
-        let (curve_settings, curves, encoded) = (CurveSettings::default(), Vec::new(), EncodedLast::default());
-        Ok(Session { model: Rc::new(model), head, layers, statistics: None, curve_settings, curves, encoded, runnable: Rc::default() })
+        Ok(Session {
+            model: Rc::new(model),
+            head,
+            layers,
+            statistics: None,
+            curve_settings: CurveSettings::default(),
+            curves: Vec::new(),
+            encoded: EncodedLast::default(),
+            allocated: Rc::default(),
+            runnable: Rc::default(),
+        })
     }
 
     /// Index of a layer by name.
@@ -253,13 +264,19 @@ impl Session {
         Problem { layers: layers.collect(), other_bytes: self.head.other_bytes(), original_bytes: self.model.file_bytes, measure }
     }
 
-    /// Allocates bits; milliseconds at most.
+    /// Allocates bits; milliseconds at most, and less for a budget near the one before.
     ///
     /// # Errors
     /// Settings that mean nothing. A budget out of reach is not an error here: the allocation says so.
     pub fn allocate(&self, settings: &AllocationSettings) -> Result<(Allocation, AllocationReport)> {
         let problem = self.problem();
-        let allocation = problem.allocate(settings)?;
+        let mut allocated = self.allocated.borrow_mut();
+        let (curves, way) = &mut *allocated;
+        // Clones share it, and may have other curves.
+        if !(curves.len() == self.curves.len() && curves.iter().zip(&self.curves).all(|(a, b)| Arc::ptr_eq(a, b))) {
+            (*curves, *way) = (self.curves.clone(), Way::default());
+        }
+        let allocation = problem.allocate_within(settings, 1.0, way)?;
         let report = problem.report(&allocation, settings, None);
         Ok((allocation, report))
     }
@@ -488,7 +505,34 @@ fn depthwise_note<'a>(shapes: impl Iterator<Item = &'a LayerShape>) -> Option<St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::Order;
+    use crate::{io::Order, report::Budget};
+
+    /// Clones share what was found on the way to the last budget, and what they find is theirs.
+    #[test]
+    fn an_allocation_is_that_of_its_own_curves_whatever_was_asked_before() {
+        let bytes = include_bytes!("../../www/samples/resnet-digits.onnx").to_vec();
+        let Ok(Opened::Model(mut one)) = open(vec![Rc::new(BytesSource::new("resnet-digits.onnx", bytes))]) else {
+            panic!("the sample is a model")
+        };
+        let curves = |session: &Session, blocks| {
+            let settings = CurveSettings { blocks, ..CurveSettings::default() };
+            (settings, job::run(session.curves_job(settings), &mut |_| Ok(())).unwrap())
+        };
+        let (settings, found) = curves(&one, 1);
+        one.set_curves(settings, found);
+        let mut other = one.clone();
+        let (settings, found) = curves(&other, 8);
+        other.set_curves(settings, found);
+        for bits in [4.0, 4.05, 3.0, 3.0, 0.5] {
+            let settings = AllocationSettings { budget: Budget::Bits(bits), ..AllocationSettings::default() };
+            let [of_one, of_other] = [&one, &other].map(|session| session.allocate(&settings).unwrap().0);
+            assert_eq!(of_one, one.problem().allocate(&settings).unwrap(), "{bits} bits");
+            assert_eq!(of_other, other.problem().allocate(&settings).unwrap(), "{bits} bits");
+            assert_ne!(of_one.plans, of_other.plans);
+            assert_eq!(of_one, one.allocate(&settings).unwrap().0);
+            assert_eq!(of_one, one.allocate(&settings).unwrap().0);
+        }
+    }
 
     #[test]
     fn networks_with_depthwise_layers_are_warned_of() {

@@ -26,7 +26,7 @@ use crate::{
     quantize::{MAX_DEPTH, UNCLIPPED},
     report::{AllocationReport, AllocationSettings, Budget, LayerRow, Measure, RdCurves, RdLine, RdPoint, TransformKind},
 };
-use bisect::Between;
+pub use bisect::Way;
 use curve::{Candidate, LayerCurves};
 use hull::{Block, Vertex};
 use limit::Limit;
@@ -154,13 +154,13 @@ fn admitted(candidates: &[Candidate], choice: Admit) -> impl Iterator<Item = (us
 }
 
 /// Transforms besides none, and whether errors may be fed back.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Admit {
     kinds: Kinds,
     feedback: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Kinds {
     Any,
     One(TransformKind),
@@ -379,35 +379,34 @@ impl Problem<'_> {
     /// # Errors
     /// Settings that mean nothing: an unknown layer, a depth above 10, a budget that is not a positive number.
     pub fn allocate(&self, settings: &AllocationSettings) -> Result<Allocation> {
-        self.allocate_within(settings, 1.0)
+        self.allocate_within(settings, 1.0, &mut Way::default())
     }
 
-    /// The same for a part of the bytes that the budget leaves for quantized layers: when a coder is known to need more than was predicted.
+    /// The same for a part of the bytes that the budget leaves for quantized layers: when a coder is known to need more than was predicted. What was weighed on the way to
+    /// another budget, of the same curves, is not weighed again.
     ///
     /// # Errors
     /// As [`Problem::allocate`].
-    pub fn allocate_within(&self, settings: &AllocationSettings, part: f64) -> Result<Allocation> {
+    pub fn allocate_within(&self, settings: &AllocationSettings, part: f64, way: &mut Way) -> Result<Allocation> {
         let solver = Solver { problem: self, freedom: self.freedom(settings)?, admit: settings.into() };
         let excluded = solver.excluded_bytes();
         let fixed = self.other_bytes + excluded;
         let weights = solver.weights();
         let limit = self.limit(settings, fixed, weights)?.map(|limit| if part == 1.0 { limit } else { (limit as f64 * part) as u64 });
-        let between = solver.between();
-        let bytes = |best: fn(&Between) -> Weighed| between.iter().flatten().map(|b| best(b).section_bytes()).sum::<u64>();
-        let (least_bytes, most_bytes) = (bytes(|b| b.high), bytes(|b| b.low));
-        let plans = |best: fn(&Between) -> Weighed| solver.plans(&between.iter().map(|b| b.as_ref().map(best)).collect::<Vec<_>>());
+        let [most, least] = way.ends(&solver);
+        let [most_bytes, least_bytes] = [&most, &least].map(|best| best.iter().flatten().map(Weighed::section_bytes).sum::<u64>());
         let (lambda, plans, reached) = match limit {
             Some(limit) if limit >= most_bytes => {
                 // More than the most is no budget at all; the last byte or two of rounding are.
-                (0.0, plans(|b| b.low), limit <= most_bytes + self.layers.len() as u64 || weights == 0)
+                (0.0, solver.plans(&most), limit <= most_bytes + self.layers.len() as u64 || weights == 0)
             }
             Some(limit) if limit >= least_bytes => {
-                let (lambda, best) = solver.bisect(limit, between);
+                let (lambda, best) = way.bisect(&solver, limit);
                 let mut plans = solver.plans(&best);
                 solver.fill(&mut plans, limit, lambda);
                 (lambda, plans, true)
             }
-            _ => (STEEPEST, plans(|b| b.high), false),
+            _ => (STEEPEST, solver.plans(&least), false),
         };
         let layer_bytes = solver.layer_bytes(&plans);
         let file_bytes = fixed + layer_bytes;

@@ -93,7 +93,7 @@ fn slopes_are_equal() {
     let problem = problem(&curves);
     let solver =
         Solver { problem: &problem, freedom: vec![Freedom::Free; curves.len()], admit: Admit { kinds: Kinds::Any, feedback: true } };
-    let (lambda, best) = solver.bisect(2000, solver.between());
+    let (lambda, best) = Way::default().bisect(&solver, 2000);
     let plans = solver.plans(&best);
     for (plan, layer) in plans.iter().zip(&curves) {
         let Plan::Quantized { candidate, blocks } = plan else { panic!("a free layer is quantized") };
@@ -125,18 +125,52 @@ fn bisection_is_that_over_all_layers() {
     let freedom = vec![Freedom::Free, Freedom::Free, Freedom::Locked(3), Freedom::Free, Freedom::Excluded, Freedom::Free];
     let solver = Solver { problem: &problem, freedom, admit: Admit { kinds: Kinds::Any, feedback: true } };
     let bytes = |lambda: f64| solver.layer_bytes(&solver.plans(&solver.best(lambda)));
-    let mut found = 0;
+    let (mut found, mut way) = (0, Way::default());
     for limit in (bytes(STEEPEST)..bytes(0.0)).step_by(97) {
         let (mut fits, mut too_much) = (STEEPEST, FLATTEST);
         while fits / too_much > 1.0 + 1e-6 {
             let middle = (fits * too_much).sqrt();
             if bytes(middle) <= limit { fits = middle } else { too_much = middle }
         }
-        let (lambda, best) = solver.bisect(limit, solver.between());
+        let (lambda, best) = Way::default().bisect(&solver, limit);
         assert_eq!((lambda, solver.plans(&best)), (fits, solver.plans(&solver.best(fits))), "{limit} bytes");
+        assert_eq!(way.bisect(&solver, limit), (lambda, best), "{limit} bytes, after fewer");
         found += 1;
     }
     assert!(found > 50, "{found} budgets");
+}
+
+/// The way to a budget is that to the one before as far as both go, from either side, and begins anew for other settings.
+#[test]
+fn a_way_is_gone_once() {
+    let mut curves = model();
+    let alone = |problem: &Problem, settings: &AllocationSettings| problem.allocate(settings).unwrap();
+    let mut way = Way::default();
+    {
+        let problem = problem(&curves);
+        let locked = |b| AllocationSettings { locks: vec![(1, 2)], ..bits(b) };
+        let none = |b| AllocationSettings { transform: TransformChoice::None, ..bits(b) };
+        let asked = [3.0, 3.1, 3.05, 1e-9, 1.0, 7.5, 40.0, 0.4].map(bits).into_iter().chain([
+            locked(3.0),
+            locked(2.0),
+            none(2.0),
+            bits(2.0),
+            bits(2.0),
+        ]);
+        for settings in asked {
+            let allocation = problem.allocate_within(&settings, 1.0, &mut way).unwrap();
+            assert_eq!(allocation, alone(&problem, &settings), "{settings:?}");
+        }
+    }
+    // Gone before, nothing is weighed: not even curves that are others now, which is for who asks to know.
+    let before = way.ends(&Solver { problem: &problem(&curves), freedom: vec![Freedom::Free; curves.len()], admit: (&bits(2.0)).into() });
+    curves.iter_mut().for_each(|c| (0..c.candidates.len()).for_each(|candidate| c.learn(candidate, 1000, 2000)));
+    let (problem, settings) = (problem(&curves), bits(2.0));
+    let solver = Solver { problem: &problem, freedom: vec![Freedom::Free; curves.len()], admit: (&settings).into() };
+    assert_eq!(way.ends(&solver), before);
+    assert_ne!(Way::default().ends(&solver), before);
+    let limit = problem.layer_limit(&settings).unwrap().unwrap();
+    assert_ne!(way.bisect(&solver, limit), Way::default().bisect(&solver, limit));
 }
 
 #[test]

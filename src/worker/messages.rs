@@ -289,7 +289,7 @@ pub enum FromEngine {
         /// Job number.
         job: u32,
         /// What was allocated.
-        #[serde(with = "text")]
+        #[serde(with = "bytes")]
         allocation: AllocationReport,
         /// The equivalent command line.
         command: String,
@@ -423,16 +423,21 @@ impl FromEngine {
     }
 }
 
-/// A value as one text. While a budget is dragged there is an allocation for every frame, of a thousand numbers and names; as a JavaScript object each
-/// would be made and read by itself on the page's thread, and be left to be collected.
-mod text {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+/// A value as the bytes of one text. While a budget is dragged there is an allocation for every frame, of a thousand numbers and names; as a JavaScript object each
+/// would be made and read by itself on the page's thread. And what came with a message is kept until the next major collection of garbage: as a string, it would be what brings that
+/// about, in the midst of a drag; bytes are kept beside what is collected.
+mod bytes {
+    use js_sys::Uint8Array;
+    use serde::{Deserializer, Serialize, Serializer, de::DeserializeOwned};
+    use serde_wasm_bindgen::preserve;
 
     pub fn serialize<T: Serialize, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
-        serde_json::to_string(value).map_err(serde::ser::Error::custom)?.serialize(to)
+        let text = serde_json::to_vec(value).map_err(serde::ser::Error::custom)?;
+        preserve::serialize(&Uint8Array::from(&text[..]), to)
     }
 
     pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-        serde_json::from_str(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+        let text: Uint8Array = preserve::deserialize(from)?;
+        serde_json::from_slice(&text.to_vec()).map_err(serde::de::Error::custom)
     }
 }

@@ -9,7 +9,7 @@ use crate::{
         EncodedLayer, Session,
         job::{Runner, Span},
     },
-    rate::{Allocation, Plan},
+    rate::{Allocation, Plan, Way},
     report::{AllocationSettings, Coding},
 };
 
@@ -96,11 +96,12 @@ async fn encode_by_rate(
                 _ => part * (aim / bytes as f64).powf(0.8),
             };
         }
-        let mut again = session.problem().allocate_within(settings, part)?;
+        let mut way = Way::default();
+        let mut again = session.problem().allocate_within(settings, part, &mut way)?;
         // What is too much is not encoded again: less is asked for, until it is another allocation.
         while again.plans == allocation.plans && !fits(bytes) && part > 0.5 {
             part *= 0.998;
-            again = session.problem().allocate_within(settings, part)?;
+            again = session.problem().allocate_within(settings, part, &mut way)?;
         }
         if again.plans == allocation.plans {
             break;
