@@ -27,6 +27,8 @@ await group("A and B", async () => {
   await hook(page, "ab-keep").focus();
   await page.keyboard.press("Enter");
   await hook(page, "ab-table").waitFor();
+  const room = await hook(page, "ab-table").evaluate((table) => [...table.rows].map((tr) => [...tr.cells].map((c) => `${getComputedStyle(c).paddingLeft} ${getComputedStyle(c).paddingRight}`).join()));
+  check("rows have the room at the sides that their head has", room.length > 5 && room.every((cells) => cells === room[0]) && !/\b0px/.test(room[0]), room);
   check("kept, A and B are alike", (await row(page, "bytes"))[3] === "±0 bytes (±0.0 %)" && (await row(page, "test-top1"))[3] === "±0.00 points", await row(page, "bytes"));
 
   await hook(page, "budget-number").fill("1.5");

@@ -76,6 +76,9 @@ await group("every figure, wide and light", async () => {
     if (!(await panel.locator(".live-figure details[open]").count())) await panel.locator('[data-testid="figure-numbers"]').click();
     await panel.locator(".live-figure table").first().waitFor();
     check(`${name}: its numbers are a table`, (await panel.locator(".live-figure table tbody tr").count()) > 1);
+    const align = (tables) => tables.map((table) => [...new Set([...table.rows].map((tr) => [...tr.cells].map((c) => getComputedStyle(c).textAlign).join()))]);
+    const aligned = await panel.locator(".live-figure table").evaluateAll(align);
+    check(`${name}: they stand below their heads`, aligned.every((ways) => ways.length === 1), aligned);
     await page.locator('[data-testid="figures"]').screenshot({ path: path.join(shots, `figure-${name}-1280-light.png`) });
     const { saved, off } = await againstCommandLine(page, name, model);
     check(`${name}: is saved under a name of its own`, saved === `resnet-digits-${name}.csv`, saved);
