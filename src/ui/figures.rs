@@ -342,7 +342,8 @@ pub fn Numbers(figure: Signal<Option<Arc<Figure>>>) -> impl IntoView {
             let table = panel.table();
             let more = table.rows.len().saturating_sub(LINES);
             let name = if panel.name.is_empty() { figure.title.clone() } else { format!("{}, {}", figure.title, panel.name) };
-            let header = table.header.into_iter().map(|h| view! { <th scope="col">{h}</th> }).collect_view();
+            let header =
+                table.header.into_iter().enumerate().map(|(i, h)| view! { <th scope="col" class:number=(i > 0)>{h}</th> }).collect_view();
             let rows = table.rows.into_iter().take(LINES).map(|row| {
                 let mut cells = row.into_iter();
                 let first = cells.next().unwrap_or_default();
