@@ -44,7 +44,7 @@
 //! | [`evaluate`] | accuracy, agreement, output distortion, PSNR of pictures | `core` |
 //! | [`pipeline`] | sessions, which keep the layers that were encoded last, and the way to the budget that was; jobs; layers by their plans, and back; which of several allocations is written; measured curves; figures; promises; pictures to look at; several models | `core` |
 //! | [`report`] | what is shown: tables, curves, charts, and what changes from one to the next | always; charts with `plots` |
-//! | [`worker`] | messages, the engine's loop, and its jobs, a module each | `web` |
+//! | [`worker`] | messages, the engine's loop, and its jobs, a module each; its second part, loaded by who first needs it | `web` |
 //! | [`ui`] | the page, and its conversation with the engine, which is started when somebody begins | `ui` |
 //! | [`error`], [`limits`] | one sentence per fault; bounds on what files may ask for | always |
 //!

@@ -12,10 +12,10 @@ use web_sys::File;
 
 use super::{
     choices::Choices,
+    clock::Later,
     dom,
     format::Unit,
     link::{Link, not_understood},
-    pace::Later,
     samples,
     state::{App, Settings},
 };

@@ -9,6 +9,7 @@ use wasm_bindgen::JsCast;
 use web_sys::{Element, HtmlElement, HtmlInputElement, KeyboardEvent};
 
 use super::{
+    clock::next_frame,
     format::{self, Unit},
     history::{Held, History},
     state::{App, NOT_ENTROPY, NOT_FEEDBACK, Settings},
@@ -284,7 +285,7 @@ pub fn HistoryButtons(app: App) -> impl IntoView {
             if words.get_untracked().is_none()
                 && let Some(other) = nodes[usize::from(back)].get_untracked()
             {
-                request_animation_frame(move || drop(other.focus()));
+                next_frame(move || drop(other.focus()));
             }
         };
         view! {

@@ -6,7 +6,7 @@ use leptos::{html, prelude::*, task::spawn_local};
 use wasm_bindgen::JsCast;
 use web_sys::{Element, PointerEvent};
 
-use super::{dom, format, pace::Later, state::App};
+use super::{clock::Later, dom, format, state::App};
 use crate::{
     report::{
         figure::{Chart, Content, Figure, Panel, Which},

@@ -13,6 +13,7 @@ pub mod budget;
 pub mod calibration;
 pub mod check;
 pub mod choices;
+pub mod clock;
 pub mod compare;
 pub mod curve;
 pub mod damage;

@@ -4,7 +4,10 @@ use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
 
 use leptos::{html, prelude::*};
 
-use super::state::App;
+use super::{
+    clock::{Later, next_frame},
+    state::App,
+};
 use crate::report::AllocationReport;
 
 /// The class of a part that rests. Every part has its own: one class of their parent would have all that is in them styled anew.
@@ -14,31 +17,6 @@ const RESTS: &str = "rests";
 const LEFT_ALONE: Duration = Duration::from_secs(2);
 /// How long after a frame should have come there is none.
 const OUT_OF_SIGHT: Duration = Duration::from_millis(250);
-
-/// Something that is done after a while, unless it is asked for anew before, or this is dropped.
-#[derive(Default)]
-pub struct Later(Option<TimeoutHandle>);
-
-impl Later {
-    /// Does something after a while, in place of what waits.
-    pub fn set(&mut self, after: Duration, what: impl FnOnce() + 'static) {
-        self.stop();
-        self.0 = set_timeout_with_handle(what, after).ok();
-    }
-
-    /// What waits is not done.
-    pub fn stop(&mut self) {
-        if let Some(waiting) = self.0.take() {
-            waiting.clear();
-        }
-    }
-}
-
-impl Drop for Later {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
 
 /// What still waits for a frame of its own. Copied freely: it is a handle.
 #[derive(Clone, Copy)]
@@ -57,7 +35,7 @@ pub(super) fn in_next_frame(what: impl FnOnce() + 'static) {
     };
     let mut otherwise = Later::default();
     otherwise.set(OUT_OF_SIGHT, once.clone());
-    request_animation_frame(move || {
+    next_frame(move || {
         drop(otherwise);
         once();
     });
@@ -76,7 +54,7 @@ impl Turns {
             turns.len() == 1
         });
         if first == Some(true) {
-            request_animation_frame(move || request_animation_frame(move || self.next()));
+            next_frame(move || next_frame(move || self.next()));
         }
     }
 
@@ -91,7 +69,7 @@ impl Turns {
             !turns.is_empty()
         });
         if more == Some(true) {
-            request_animation_frame(move || self.next());
+            next_frame(move || self.next());
         }
     }
 

@@ -1,7 +1,7 @@
 //! A drawing that follows a dragged slider: elements that the one before had are changed where they differ, and only those that come or go are made. Parsing and styling some
 //! hundred elements anew takes a good part of a frame.
 
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, intern};
 use web_sys::{Element, Node};
 
 use crate::report::plot::{Change, Replaced, changes};
@@ -24,7 +24,8 @@ fn apply(host: &Element, changes: &[Change], replaced: &[Replaced]) -> Option<()
     for change in changes {
         let element = shown.item(u32::try_from(change.element).ok()?)?;
         match change.attribute {
-            Some(name) => element.set_attribute(name, change.value).ok()?,
+            // Some dozen names, thousands of times.
+            Some(name) => element.set_attribute(intern(name), change.value).ok()?,
             None => element.unchecked_ref::<Node>().set_text_content(Some(change.value)),
         }
     }

@@ -18,11 +18,11 @@ use super::{
     accuracy::{Basis, use_name},
     batch::BatchFiles,
     calibration::Wish,
+    clock::Later,
     dom,
     engine::Engine,
     figures::Figures,
     jobs::{Job, Queue, Stale},
-    pace::Later,
     state::{App, CurveChoice, EngineInfo, Phase},
     sweep::Asked,
 };

@@ -14,12 +14,13 @@ use super::{
     accuracy::Accuracy,
     address::Address,
     choices::Choice,
+    clock::Later,
     compare::Side,
     dom,
     format::{self, Unit},
     history::History,
     jobs::{Job, Then},
-    pace::{AtHand, Later, Turns},
+    pace::{AtHand, Turns},
     session::Session,
 };
 use crate::{

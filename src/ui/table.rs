@@ -6,7 +6,12 @@ use leptos::{ev::MouseEvent, html, prelude::*};
 use wasm_bindgen::JsCast;
 use web_sys::Element;
 
-use super::{dom, format, pace::Later, state::App, term::Term};
+use super::{
+    clock::{Later, next_frame},
+    dom, format,
+    state::App,
+    term::Term,
+};
 use crate::report::{AllocationReport, LayerRow, recipe::DEEPEST_LOCK};
 
 /// Rows made per frame: a table of hundreds must not hold up the page.
@@ -123,7 +128,7 @@ pub fn LayerTable(app: App) -> impl IntoView {
     // Long tables grow, a chunk per frame.
     Effect::new(move |_| {
         if shown.get() < rows.with(|r| r.len()) {
-            request_animation_frame(move || {
+            next_frame(move || {
                 let _ = shown.try_update(|s| *s += CHUNK);
             });
         }

@@ -10,9 +10,9 @@ use wasm_bindgen::JsCast;
 use web_sys::{DomRect, Element, HtmlElement};
 
 use super::{
+    clock::{Later, next_frame},
     dom, format,
     glossary::{self, ENTRIES, Entry, PAPER},
-    pace::Later,
 };
 
 /// Time to get with the pointer from a term to its explanation.
@@ -137,7 +137,7 @@ pub fn Tip(tips: Tips) -> impl IntoView {
     Effect::new(move |_| {
         if tips.entry.with(|e| e.is_some()) {
             // When its words have made its size.
-            request_animation_frame(measure);
+            next_frame(measure);
         } else {
             set_at.set(None);
         }

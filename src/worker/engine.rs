@@ -11,6 +11,7 @@ mod images;
 mod parts;
 mod pictures;
 mod promise;
+mod rest;
 mod settled;
 mod sweep;
 
@@ -309,6 +310,9 @@ async fn open(job: u32, files: Array, curves: CurveSettings, allocation: Allocat
     let start = now();
     RUNNING.set(job);
     let sources = files.iter().map(source).collect::<Result<Vec<_>>>()?;
+    if !sources.iter().all(|s| rest::not_for(s.name())) {
+        rest::get()?;
+    }
     if let Some(images) = images_in(&sources) {
         return opened_images(job, DataUse::Test, images);
     }
@@ -406,6 +410,9 @@ fn allocate(job: u32, settings: AllocationSettings) -> Result<()> {
 
 /// A figure of the open model, for the allocation asked for last.
 async fn figure(which: Which, layer: usize) -> Result<Figure> {
+    if which != Which::Slopes {
+        rest::get()?;
+    }
     let (session, settings) = (session()?, STATE.with_borrow(|s| s.settings.clone()));
     let Making { job, finish } = session.figure(which, layer, &settings)?;
     let pieces = run(BESIDE, job).await?;
@@ -430,6 +437,7 @@ async fn encode(job: u32) -> Result<()> {
 
 async fn reconstruct(job: u32) -> Result<()> {
     RUNNING.set(job);
+    rest::get()?;
     let open = STATE.with_borrow(|s| s.tq.clone());
     let tq = match open {
         Some(tq) => tq,

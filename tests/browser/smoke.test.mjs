@@ -281,6 +281,11 @@ await group("with isolation headers, the service worker keeps a copy, too", asyn
   await page.goto(server.url);
   await mounted(page);
   check("offline, the page loads", await isolated(page));
+  // Its engine's two parts with it: a model's curves are of the first, this figure is of the rest.
+  await page.locator('input[type="file"]').first().setInputFiles(path.join(root, "www/samples/resnet-digits.onnx"));
+  await page.locator('[data-testid="figure-histogram"]').click({ timeout: 60000 });
+  const drawn = page.locator('[data-testid="figures"] [data-testid="live-figure"][data-state="done"]').getByText(/^Histogram of /);
+  check("offline, a figure is made", await drawn.first().waitFor({ timeout: 60000 }).then(() => true, () => false));
   await page.context().close();
 });
 

@@ -1,6 +1,7 @@
 //! Compiles the page and the two engines to Wasm.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
     time::Instant,
@@ -11,6 +12,7 @@ use anyhow::{Context, Result};
 use crate::{
     command::{cargo, run, say},
     setup,
+    split::{Parts, split},
 };
 
 /// The target of everything that runs in the browser.
@@ -37,6 +39,8 @@ pub struct Variant {
     /// Whether the standard library is compiled too. It comes without atomics; compiled here it can be small as well, which would take 21 kB from the page's
     /// 500 and is not worth the minutes.
     build_std: bool,
+    /// Whether its module is cut in two ([`split`]).
+    split: bool,
 }
 
 /// The page. Without its `cfg` Leptos compiles every part of it anew for the types of all elements inside. For Trunk it is in .cargo/config.toml.
@@ -50,11 +54,15 @@ pub const PAGE: Variant = Variant {
     last_flags: &[],
     settings: &[],
     build_std: false,
+    split: false,
 };
 
 /// What is worth a copy was inlined when its crate was compiled; the second time, over all crates, little is gained but size. With 0 in place
 /// of 30 the entropy coder writes a tenth slower.
 const SMALL: &[&str] = &["-Cllvm-args=-inline-threshold=30"];
+
+/// The names by which an engine is split are of one kind.
+const NAMES: &str = "-Csymbol-mangling-version=v0";
 
 /// The engine with one thread.
 pub const ENGINE_ST: Variant = Variant {
@@ -63,10 +71,11 @@ pub const ENGINE_ST: Variant = Variant {
     features: "engine",
     profile: "engine",
     target_dir: "target/st",
-    flags: &["-Ctarget-feature=+simd128", "-Clink-arg=-zstack-size=2097152"],
+    flags: &[NAMES, "-Ctarget-feature=+simd128", "-Clink-arg=-zstack-size=2097152"],
     last_flags: SMALL,
     settings: &[],
     build_std: false,
+    split: true,
 };
 
 /// The engine with threads. The memory is shared and so has to be imported, with a maximum (4 GiB, the most there is);
@@ -78,6 +87,7 @@ pub const ENGINE_MT: Variant = Variant {
     profile: "engine",
     target_dir: "target/mt",
     flags: &[
+        NAMES,
         "-Ctarget-feature=+atomics,+bulk-memory,+mutable-globals,+simd128",
         "-Clink-arg=--shared-memory",
         "-Clink-arg=--import-memory",
@@ -92,6 +102,7 @@ pub const ENGINE_MT: Variant = Variant {
     // Mathematical functions, and memory.
     settings: &["profile.engine.package.compiler_builtins.opt-level=3", "profile.engine.package.dlmalloc.opt-level=3"],
     build_std: true,
+    split: true,
 };
 
 impl Variant {
@@ -111,18 +122,24 @@ impl Variant {
         command
     }
 
-    /// Compiles, and writes `MODULE.js` and `MODULE_bg.wasm` into `out`.
+    /// Compiles, and writes `MODULE.js` and `MODULE_bg.wasm` into `out`, and `MODULE_rest.wasm` where it is split.
     pub fn build(&self, out: &Path) -> Result<()> {
         run(self.name, self.cargo("rustc").args(["--bin", self.bin, "--profile", self.profile, "--"]).args(self.last_flags))?;
         let start = Instant::now();
         let wasm = Path::new(self.target_dir).join(TARGET).join(self.profile).join(self.bin).with_extension("wasm");
         let mut bindgen = wasm_bindgen_cli_support::Bindgen::new();
         bindgen.web(true)?;
-        // The name section is of use to nobody who loads the page, and is most of what wasm-opt would remove.
-        bindgen.input_path(&wasm).out_name(self.bin).typescript(false).remove_name_section(true);
+        // The name section is of use to nobody who loads the page, and is most of what wasm-opt would remove. A module is split by its names.
+        bindgen.input_path(&wasm).out_name(self.bin).typescript(false).remove_name_section(!self.split);
         // Without this `init()` needs the module's address as an argument.
         bindgen.omit_default_module_path(false);
         bindgen.generate(out).with_context(|| format!("wasm-bindgen on {}", wasm.display()))?;
+        if self.split {
+            let (module, other) = (out.join(format!("{}_bg.wasm", self.bin)), out.join(format!("{}_rest.wasm", self.bin)));
+            let Parts { first, rest } = split(&fs::read(&module)?).with_context(|| module.display().to_string())?;
+            fs::write(module, first)?;
+            fs::write(other, rest)?;
+        }
         say(&format!("{}, wasm-bindgen: {:.1} s", self.name, start.elapsed().as_secs_f64()));
         Ok(())
     }
@@ -143,7 +160,7 @@ pub fn engines() -> Result<()> {
     for engine in [ENGINE_ST, ENGINE_MT] {
         let out = Path::new("target").join(engine.name);
         if out.exists() {
-            std::fs::remove_dir_all(&out)?; // snippets of an older build
+            fs::remove_dir_all(&out)?; // snippets of an older build
         }
         engine.build(&out)?;
     }

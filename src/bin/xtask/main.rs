@@ -10,6 +10,7 @@ mod lint;
 mod paper;
 mod serve;
 mod setup;
+mod split;
 mod test;
 
 use std::{

@@ -91,6 +91,15 @@ impl Session {
         }
         match which {
             Which::Slopes => self.slopes(layer, settings).map(Making::ready),
+            _ => self.other_figure(which, layer, settings),
+        }
+    }
+
+    /// All but the first that the page shows: in the browser they are in the rest of the engine.
+    #[inline(never)]
+    fn other_figure(&self, which: Which, layer: usize, settings: &AllocationSettings) -> Result<Making<'_>> {
+        match which {
+            Which::Slopes => self.slopes(layer, settings).map(Making::ready),
             Which::Spectrum => self.spectrum(layer, settings),
             Which::Pairs => self.pairs(layer),
             Which::Histogram => self.histogram(layer, settings),

@@ -7,7 +7,7 @@ use wasm_bindgen::JsCast;
 use web_sys::{Element, HtmlElement, KeyboardEvent};
 
 use super::{
-    dom,
+    clock, dom,
     glossary::PAPER,
     samples,
     state::App,
@@ -116,7 +116,7 @@ fn Panel(app: App, walk: Walk) -> impl IntoView {
         if let Some(heading) = heading.get()
             && walk.called.try_update_value(std::mem::take) == Some(true)
         {
-            request_animation_frame(move || dom::go_to(&heading));
+            clock::next_frame(move || dom::go_to(&heading));
         }
     });
     let key = move |e: KeyboardEvent| {

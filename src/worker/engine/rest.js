@@ -1,0 +1,21 @@
+// The rest of the engine, beside the module that this file's engine.js loads.
+const REST = import.meta.url.replace(/snippets\/.*$/, "engine_rest.wasm");
+
+/** Its bytes. They are waited for: whoever calls is in the middle of a function of the first part. */
+export function fetchRest() {
+  const request = new XMLHttpRequest();
+  request.open("GET", REST, false);
+  request.responseType = "arraybuffer";
+  try {
+    request.send();
+  } catch {
+    throw new Error("no answer");
+  }
+  if (request.status !== 200) throw new Error(`status ${request.status}`);
+  return new Uint8Array(request.response);
+}
+
+/** Puts it, of these bytes, beside the first part that has these exports, in whose function table its functions are then. The memory may be a shared one, of which no module is compiled. */
+export function startRest(bytes, first) {
+  new WebAssembly.Instance(new WebAssembly.Module(bytes.slice()), { first });
+}

@@ -1,0 +1,91 @@
+// The engine's two parts: the way to a smaller model takes the first alone, whatever else is wanted fetches the rest, and where that fails nothing is lost.
+
+import fs from "node:fs";
+import path from "node:path";
+import zlib from "node:zlib";
+import { check, dist, group, root, setUp } from "./harness.mjs";
+import { changed, download, hook, open, ready, size, text } from "./page.mjs";
+
+const model = path.join(root, "www/samples/resnet-digits.onnx");
+const digits = path.join(root, "www/samples/digits-test.npz");
+/** What may come over the wire before somebody holds a smaller model, in bytes by brotli. */
+const MOST = 1.2e6;
+
+const { browser, engines, end } = await setUp();
+
+/** Bytes of files of the page over the wire, from a host that sends them by brotli. */
+const wire = (files) =>
+  files.map((name) => zlib.brotliCompressSync(fs.readFileSync(path.join(dist, name)), { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 11 } }).length).reduce((a, b) => a + b, 0);
+
+/** The files of the page that were asked for so far. */
+function asked(page, url) {
+  const names = page.requests.filter((r) => r.startsWith(new URL("./", url).href)).map((r) => decodeURIComponent(new URL(r).pathname.slice(1)) || "index.html");
+  return [...new Set(names)].filter((name) => fs.existsSync(path.join(dist, name)));
+}
+
+/** Chooses a figure, and waits until it is there, or says why it is not. */
+async function figure(page, name) {
+  await hook(page, `figure-${name}`).click();
+  const state = `[data-testid="figures"] [data-testid="live-figure"]`;
+  await page.waitForFunction(
+    ([state, name]) =>
+      document.querySelector(`[data-testid="figure-${name}"]`)?.getAttribute("aria-pressed") === "true" && /done|failed/.test(document.querySelector(state)?.dataset.state ?? ""),
+    [state, name],
+    { timeout: 60000 },
+  );
+  // One that was there before may still be shown.
+  await page.waitForTimeout(400);
+  await page.waitForFunction((state) => /done|failed/.test(document.querySelector(state)?.dataset.state ?? ""), state, { timeout: 60000 });
+  return page.locator(state).getAttribute("data-state");
+}
+const why = (page) => page.locator('[data-testid="figures"] .live-figure .state-line').textContent();
+
+for (const [name, url, options] of engines) {
+  await group(`${name}: the way to a smaller model`, async () => {
+    // Without a service worker, which would fetch everything for use offline.
+    const page = await open(browser, url, { ...options, serviceWorkers: "block" });
+    const rest = () => asked(page, url).filter((file) => file.endsWith("engine_rest.wasm"));
+    const file = page.locator('input[type="file"]').first();
+    for (const [coding, bits] of [["fixed", "2.5"], ["depths", "2.6"], ["entropy", "2.7"]]) {
+      await file.setInputFiles(model);
+      await hook(page, "size-readout").waitFor({ timeout: 60000 });
+      await ready(page);
+      await hook(page, "coding").selectOption(coding);
+      await page.waitForTimeout(400);
+      await ready(page);
+      const before = await size(page);
+      await hook(page, "budget-number").fill(bits);
+      await changed(page, () => size(page), before);
+      const { content } = await download(page, "download-tq");
+      check(`coding ${coding}: a smaller file`, content.length > 1000 && content.length < fs.statSync(model).size / 4, content.length);
+    }
+    const files = asked(page, url);
+    check("takes one module of the engine, the first part", files.filter((f) => f.endsWith(".wasm")).length === 2 && rest().length === 0, files);
+    if (name === "threads") check(`and is ${(MOST / 1e6).toFixed(1)} MB over the wire at most`, wire(files) < MOST, wire(files));
+
+    // No network: the one sentence, and what was open stays.
+    const refuse = (route) => route.abort();
+    await page.context().route("**/engine_rest.wasm", refuse);
+    const kept = await size(page);
+    check("a figure that needs the rest says that it could not be fetched", (await figure(page, "spectrum")) === "failed" && /could not be fetched.*try again/.test(await why(page)), await why(page));
+    await hook(page, "test-input").setInputFiles(digits);
+    await page.waitForFunction(() => document.querySelector('[data-testid="test-error"]').textContent, null, { timeout: 30000 });
+    check("so do images", /could not be fetched.*check the connection and try again/.test(await text(page, "test-error")), await text(page, "test-error"));
+    check("the model is still open", (await size(page)) === kept);
+    await page.context().unroute("**/engine_rest.wasm", refuse);
+    page.errors.length = 0;
+
+    // With one, both work.
+    check("the next figure is made", (await figure(page, "histogram")) === "done");
+    await hook(page, "test-input").setInputFiles(digits);
+    await page.waitForFunction(() => !document.querySelector('[data-testid="evaluate"]').disabled, null, { timeout: 30000 });
+    await hook(page, "evaluate").click();
+    await page.waitForFunction(() => document.querySelector('[data-testid="accuracy-readout"]').dataset.state === "done", null, { timeout: 60000 });
+    const fetched = page.requests.filter((r) => r.endsWith("engine_rest.wasm")).length;
+    check("the rest is there, and came once", rest().length === 1 && fetched === 3, { fetched });
+    check("no errors", page.errors.length === 0, page.errors);
+    await page.context().close();
+  });
+}
+
+await end();
