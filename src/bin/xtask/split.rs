@@ -104,16 +104,20 @@ fn any(name: &str, of: &[&str]) -> bool {
     of.iter().any(|part| name.contains(part))
 }
 
-/// A name without the numbers of crates: `core[0123456789abcdef]::fmt` as `core::fmt`.
+/// A name without the numbers of crates: `core[123456789abcdef]::fmt` as `core::fmt`. A number stands right behind a word, as brackets of slices do not.
 fn plain(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
-    for (i, piece) in name.split('[').enumerate() {
+    for piece in name.split_inclusive('[') {
+        // What follows a bracket that was written.
+        let behind_word = out.strip_suffix('[').is_some_and(|before| before.ends_with(|c: char| c.is_alphanumeric() || c == '_'));
         let number =
-            piece.split_once(']').filter(|(inside, _)| i > 0 && inside.len() == 16 && inside.bytes().all(|b| b.is_ascii_hexdigit()));
+            piece.split_once(']').filter(|(inside, _)| behind_word && !inside.is_empty() && inside.bytes().all(|b| b.is_ascii_hexdigit()));
         match number {
-            Some((_, after)) => out += after,
-            None if i == 0 => out += piece,
-            None => out.extend(["[", piece]),
+            Some((_, after)) => {
+                out.pop();
+                out += after;
+            }
+            None => out += piece,
         }
     }
     out
