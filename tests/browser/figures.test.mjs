@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { accessibility, check, group, launch, root, serve } from "./harness.mjs";
-import { download, hook, open, ready, sample, shots, text } from "./page.mjs";
+import { chooseFigure, download, figureMade, hook, open, ready, sample, shots, text } from "./page.mjs";
 
 /** The command line tool, where it was built beside this test's: one of another profile may be of another day. */
 const tool = [path.resolve(path.dirname(process.env.XTASK_EXE), "waterfill")].find((file) => fs.existsSync(file));
@@ -14,15 +14,6 @@ const digits = path.join(root, "www/samples/digits-test.npz");
 const server = await serve();
 const browser = await launch();
 
-/** Waits until the figure that was asked for is there, and gives the state it ended in. */
-async function made(page) {
-  await page.waitForFunction(
-    () => /done|failed/.test(document.querySelector('[data-testid="figures"] [data-testid="live-figure"]')?.dataset.state ?? ""),
-    null,
-    { timeout: 60000 },
-  );
-  return page.locator('[data-testid="figures"] [data-testid="live-figure"]').getAttribute("data-state");
-}
 /** Lines of two tables that differ in words, or in numbers by more than the last digits of libraries' sums, which processors and Wasm need not share. */
 function different(one, other) {
   const lines = [one, other].map((table) => table.trim().split("\n"));
@@ -37,7 +28,7 @@ function different(one, other) {
 /** Waits until the title holds these words: the figure before is shown until the next has come. */
 const titled = async (page, words) => {
   await page.waitForFunction((w) => document.querySelector('[data-testid="figure-title"]')?.textContent.includes(w), words, { timeout: 60000 });
-  return made(page);
+  return figureMade(page);
 };
 
 /** Lines of the figure that is shown that differ from those which the command line prints of a file with these options: how many it prints, and the pairs. */
@@ -46,15 +37,6 @@ async function againstCommandLine(page, name, file, options = []) {
   const layer = (await page.locator('[data-testid="figure-layer"] option:checked').textContent()).split(" · ")[1];
   const printed = tool ? execFileSync(tool, ["figure", name, file, "--layer", layer, ...options], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }) : "";
   return { saved, lines: printed.trim().split("\n").length, off: tool ? different(printed, content.toString("utf8")) : [] };
-}
-
-/** Chooses a figure, and waits for the state it ends in. */
-async function choose(page, name) {
-  await hook(page, `figure-${name}`).click();
-  await page.waitForFunction((n) => document.querySelector(`[data-testid="figure-${n}"]`)?.getAttribute("aria-pressed") === "true", name);
-  // One that was there before may still be shown.
-  await page.waitForTimeout(400);
-  return made(page);
 }
 
 /** Names of figures, as the page offers them. */
@@ -67,7 +49,7 @@ await group("every figure, wide and light", async () => {
   const names = await offered(page);
   check("several figures are offered", names.length >= 2, names);
   for (const name of names) {
-    const state = await choose(page, name);
+    const state = await chooseFigure(page, name);
     check(`${name}: is made, or says why not`, state === "done" || (await panel.locator(".live-figure .state-line").textContent()).trim().endsWith("."), state);
     if (state !== "done") continue;
     await panel.locator(".figure-panel svg").first().waitFor();
@@ -118,7 +100,7 @@ await group("calibrated, with another budget and layer", async () => {
   await page.locator('[data-testid="figure-layer"]').selectOption("5");
   await checked(page);
   for (const name of tool ? await offered(page) : []) {
-    if ((await choose(page, name)) !== "done") {
+    if ((await chooseFigure(page, name)) !== "done") {
       check(`${name}: is made`, false, await hook(page, "figures").textContent());
       continue;
     }
@@ -142,7 +124,7 @@ await group("a real network's figures", async () => {
   const compare = async (what, names, options) => {
     let compared = 0;
     for (const name of names) {
-      if ((await choose(page, name)) !== "done") continue;
+      if ((await chooseFigure(page, name)) !== "done") continue;
       const { lines, off } = await againstCommandLine(page, name, real, options);
       check(`${name} of ResNet-20, ${what}: the command line prints the same ${lines} lines`, off.length === 0, off.slice(0, 5));
       compared++;
@@ -215,7 +197,7 @@ await group("narrow and dark", async () => {
   for (const name of await offered(page)) {
     await hook(page, `figure-${name}`).click();
     await page.waitForTimeout(300);
-    await made(page);
+    await figureMade(page);
     await page.locator('[data-testid="figures"]').screenshot({ path: path.join(shots, `figure-${name}-390-dark.png`) });
     const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     check(`${name}: nothing stands out at 390 px`, over <= 0, over);

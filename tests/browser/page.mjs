@@ -74,6 +74,23 @@ export async function download(page, name) {
   await ready(page);
   return { name: file.suggestedFilename(), content };
 }
+/** Waits until the figure that was asked for is there, and gives the state it ended in. */
+export async function figureMade(page) {
+  await page.waitForFunction(
+    () => /done|failed/.test(document.querySelector('[data-testid="figures"] [data-testid="live-figure"]')?.dataset.state ?? ""),
+    null,
+    { timeout: 60000 },
+  );
+  return page.locator('[data-testid="figures"] [data-testid="live-figure"]').getAttribute("data-state");
+}
+/** Chooses a figure, and waits for the state it ends in. */
+export async function chooseFigure(page, name) {
+  await hook(page, `figure-${name}`).click();
+  await page.waitForFunction((n) => document.querySelector(`[data-testid="figure-${n}"]`)?.getAttribute("aria-pressed") === "true", name);
+  // One that was there before may still be shown.
+  await page.waitForTimeout(400);
+  return figureMade(page);
+}
 /** Cancels, and returns the milliseconds from the click to the page saying that the job is cancelled, measured in the page. */
 export const cancelled = (page) =>
   page.evaluate(

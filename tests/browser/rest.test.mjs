@@ -4,7 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import zlib from "node:zlib";
 import { check, dist, group, root, setUp } from "./harness.mjs";
-import { changed, download, hook, open, ready, size, text } from "./page.mjs";
+import { changed, chooseFigure, download, hook, open, ready, size, text } from "./page.mjs";
 
 const model = path.join(root, "www/samples/resnet-digits.onnx");
 const digits = path.join(root, "www/samples/digits-test.npz");
@@ -23,21 +23,6 @@ function asked(page, url) {
   return [...new Set(names)].filter((name) => fs.existsSync(path.join(dist, name)));
 }
 
-/** Chooses a figure, and waits until it is there, or says why it is not. */
-async function figure(page, name) {
-  await hook(page, `figure-${name}`).click();
-  const state = `[data-testid="figures"] [data-testid="live-figure"]`;
-  await page.waitForFunction(
-    ([state, name]) =>
-      document.querySelector(`[data-testid="figure-${name}"]`)?.getAttribute("aria-pressed") === "true" && /done|failed/.test(document.querySelector(state)?.dataset.state ?? ""),
-    [state, name],
-    { timeout: 60000 },
-  );
-  // One that was there before may still be shown.
-  await page.waitForTimeout(400);
-  await page.waitForFunction((state) => /done|failed/.test(document.querySelector(state)?.dataset.state ?? ""), state, { timeout: 60000 });
-  return page.locator(state).getAttribute("data-state");
-}
 const why = (page) => page.locator('[data-testid="figures"] .live-figure .state-line').textContent();
 
 for (const [name, url, options] of engines) {
@@ -67,7 +52,7 @@ for (const [name, url, options] of engines) {
     const refuse = (route) => route.abort();
     await page.context().route("**/engine_rest.wasm", refuse);
     const kept = await size(page);
-    check("a figure that needs the rest says that it could not be fetched", (await figure(page, "spectrum")) === "failed" && /could not be fetched.*try again/.test(await why(page)), await why(page));
+    check("a figure that needs the rest says that it could not be fetched", (await chooseFigure(page, "spectrum")) === "failed" && /could not be fetched.*try again/.test(await why(page)), await why(page));
     await hook(page, "test-input").setInputFiles(digits);
     await page.waitForFunction(() => document.querySelector('[data-testid="test-error"]').textContent, null, { timeout: 30000 });
     check("so do images", /could not be fetched.*check the connection and try again/.test(await text(page, "test-error")), await text(page, "test-error"));
@@ -76,7 +61,7 @@ for (const [name, url, options] of engines) {
     page.errors.length = 0;
 
     // With one, both work.
-    check("the next figure is made", (await figure(page, "histogram")) === "done");
+    check("the next figure is made", (await chooseFigure(page, "histogram")) === "done");
     await hook(page, "test-input").setInputFiles(digits);
     await page.waitForFunction(() => !document.querySelector('[data-testid="evaluate"]').disabled, null, { timeout: 30000 });
     await hook(page, "evaluate").click();
