@@ -2,10 +2,12 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import fs from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import zlib from "node:zlib";
 import { chromium } from "playwright-core";
 
 /** The repository. */
@@ -94,6 +96,18 @@ export async function newPage(browser, options = {}) {
     }, 5);
   });
   return page;
+}
+
+/** The page's own files that were asked for so far, from a server of it at this address. */
+export function askedFor(page, url) {
+  const names = page.requests.filter((r) => r.startsWith(new URL("./", url).href)).map((r) => decodeURIComponent(new URL(r).pathname.slice(1)) || "index.html");
+  return [...new Set(names)].filter((name) => fs.existsSync(path.join(dist, name)));
+}
+
+/** Bytes of files of the page over the wire, from a host that sends them by brotli. */
+export function brotli(files) {
+  const params = { [zlib.constants.BROTLI_PARAM_QUALITY]: 11 };
+  return files.map((name) => zlib.brotliCompressSync(fs.readFileSync(path.join(dist, name)), { params }).length).reduce((a, b) => a + b, 0);
 }
 
 /** Longest time in milliseconds for which the main thread did not answer, since the page was loaded or this was last called. */

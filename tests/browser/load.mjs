@@ -4,7 +4,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import zlib from "node:zlib";
-import { dist, launch, newPage, root, serve } from "./harness.mjs";
+import { askedFor, brotli, dist, launch, newPage, root, serve } from "./harness.mjs";
 import { hook, open, ready } from "./page.mjs";
 
 const file = process.argv[2] ?? `${root}/target/bench/resnet50-sized.safetensors`;
@@ -16,8 +16,7 @@ const kilobytes = (n) => `${(n / 1000).toFixed(0)} kB`;
 /** Bytes of files of the page, as they are, by gzip and by brotli. */
 function wire(files) {
   const sum = (of) => files.map((name) => of(fs.readFileSync(path.join(dist, name)))).reduce((a, b) => a + b, 0);
-  const brotli = (data) => zlib.brotliCompressSync(data, { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 11 } });
-  return `${kilobytes(sum((d) => d.length))}, gzip ${kilobytes(sum((d) => zlib.gzipSync(d, { level: 9 }).length))}, brotli ${kilobytes(sum((d) => brotli(d).length))}`;
+  return `${kilobytes(sum((d) => d.length))}, gzip ${kilobytes(sum((d) => zlib.gzipSync(d, { level: 9 }).length))}, brotli ${kilobytes(brotli(files))}`;
 }
 
 /** Milliseconds from the navigation until the page can be used, and until its engine runs, at 1/4 of the processor's speed. */
@@ -41,9 +40,9 @@ async function load() {
   await page.mouse.move(2, 2);
   await page.waitForFunction(() => self.engine, null, { timeout: 60000 });
   const times = await page.evaluate((begun) => [self.usable, self.engine - begun], begun);
-  const asked = page.requests.filter((r) => r.startsWith(server.url)).map((r) => decodeURIComponent(new URL(r).pathname.slice(1)) || "index.html");
+  const files = askedFor(page, server.url);
   await page.context().close();
-  return { times, files: [...new Set(asked)].filter((name) => fs.existsSync(path.join(dist, name))) };
+  return { times, files };
 }
 
 /** What a task has within when it is the page's or its frame's, and not the collector's alone, which tidies up between frames. */

@@ -2,8 +2,7 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import zlib from "node:zlib";
-import { check, dist, group, root, setUp } from "./harness.mjs";
+import { askedFor, brotli, check, group, root, setUp } from "./harness.mjs";
 import { changed, chooseFigure, download, hook, open, ready, size, text } from "./page.mjs";
 
 const model = path.join(root, "www/samples/resnet-digits.onnx");
@@ -13,23 +12,13 @@ const MOST = 1.2e6;
 
 const { browser, engines, end } = await setUp();
 
-/** Bytes of files of the page over the wire, from a host that sends them by brotli. */
-const wire = (files) =>
-  files.map((name) => zlib.brotliCompressSync(fs.readFileSync(path.join(dist, name)), { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 11 } }).length).reduce((a, b) => a + b, 0);
-
-/** The files of the page that were asked for so far. */
-function asked(page, url) {
-  const names = page.requests.filter((r) => r.startsWith(new URL("./", url).href)).map((r) => decodeURIComponent(new URL(r).pathname.slice(1)) || "index.html");
-  return [...new Set(names)].filter((name) => fs.existsSync(path.join(dist, name)));
-}
-
 const why = (page) => page.locator('[data-testid="figures"] .live-figure .state-line').textContent();
 
 for (const [name, url, options] of engines) {
   await group(`${name}: the way to a smaller model`, async () => {
     // Without a service worker, which would fetch everything for use offline.
     const page = await open(browser, url, { ...options, serviceWorkers: "block" });
-    const rest = () => asked(page, url).filter((file) => file.endsWith("engine_rest.wasm"));
+    const rest = () => askedFor(page, url).filter((file) => file.endsWith("engine_rest.wasm"));
     const file = page.locator('input[type="file"]').first();
     for (const [coding, bits] of [["fixed", "2.5"], ["depths", "2.6"], ["entropy", "2.7"]]) {
       await file.setInputFiles(model);
@@ -44,9 +33,9 @@ for (const [name, url, options] of engines) {
       const { content } = await download(page, "download-tq");
       check(`coding ${coding}: a smaller file`, content.length > 1000 && content.length < fs.statSync(model).size / 4, content.length);
     }
-    const files = asked(page, url);
+    const files = askedFor(page, url);
     check("takes one module of the engine, the first part", files.filter((f) => f.endsWith(".wasm")).length === 2 && rest().length === 0, files);
-    if (name === "threads") check(`and is ${(MOST / 1e6).toFixed(1)} MB over the wire at most`, wire(files) < MOST, wire(files));
+    if (name === "threads") check(`and is ${(MOST / 1e6).toFixed(1)} MB over the wire at most`, brotli(files) < MOST, brotli(files));
 
     // No network: the one sentence, and what was open stays.
     const refuse = (route) => route.abort();
