@@ -5,10 +5,11 @@
 use serde::{Deserialize, Serialize};
 
 /// Which figure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Which {
-    /// Slopes of all layers' curves, and where they meet the multiplier.
+    /// Slopes of all layers' curves, and where they meet the multiplier. The page shows it first.
+    #[default]
     Slopes,
     /// Variances of a layer's rows under transforms, and the water level.
     Spectrum,

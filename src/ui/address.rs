@@ -173,7 +173,7 @@ impl App {
 
     /// What the page shows, as a link. Until there is a model what the address says of one is not lost.
     fn link(&self) -> Link {
-        let figure = Some(self.figure.get_untracked()).filter(|f| *f != Which::Slopes);
+        let figure = Some(self.figure.get_untracked()).filter(|f| *f != Which::default());
         let plane = Some(self.plane.get_untracked()).filter(|p| *p != Plane::default());
         let before = Link::parse(&fragment()).0;
         if self.generation.get_untracked() == 0 {
@@ -225,7 +225,7 @@ impl App {
         settings.curves.coding = link.coding.unwrap_or(settings.curves.coding);
         settings.curves.method = link.method.unwrap_or(settings.curves.method);
         let Link { budget, locks, excludes, layer, figure, plane, sample, .. } = link;
-        self.figure.set(figure.unwrap_or(Which::Slopes));
+        self.figure.set(figure.unwrap_or_default());
         self.plane.set(plane.unwrap_or_default());
         let waiting = Waiting { from: "link", locks, excludes, layer, note: not_understood(&wrong), ..Waiting::default() };
         // The one that is open is not opened again.

@@ -258,7 +258,7 @@ impl App {
             selected: RwSignal::new(None),
             kept: RwSignal::new(None),
             batch: RwSignal::new(Vec::new()),
-            figure: RwSignal::new(Which::Slopes),
+            figure: RwSignal::new(Which::default()),
             plane: RwSignal::new(Plane::default()),
             aimed_at: RwSignal::new(None),
             accuracy: Accuracy::new(),

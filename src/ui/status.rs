@@ -37,7 +37,7 @@ pub fn Status(app: App) -> impl IntoView {
 /// How far the long job is, and the button that cancels it.
 #[component]
 pub fn Doing(app: App) -> impl IntoView {
-    let percent = move || app.progress.with(|p| p.as_ref().map(|p| (p.fraction.clamp(0.0, 1.0) * 100.0).round()));
+    let percent = move || app.progress.with(|p| p.as_ref().and_then(percent));
     view! {
         <div class="progress">
             <div class="track" class:unknown=move || percent().is_none() role="progressbar" aria-label="Progress"
@@ -50,6 +50,11 @@ pub fn Doing(app: App) -> impl IntoView {
     }
 }
 
+/// Nothing where it is not known of how much.
+fn percent(p: &Progress) -> Option<f64> {
+    (p.total > 0).then(|| (p.fraction.clamp(0.0, 1.0) * 100.0).round())
+}
+
 fn words(p: &Progress) -> String {
     let (stage, what) = match p.stage.as_str() {
         "running" => ("full precision", "batch"),
@@ -57,6 +62,7 @@ fn words(p: &Progress) -> String {
         "pictures" => ("pictures", "picture"),
         "damage" => ("one layer at a time", "run"),
         "statistics" => ("statistics", "sample"),
+        "fetching" => ("fetching the part of the engine that this needs", ""),
         other => (other, "layer"),
     };
     let mut words = match p.total {

@@ -109,6 +109,12 @@ pub async fn handle(message: JsValue) {
         Ok(message) => message,
         Err(e) => return post(&FromEngine::Failed { job: 0, error: format!("The page sent a message that cannot be read: {e}.") }),
     };
+    if let Some(job) = rest::wanted_for(&message) {
+        RUNNING.set(job);
+        if let Err(e) = rest::fetch(job).await {
+            return end(job, Err(e));
+        }
+    }
     let (job, result) = match message {
         ToEngine::Open { job, files, curves, allocation } => (job, open(job, files, curves, allocation).await),
         ToEngine::Batch { job, groups, which, curves, allocation, calibration } => {
@@ -146,6 +152,11 @@ pub async fn handle(message: JsValue) {
             return;
         }
     };
+    end(job, result);
+}
+
+/// Ends a job: what came of it was posted, unless it failed.
+fn end(job: u32, result: Result<()>) {
     if RUNNING.get() == job {
         RUNNING.set(0);
     }
@@ -310,9 +321,6 @@ async fn open(job: u32, files: Array, curves: CurveSettings, allocation: Allocat
     let start = now();
     RUNNING.set(job);
     let sources = files.iter().map(source).collect::<Result<Vec<_>>>()?;
-    if !sources.iter().all(|s| rest::not_for(s.name())) {
-        rest::get()?;
-    }
     if let Some(images) = images_in(&sources) {
         return opened_images(job, DataUse::Test, images);
     }
@@ -410,8 +418,8 @@ fn allocate(job: u32, settings: AllocationSettings) -> Result<()> {
 
 /// A figure of the open model, for the allocation asked for last.
 async fn figure(which: Which, layer: usize) -> Result<Figure> {
-    if which != Which::Slopes {
-        rest::get()?;
+    if !rest::first_makes(which) {
+        rest::fetch(BESIDE).await?;
     }
     let (session, settings) = (session()?, STATE.with_borrow(|s| s.settings.clone()));
     let Making { job, finish } = session.figure(which, layer, &settings)?;
@@ -437,7 +445,6 @@ async fn encode(job: u32) -> Result<()> {
 
 async fn reconstruct(job: u32) -> Result<()> {
     RUNNING.set(job);
-    rest::get()?;
     let open = STATE.with_borrow(|s| s.tq.clone());
     let tq = match open {
         Some(tq) => tq,

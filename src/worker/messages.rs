@@ -221,7 +221,7 @@ pub enum FromEngine {
         /// Job number.
         job: u32,
         /// What is being done: `curves`, `statistics`, `encoding`, `decoding`, `running`, `comparing`, `pictures`, `damage`. A `Check` and a `Sweep`
-        /// go through several.
+        /// go through several. Before, `fetching`: the part of the engine that is needed, of no known size; `layer` says how much of it has come.
         stage: String,
         /// The layer (of `running` and `comparing`, the images; of `statistics`, the sample) that was finished last.
         layer: String,

@@ -2,8 +2,8 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import { askedFor, brotli, check, group, root, setUp } from "./harness.mjs";
-import { changed, chooseFigure, download, hook, open, ready, size, text } from "./page.mjs";
+import { askedFor, brotli, check, group, prompt, root, setUp } from "./harness.mjs";
+import { cancelled, changed, chooseFigure, download, figureMade, hook, open, ready, size, text } from "./page.mjs";
 
 const model = path.join(root, "www/samples/resnet-digits.onnx");
 const digits = path.join(root, "www/samples/digits-test.npz");
@@ -12,6 +12,7 @@ const MOST = 1.2e6;
 
 const { browser, engines, end } = await setUp();
 
+const title = (page) => page.locator('[data-testid="figures"] [data-testid="figure-title"]').textContent();
 const why = (page) => page.locator('[data-testid="figures"] .live-figure .state-line').textContent();
 
 for (const [name, url, options] of engines) {
@@ -49,8 +50,23 @@ for (const [name, url, options] of engines) {
     await page.context().unroute("**/engine_rest.wasm", refuse);
     page.errors.length = 0;
 
-    // With one, both work.
-    check("the next figure is made", (await chooseFigure(page, "histogram")) === "done");
+    // A slow one: who waits for the rest holds nobody up, and may stop waiting.
+    let come;
+    const slow = new Promise((resolve) => (come = resolve));
+    await page.context().route("**/engine_rest.wasm", (route) => slow.then(() => route.continue()));
+    await hook(page, "figure-histogram").click();
+    await hook(page, "budget-number").fill("3");
+    check("while the rest is on its way, budgets are spent", (await changed(page, () => size(page), kept)) > kept);
+    await hook(page, "download-model").click();
+    await page.locator(".doing", { hasText: /^fetching the part of the engine that this needs · \d+ kB$/ }).waitFor({ timeout: 10000 });
+    check("a job that needs it says that it waits", (await page.locator(".track").first().getAttribute("aria-valuenow")) === null);
+    prompt("its cancelling takes effect", await cancelled(page), 200);
+    await ready(page);
+    check("the model is as it was", (await size(page)) > kept);
+    come();
+
+    // It is there, for all of them.
+    check("the figure that waited is made", (await figureMade(page)) === "done" && /histogram/i.test(await title(page)), await title(page));
     await hook(page, "test-input").setInputFiles(digits);
     await page.waitForFunction(() => !document.querySelector('[data-testid="evaluate"]').disabled, null, { timeout: 30000 });
     await hook(page, "evaluate").click();

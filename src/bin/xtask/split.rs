@@ -98,7 +98,7 @@ const NOT_REST: &[&str] = &[
 /// Mathematical functions, and memory's, are in both parts: what computes calls them for every number.
 const BOTH: &[&str] = &["compiler_builtins::", "memcpy", "memmove", "memset", "memcmp"];
 /// So are the rest's functions of so few instructions: a stub is hardly smaller.
-const SMALL: u64 = 60;
+const AS_SMALL_AS_A_STUB: u64 = 60;
 
 fn any(name: &str, of: &[&str]) -> bool {
     of.iter().any(|part| name.contains(part))
@@ -156,7 +156,7 @@ fn sorted_out(module: &Module) -> Result<(HashSet<FunctionId>, HashSet<FunctionI
     let (mut moved, mut both) = (HashSet::new(), HashSet::new());
     for (id, name, size) in named {
         let rest = any(&name, REST) && !any(&name, NOT_REST);
-        if any(&name, BOTH) || (rest && size <= SMALL) {
+        if any(&name, BOTH) || (rest && size <= AS_SMALL_AS_A_STUB) {
             both.insert(id);
         } else if rest {
             moved.insert(id);
@@ -297,4 +297,39 @@ pub fn split(wasm: &[u8]) -> Result<Parts> {
     }
     gc::run(&mut first);
     Ok(Parts { first: first.emit_wasm(), rest: rest.emit_wasm() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lose_the_numbers_of_crates_and_nothing_else() {
+        for (name, without) in [
+            ("core[8f3a]::fmt::write", "core::fmt::write"),
+            ("<waterfill[12ab34cd56ef7890]::pipeline::Session>::pairs", "<waterfill::pipeline::Session>::pairs"),
+            ("<[u8] as alloc[0f]::slice::Concat<[f32]>>::concat", "<[u8] as alloc::slice::Concat<[f32]>>::concat"),
+            // Brackets of slices and arrays, which look like numbers.
+            ("<[f64]>::fill", "<[f64]>::fill"),
+            ("<&[[beef; 3]]>::iter", "<&[[beef; 3]]>::iter"),
+            ("half a bracket[12", "half a bracket[12"),
+            ("none[]", "none[]"),
+            ("of words[text]", "of words[text]"),
+            ("", ""),
+        ] {
+            assert_eq!(plain(name), without);
+        }
+    }
+
+    #[test]
+    fn a_name_is_of_one_part() {
+        // Nothing of a list is in vain because a longer list has it already.
+        for (at, name) in REST.iter().enumerate() {
+            assert!(REST.iter().enumerate().all(|(other, part)| other == at || !name.contains(part)), "{name}");
+        }
+        // What is spared from the rest would be of it, or is of others.
+        for name in NOT_REST.iter().filter(|name| name.starts_with("waterfill::")) {
+            assert!(any(name, REST), "{name}");
+        }
+    }
 }

@@ -22,7 +22,7 @@ const PROPTEST_SEED: &str = "PROPTEST_RNG_SEED";
 /// A part of the tests.
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 pub enum Part {
-    /// `cargo test`, the page's logic included
+    /// `cargo test`, the page's logic and this program's included
     Native,
     /// Both Wasm builds in headless Chromium
     Wasm,
@@ -57,6 +57,7 @@ pub fn test(only: Option<Part>) -> Result<()> {
             native.env(PROPTEST_SEED, "2021");
         }
         suites.push(suite("native", &mut native)?);
+        suites.push(suite("xtask", cargo().args(["test", "--no-default-features", "--features", "xtask", "--bin", "xtask"]))?);
     }
     if let Some(browser) = browser {
         if wanted(Part::Wasm) {

@@ -8,7 +8,7 @@ use wasm_bindgen::JsCast;
 use super::{
     Jobs, Part, Parts, RUNNING, give_way,
     images::{images, images_in},
-    post, rest, source, still_running,
+    post, source, still_running,
 };
 use crate::{
     error::{Result, bad},
@@ -48,7 +48,6 @@ pub(super) async fn run(
     calibration: Option<(CalibrationSettings, CurveSettings)>,
 ) -> Result<()> {
     RUNNING.set(job);
-    rest::get()?;
     let data = images(DataUse::Calibration);
     let calibration = data.as_ref().zip(calibration).map(|(data, (sampling, curves))| (data, sampling, curves));
     let settings = Settings { curves, allocation: &allocation, calibration };
@@ -86,7 +85,6 @@ async fn one(files: &Array, settings: &Settings<'_>, jobs: &mut Jobs) -> Result<
 
 /// Puts files into one archive.
 pub(super) fn pack(job: u32, files: Array) -> Result<()> {
-    rest::get()?;
     let mut out = std::io::Cursor::new(Vec::new());
     batch::pack(&sources(&files)?, &mut out)?;
     let mut parts = Parts::default();

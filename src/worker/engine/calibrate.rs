@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Part, RUNNING, STATE, curves_of, images::images, now, rest, run_part, session};
+use super::{Part, RUNNING, STATE, curves_of, images::images, now, run_part, session};
 use crate::{
     data::Dataset,
     error::{Error, Result},
@@ -52,7 +52,6 @@ pub(super) async fn run(
 ) -> Result<()> {
     let start = now();
     RUNNING.set(job);
-    rest::get()?;
     let images = images(DataUse::Calibration).ok_or_else(|| Error::Setting("No calibration images are open; choose some first.".into()))?;
     let mut session = session()?;
     let samples = samples(&session, &images, preprocessing, calibration)?;

@@ -5,7 +5,7 @@ use js_sys::Array;
 use super::{
     Jobs, Part, RUNNING, STATE,
     images::{images, network_on, on_images, runnable, wanted},
-    now, pictures, post, rest, run_part,
+    now, pictures, post, run_part,
     settled::settled,
 };
 use crate::{
@@ -18,7 +18,6 @@ use crate::{
 /// Runs both; with `damage`, the network with each layer compressed alone as well.
 pub(super) async fn run(job: u32, preprocessing: Option<Preprocessing>, damage: bool) -> Result<()> {
     RUNNING.set(job);
-    rest::get()?;
     // Before a `.tq` is decoded for nothing.
     wanted(DataUse::Test)?;
     let runnable = runnable(job).await?;

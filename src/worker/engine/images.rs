@@ -5,7 +5,7 @@ use std::rc::Rc;
 use js_sys::Array;
 use wasm_bindgen::{JsCast, JsValue};
 
-use super::{EPOCH, IMAGES, Part, RUNNING, STATE, now, post, rest, run, run_part, session, source};
+use super::{EPOCH, IMAGES, Part, RUNNING, STATE, now, post, run, run_part, session, source};
 use crate::{
     data::{self, Dataset, Entry},
     error::{Error, Result},
@@ -61,7 +61,6 @@ pub(super) fn opened_images(job: u32, usage: DataUse, images: Dataset) -> Result
 }
 
 pub(super) fn open_data(job: u32, usage: DataUse, files: Array) -> Result<()> {
-    rest::get()?;
     let entry = |pair: JsValue| {
         let pair: Array = pair.unchecked_into();
         Ok(Entry { path: pair.get(0).as_string().unwrap_or_default(), source: source(pair.get(1))? })
@@ -90,7 +89,6 @@ pub(super) async fn runnable(job: u32) -> Result<Rc<Runnable>> {
 
 pub(super) async fn network(job: u32) -> Result<()> {
     RUNNING.set(job);
-    rest::get()?;
     let mut why_not: [Option<String>; 2] = Default::default();
     let mut guesses: Vec<(bool, Preprocessing)> = Vec::new();
     match runnable(job).await {

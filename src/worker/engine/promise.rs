@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{
     Jobs, Part, RUNNING, STATE,
     images::{network_on, on_calibration, on_images},
-    post, rest, session,
+    post, session,
     settled::Made,
 };
 use crate::{
@@ -22,7 +22,6 @@ use crate::{
 pub(super) async fn run(job: u32, preprocessing: Option<Preprocessing>, lose: f64, allocation: AllocationSettings) -> Result<()> {
     let session = session()?;
     RUNNING.set(job);
-    rest::get()?;
     let (evaluator, p) = network_on(DataUse::Test, &*session.runnable()?, preprocessing)?;
     let whole = Part::whole();
     let part = |from: f64, to: f64| whole.part(Span { from, to });

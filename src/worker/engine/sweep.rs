@@ -3,7 +3,7 @@
 use super::{
     EPOCH, Jobs, Part, RUNNING, STATE,
     images::{known_on_images, network_on, on_images, with_calibration},
-    now, post, rest, session, still_running,
+    now, post, session, still_running,
 };
 use crate::{
     error::Result,
@@ -36,7 +36,6 @@ pub(super) async fn run(
 ) -> Result<()> {
     let session = session()?;
     RUNNING.set(job);
-    rest::get()?;
     let (evaluator, p) = network_on(DataUse::Test, &*session.runnable()?, preprocessing)?;
     let (locks, excludes) = (allocation.locks.clone(), allocation.excludes.clone());
     let swept = Swept { preprocessing: p.clone(), settings: settings.clone(), locks, excludes, epoch: EPOCH.get() };
