@@ -26,40 +26,47 @@ const NUMBERS: usize = 64;
 pub(super) struct Grid {
     /// Index of the first weight of each kernel, line after line of kernels.
     kernels: Vec<Vec<usize>>,
+    /// How many of a line are of one output channel: the next one stands apart.
+    together: usize,
     /// Rows and columns of a kernel.
     size: [usize; 2],
     names: [&'static str; 2],
 }
 
 impl Grid {
-    /// The first kernels of a layer: output channels down, input channels across; those of layers with one input channel in lines.
+    /// The first kernels of a layer: output channels down, input channels across. Output channels of few kernels stand side by side, as many as a line has room for.
     pub fn new(shape: &LayerShape) -> Grid {
         let LayerShape { groups, outputs, inputs, taps, .. } = *shape;
         let columns = if shape.columns > 0 && taps.is_multiple_of(shape.columns) { shape.columns } else { taps.max(1) };
         let size = [taps.max(1) / columns, columns];
         let most = if taps > 1 { KERNELS } else { NUMBERS };
-        let rows = groups * outputs;
-        if inputs == 1 && rows > 1 {
-            let kernels: Vec<usize> = (0..rows.min(most * most)).map(|row| row * taps).collect();
-            let kernels = kernels.chunks(most).map(<[usize]>::to_vec).collect();
-            return Grid { kernels, size, names: ["line of channels", "channel"] };
-        }
-        let line = |row: usize| (0..inputs.min(most)).map(|i| (row * inputs + i) * taps).collect();
-        Grid { kernels: (0..rows.min(most)).map(line).collect(), size, names: ["output channel", "input channel"] }
+        let (rows, together) = (groups * outputs, inputs.clamp(1, most));
+        // Of single numbers the picture is the matrix.
+        let beside = if taps > 1 || inputs == 1 { (most / together).min(rows).max(1) } else { 1 };
+        let of_row = |row: usize| (0..inputs.min(most)).map(move |i| (row * inputs + i) * taps);
+        let shown: Vec<usize> = (0..rows.min(beside * most)).collect();
+        let kernels = shown.chunks(beside).map(|line| line.iter().flat_map(|&row| of_row(row)).collect()).collect();
+        let names = match (beside, inputs) {
+            (1, _) => ["output channel", "input channel"],
+            (_, 1) => ["line of channels", "channel"],
+            _ => ["line of channels", "channel, its inputs"],
+        };
+        Grid { kernels, together, size, names }
     }
 
-    /// The picture of weights in canonical order, with a gap between kernels of more than one position.
+    /// The picture of weights in canonical order, with a gap between kernels of more than one position, and a wider one between output channels that stand side by side.
     pub fn picture(&self, weights: &[f32], full: f32) -> Picture {
         let [rows, columns] = self.size;
         let gap = usize::from(rows * columns > 1);
-        let across = self.kernels.first().map_or(0, Vec::len);
-        let width = (across * (columns + gap)).saturating_sub(gap);
+        let apart = if self.together > 1 { 2 * gap } else { 0 };
+        let left = |across: usize| across * (columns + gap) + across / self.together * apart;
+        let width = self.kernels.first().and_then(|line| line.len().checked_sub(1)).map_or(0, |last| left(last) + columns);
         let height = (self.kernels.len() * (rows + gap)).saturating_sub(gap);
         let mut values = vec![f32::NAN; width * height];
         for (down, line) in self.kernels.iter().enumerate() {
             for (across, &first) in line.iter().enumerate() {
                 for tap in 0..rows * columns {
-                    let (y, x) = (down * (rows + gap) + tap / columns, across * (columns + gap) + tap % columns);
+                    let (y, x) = (down * (rows + gap) + tap / columns, left(across) + tap % columns);
                     values[y * width + x] = weights.get(first + tap).copied().unwrap_or(f32::NAN);
                 }
             }
@@ -142,7 +149,6 @@ impl Session {
                 let mut panels = vec![
                     panel("weights, before", grid.picture(&seen.before, full)),
                     panel("weights, decoded", grid.picture(&seen.after, full)),
-                    panel("decoded less before, on a scale of its own", grid.picture(&difference, error)),
                 ];
                 let mut words = format!(
                     "The first kernels of the layer before quantization and as they are decoded, on one scale in units of a weight: blue is below zero, orange above. The greatest \
@@ -167,6 +173,8 @@ impl Session {
                     panels.push(panel(&format!("coefficients under {kind}, quantized"), picture(after)));
                     words += " Under the transform few rows are strong; the weak ones take few bits, or none.";
                 }
+                // Pairs stand side by side.
+                panels.push(panel("decoded less before, on a scale of its own", grid.picture(&difference, error)));
                 if !seen.whole {
                     words += " Of this large layer only the channels that are shown are coded.";
                 }
@@ -185,4 +193,55 @@ fn figure(name: &str, layer: usize, caption: String, panels: Vec<Panel>) -> Piec
         layer: Some(layer),
         panels,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Order;
+
+    /// The picture of a layer whose weights are their own numbers, from 1.
+    fn numbered(groups: usize, outputs: usize, inputs: usize, [lines, columns]: [usize; 2]) -> Picture {
+        let shape = LayerShape { groups, outputs, inputs, taps: lines * columns, columns, order: Order::OutIn };
+        let weights: Vec<f32> = (1..=groups * outputs * inputs * lines * columns).map(|i| i as f32).collect();
+        Grid::new(&shape).picture(&weights, 1.0)
+    }
+
+    fn at(p: &Picture, y: usize, x: usize) -> f32 {
+        p.values[y * p.width + x]
+    }
+
+    #[test]
+    fn a_first_convolution_shows_all_its_channels_side_by_side() {
+        let p = numbered(1, 64, 3, [7, 7]);
+        // Five channels of three kernels a line, 13 lines.
+        assert_eq!((p.width, p.values.len() / p.width), (5 * (3 * 8 - 1) + 4 * 3, 13 * 8 - 1));
+        assert_eq!(p.values.iter().filter(|v| v.is_finite()).count(), 64 * 3 * 49);
+        assert_eq!((at(&p, 0, 0), at(&p, 0, 8), at(&p, 1, 0)), (1.0, 50.0, 8.0));
+        // Channel 1 stands apart, channel 5 begins the next line.
+        assert!((23..26).all(|x| at(&p, 0, x).is_nan()));
+        assert_eq!((at(&p, 0, 26), at(&p, 8, 0)), (148.0, (5 * 147 + 1) as f32));
+        assert_eq!(
+            (p.rows.as_str(), p.columns.as_str()),
+            ("line of channels, line of its kernel", "channel, its inputs, column of its kernel")
+        );
+    }
+
+    #[test]
+    fn many_inputs_have_a_line_for_each_output_and_matrices_stay_matrices() {
+        for (picture, size) in [
+            (numbered(1, 40, 20, [3, 3]), (16 * 4 - 1, 16 * 4 - 1)),
+            (numbered(1, 3, 9, [3, 3]), (9 * 4 - 1, 3 * 4 - 1)),
+            (numbered(1, 10, 5, [1, 1]), (5, 10)),
+            (numbered(1, 1, 2, [3, 3]), (2 * 4 - 1, 3)),
+        ] {
+            assert_eq!((picture.width, picture.values.len() / picture.width), size);
+            assert!(picture.rows.starts_with("output channel") && picture.columns.starts_with("input channel"), "{picture:?}");
+        }
+        // Depthwise: a kernel a channel.
+        let p = numbered(20, 1, 1, [3, 3]);
+        assert_eq!((p.width, p.values.len() / p.width, at(&p, 4, 0)), (16 * 4 - 1, 7, 145.0));
+        assert!(p.rows.starts_with("line of channels") && p.columns.starts_with("channel"));
+        assert!(numbered(1, 0, 3, [3, 3]).values.is_empty() && numbered(1, 3, 0, [3, 3]).values.is_empty());
+    }
 }
