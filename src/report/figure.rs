@@ -177,12 +177,20 @@ pub struct Axis {
     /// The least range that is shown; it grows with the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least: Option<[f64; 2]>,
+    /// Whether it counts: there is nothing between two whole numbers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
 }
 
 impl Axis {
     /// An axis of numbers.
     pub fn new(title: &str, unit: &str) -> Axis {
         Axis { title: title.into(), unit: unit.into(), ..Axis::default() }
+    }
+
+    /// An axis of whole numbers, of things in an order.
+    pub fn counted(title: &str) -> Axis {
+        Axis { title: title.into(), whole: true, ..Axis::default() }
     }
 
     /// An axis of layers, by name.

@@ -58,7 +58,7 @@ pub(super) fn row_panels(gains: &[TransformGain], calibrated: bool) -> Vec<Panel
             };
             let mut series = vec![line(TransformKind::None.name(), &first.before)];
             series.extend(kinds.into_iter().filter_map(|kind| Some(line(kind.name(), &rows(kind)?.after))));
-            let x = Axis::new("row, by falling variance of weights times gradients", "");
+            let x = Axis::counted("row, by falling variance of weights times gradients");
             let y = Axis::new("variance", "dB over the mean");
             panels.push(Panel { name: format!("{name}, {side}"), content: Content::Chart(Chart { x, y, series, ..Chart::default() }) });
         }

@@ -59,7 +59,7 @@ impl Session {
                         below = format!(" Under {}, the best here, {under} of {} rows lie below it.", line.name, line.points.len());
                     }
                     let marks = if lambda > 0.0 { vec![Mark { name: "water level".into(), standing: false, at }] } else { Vec::new() };
-                    let (x, y) = (Axis::new("row, by falling variance", ""), Axis::new("variance of a coefficient", "dB of distortion"));
+                    let (x, y) = (Axis::counted("row, by falling variance"), Axis::new("variance of a coefficient", "dB of distortion"));
                     panels.push(Panel { name: side.into(), content: Content::Chart(Chart { x, y, series, marks, ..Chart::default() }) });
                 }
                 let figure = Figure {

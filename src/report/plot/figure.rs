@@ -264,7 +264,10 @@ fn axes<B: DrawingBackend>(pen: &Pen<B>, chart: &Chart, frame: &ChartFrame, pale
     let up = (((bottom - top) / 32.0).max(2.0) as usize).min(8);
     let down = ticks(y.0, y.1, up).into_iter().map(|value| (value, frame.to_px([0.0, value]).1));
     let numbers = if chart.x.names.is_empty() { ticks(x.0, x.1, most_along(right - left)) } else { Vec::new() };
-    let along = numbers.into_iter().map(|value| (value, frame.to_px([value, 0.0]).0));
+    let along = numbers
+        .into_iter()
+        .filter(|value| !chart.x.whole || (value - value.round()).abs() < 1e-6)
+        .map(|value| (value, frame.to_px([value, 0.0]).0));
     gridded(pen, (left, top), (right, bottom), down, along, palette)?;
     if !chart.x.names.is_empty() {
         let names: Vec<&str> = chart.x.names.iter().map(String::as_str).collect();
@@ -513,6 +516,23 @@ mod tests {
                 assert!(whole.contains("All of it") && whole.contains("kernels"));
             }
         }
+    }
+
+    #[test]
+    fn an_axis_that_counts_has_whole_numbers_alone() {
+        let labels = |x: Axis| {
+            let points = vec![[1.0, 10.0], [3.0, 20.0]];
+            let chart =
+                Chart { x, series: vec![Series { points, shape: Shape::Line, ..first_chart().series[0].clone() }], ..Chart::default() };
+            let svg = panel_svg(&Panel { name: String::new(), content: Content::Chart(chart) }, (500, 300), &Palette::LIGHT);
+            assert_well_formed(&svg);
+            let texts = svg.split("<text").skip(1).filter_map(|text| text.split(['>', '<']).nth(1));
+            texts.map(|text| text.trim().to_string()).collect::<Vec<_>>()
+        };
+        let has = |labels: &[String], number: &str| labels.iter().any(|l| l == number);
+        let (all, whole) = (labels(Axis::new("row", "")), labels(Axis::counted("row")));
+        assert!(["1", "1.5", "2", "2.5", "3"].iter().all(|n| has(&all, n)), "{all:?}");
+        assert!(["1", "2", "3"].iter().all(|n| has(&whole, n)) && ["1.5", "2.5"].iter().all(|n| !has(&whole, n)), "{whole:?}");
     }
 
     #[test]
