@@ -8,7 +8,7 @@
 use std::{
     cell::{OnceCell, RefCell},
     rc::Rc,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::OnceLock,
 };
 
 use js_sys::Uint8Array;
@@ -36,7 +36,7 @@ extern "C" {
 }
 
 /// The bytes of the rest once they were fetched. They stay: another thread may need them any time.
-static BYTES: Mutex<Option<&'static [u8]>> = Mutex::new(None);
+static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
 
 /// How a fetch ended.
 type Fetched = OnceCell<std::result::Result<(), String>>;
@@ -48,10 +48,6 @@ thread_local! {
 
 /// How often somebody who waits looks whether the bytes are there, in milliseconds.
 const LOOK: i32 = 40;
-
-fn bytes() -> MutexGuard<'static, Option<&'static [u8]>> {
-    BYTES.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The job for which a message asks for something of the rest, if it does.
 pub(super) fn wanted_for(message: &ToEngine) -> Option<u32> {
@@ -93,7 +89,7 @@ pub(super) fn first_makes(which: Which) -> bool {
 
 /// Fetches the rest for a job, unless that was done. A job that is cancelled does not wait for it; the fetch goes on, for the next one.
 pub(super) async fn fetch(number: u32) -> Result<()> {
-    while bytes().is_none() {
+    while BYTES.get().is_none() {
         let coming = COMING.with_borrow_mut(|coming| coming.get_or_insert_with(begin).clone());
         let kilobytes = format!("{:.0} kB", bytes_came() / 1000.0);
         let progress = Progress { stage: "fetching", item: kilobytes, done: 0, total: 0, fraction: 0.0, seconds_left: None };
@@ -121,7 +117,7 @@ fn begin() -> Rc<Fetched> {
 }
 
 fn keep(fetched: &Uint8Array) -> &'static [u8] {
-    *bytes().get_or_insert_with(|| fetched.to_vec().leak())
+    BYTES.get_or_init(|| fetched.to_vec())
 }
 
 fn why(e: JsValue) -> String {
@@ -135,9 +131,8 @@ fn unreached(why: &str) -> Error {
 /// Loads the rest into the thread that calls. Functions of the first part that stand for those of the rest call it (`src/bin/xtask/split.rs`).
 #[wasm_bindgen]
 pub fn load_rest() {
-    let known = *bytes();
     // Whatever is called is found, also what nobody knew before.
-    match known.map_or_else(|| fetch_rest_now().map(|fetched| keep(&fetched)), Ok) {
+    match BYTES.get().map_or_else(|| fetch_rest_now().map(|fetched| keep(&fetched)), |bytes| Ok(bytes)) {
         Ok(bytes) => start_rest(bytes, &wasm_bindgen::exports()),
         Err(e) => wasm_bindgen::throw_str(&unreached(&why(e)).to_string()),
     }
