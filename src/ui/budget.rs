@@ -175,11 +175,15 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
             <div class="head"><h2 id="budget-title"><Term key="budget">"Budget"</Term></h2><HistoryButtons app/></div>
             <div class="field amount">
                 <Show when=move || promising.get()><promise::Points app/></Show>
-                <input id="budget-number" hidden=move || promising.get() data-testid="budget-number" type="number" inputmode="decimal" min="0" step="any"
-                    aria-label="Budget" aria-describedby="budget-wrong" node_ref=number
-                    aria-invalid=move || wrong.get().map(|_| "true") disabled=disabled
-                    on:input:target=move |e| typed(e.target().value())
-                    on:blur=move |_| set_wrong.set(None)/>
+                <div hidden=move || promising.get()>
+                    <div class="alone">
+                        <input id="budget-number" data-testid="budget-number" type="number" inputmode="decimal" min="0" step="any"
+                            aria-label="Budget" aria-describedby="budget-wrong" node_ref=number
+                            aria-invalid=move || wrong.get().map(|_| "true") disabled=disabled
+                            on:input:target=move |e| typed(e.target().value())
+                            on:blur=move |_| set_wrong.set(None)/>
+                    </div>
+                </div>
                 <select data-testid="budget-unit" aria-label="Unit of the budget" disabled=disabled
                     on:change:target=move |e| unit_chosen(e.target().value())>
                     {Unit::ALL.map(|u| view! {
@@ -189,10 +193,14 @@ pub fn BudgetPanel(app: App) -> impl IntoView {
                 </select>
             </div>
             <Show when=move || promising.get()><PromisePanel app/></Show>
-            <input class="slider" data-testid="budget-slider" type="range" step="0.01" aria-label="Budget in bits per weight"
-                aria-valuetext=valuetext node_ref=slider disabled=disabled on:pointerenter=move |_| app.at_hand.reach()
-                on:pointerdown=move |_| app.at_hand.reach() on:focus=move |_| app.at_hand.reach()
-                on:input:target=move |e| slid(e.target().value())/>
+            <div>
+                <div class="alone">
+                    <input class="slider" data-testid="budget-slider" type="range" step="0.01" aria-label="Budget in bits per weight"
+                        aria-valuetext=valuetext node_ref=slider disabled=disabled on:pointerenter=move |_| app.at_hand.reach()
+                        on:pointerdown=move |_| app.at_hand.reach() on:focus=move |_| app.at_hand.reach()
+                        on:input:target=move |e| slid(e.target().value())/>
+                </div>
+            </div>
             <div class="ends" aria-hidden="true"><span>"smaller"</span><span>"closer to the original"</span></div>
             <p id="budget-wrong" class="notice" role="status">{move || wrong.get().map(str::to_string).or_else(not_reachable)}</p>
             <div class="field">

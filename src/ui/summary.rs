@@ -29,12 +29,13 @@ pub fn Summary(app: App) -> impl IntoView {
             <dl>
                 <div><dt>"Before"</dt><dd>{move || before().map(format::bytes)}</dd></div>
                 <div><dt>"After"</dt>
-                    <dd class="main" data-testid="size-readout" data-bytes=move || with(|a| a.bytes.to_string())>{move || with(|a| format::bytes(a.bytes))}</dd></div>
+                    <dd class="main" data-testid="size-readout" data-bytes=move || with(|a| a.bytes.to_string())><span class="now">{move || with(|a| format::bytes(a.bytes))}</span></dd></div>
                 <div><dt><Term key="rate">"Rate"</Term></dt>
-                    <dd data-testid="rate-readout" data-rate=move || with(|a| a.rate.to_string())>{move || with(|a| format!("{:.2} bits per weight", a.rate))}</dd></div>
+                    <dd data-testid="rate-readout" data-rate=move || with(|a| a.rate.to_string())>
+                        <span class="now">{move || with(|a| format!("{:.2} bits per weight", a.rate))}</span></dd></div>
                 <div><dt><Term key="distortion">{move || with(|a| format::title(format::distortion(a.measure)))}</Term></dt>
                     <dd data-testid="distortion-readout" data-db=move || with(|a| a.db.to_string())
-                        data-measure=move || with(|a| format::distortion(a.measure).into())>{move || with(|a| format::db(a.db))}</dd></div>
+                        data-measure=move || with(|a| format::distortion(a.measure).into())><span class="now">{move || with(|a| format::db(a.db))}</span></dd></div>
                 {move || app.allocation.with(|a| a.as_ref().and_then(|a| a.gap)).map(|gap| view! {
                     <div><dt>{if gap < 0.0 { "Below the " } else { "Above the " }}<Term key="limit">"limit"</Term></dt>
                         <dd data-testid="gap-readout" data-gap=gap.to_string()>{format!("{:.2} bits per weight", gap.abs())}</dd></div>

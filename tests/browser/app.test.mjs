@@ -327,6 +327,30 @@ await group("bars that are changed while the budget is held are those that would
   await page.context().close();
 });
 
+await group("a step of the budget is laid out where it is seen", async () => {
+  const page = await open(browser, server.url);
+  await sample(page);
+  await hook(page, "budget-slider").scrollIntoViewIfNeeded();
+  const bounds = await hook(page, "budget-slider").boundingBox();
+  const to = async (from, count) => {
+    for (let i = from; i < from + count; i++) {
+      await page.mouse.move(bounds.x + bounds.width * (0.3 + 0.005 * i), bounds.y + bounds.height / 2);
+      await page.waitForTimeout(20);
+    }
+  };
+  await to(0, 1);
+  await page.mouse.down();
+  // Words that come with the first steps move what is around them.
+  await to(0, 10);
+  await browser.startTracing(page, { categories: ["devtools.timeline"] });
+  await to(10, 30);
+  const layouts = JSON.parse(await browser.stopTracing()).traceEvents.filter((e) => e.name === "Layout" && e.args.endData);
+  await page.mouse.up();
+  const whole = layouts.filter((e) => e.args.endData.layoutRoots.some((root) => root.nodeName === "#document"));
+  check("not the whole page with it", layouts.length >= 30 && whole.length < layouts.length / 4, { layouts: layouts.length, whole: whole.length });
+  await page.context().close();
+});
+
 await group("by keyboard alone", async () => {
   const page = await open(browser, `${server.url}?threads=2`);
   const focused = () =>
