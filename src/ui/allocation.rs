@@ -23,7 +23,7 @@ pub fn Allocation(app: App) -> impl IntoView {
     let measured = dom::size_of(host);
     // The height is given, so that bars are drawn once, not again when the drawing has made its room.
     let size = move || (measured.get().0, HEIGHT);
-    let (late, canvas) = (app.late_allocation(), NodeRef::<html::Div>::new());
+    let (late, canvas) = (app.late_allocation(host), NodeRef::<html::Div>::new());
     Effect::new(move |shown: Option<Option<String>>| {
         let palette = if app.dark.get() { Palette::DARK } else { Palette::LIGHT };
         let now = match late.get() {

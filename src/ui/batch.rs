@@ -9,6 +9,7 @@ use super::{
     dom, format,
     jobs::Job,
     state::{App, CurveChoice},
+    status::Track,
 };
 use crate::{
     report::{
@@ -272,12 +273,9 @@ fn Row(app: App, index: usize) -> impl IntoView {
         let (place, all) = app.session.with_value(|s| (s.batch.which.iter().position(|w| *w == index as u32), s.batch.which.len()));
         (100.0 * (fraction * all as f64 - place.unwrap_or(0) as f64).clamp(0.0, 1.0)).round()
     };
-    let what = move || {
-        match item.with(|i| i.as_ref().map(|i| i.progress.clone())) {
+    let what = move || match item.with(|i| i.as_ref().map(|i| i.progress.clone())) {
         Some(Progress::Working) => view! {
-            <div class="track" role="progressbar" aria-label=move || format!("Progress of {}", name()) aria-valuemin="0" aria-valuemax="100" aria-valuenow=move || percent().to_string()>
-                <div class="fill" style:width=move || format!("{}%", percent())></div>
-            </div>
+            <Track percent=Signal::derive(move || Some(percent())) label=Signal::derive(move || format!("Progress of {}", name()))/>
         }
         .into_any(),
         Some(Progress::Done(p)) => view! {
@@ -287,7 +285,6 @@ fn Row(app: App, index: usize) -> impl IntoView {
         .into_any(),
         Some(Progress::Failed(why)) => view! { <span class="wrong">{why}</span> }.into_any(),
         Some(Progress::Waiting) | None => view! { <span class="hint">"waits"</span> }.into_any(),
-    }
     };
     let is_done = Memo::new(move |_| key() == Some("done"));
     view! {

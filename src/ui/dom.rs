@@ -6,7 +6,7 @@ use wasm_bindgen::{Clamped, JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
     AddEventListenerOptions, Blob, BlobPropertyBag, CanvasRenderingContext2d, Element, Event, File, HtmlAnchorElement, HtmlCanvasElement,
-    HtmlElement, HtmlImageElement, ImageData, Response, Url,
+    HtmlElement, HtmlImageElement, ImageData, IntersectionObserver, IntersectionObserverEntry, Response, Url,
 };
 
 use super::{engine::in_words, query};
@@ -87,6 +87,29 @@ where
         if let Ok(observer) = web_sys::ResizeObserver::new(resized.as_ref().unchecked_ref()) {
             observer.observe(&element);
             let observer = StoredValue::new_local((observer, resized));
+            on_cleanup(move || observer.with_value(|(o, _)| o.disconnect()));
+        }
+    });
+    get
+}
+
+/// Whether any of an element is in sight, as that changes; it is where the browser does not say.
+pub fn in_sight<E: leptos::html::ElementType>(node: NodeRef<E>) -> ReadSignal<bool>
+where
+    E::Output: JsCast + AsRef<Element> + Clone + 'static,
+{
+    let (get, set) = signal(true);
+    Effect::new(move |_| {
+        let Some(element) = node.get() else { return };
+        let crossed = Closure::<dyn FnMut(js_sys::Array)>::new(move |entries: js_sys::Array| {
+            // The last is how it is now.
+            if let Some(entry) = entries.iter().last() {
+                set.set(entry.unchecked_into::<IntersectionObserverEntry>().is_intersecting());
+            }
+        });
+        if let Ok(observer) = IntersectionObserver::new(crossed.as_ref().unchecked_ref()) {
+            observer.observe(element.as_ref());
+            let observer = StoredValue::new_local((observer, crossed));
             on_cleanup(move || observer.with_value(|(o, _)| o.disconnect()));
         }
     });

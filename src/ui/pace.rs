@@ -3,9 +3,12 @@
 use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
 
 use leptos::{html, prelude::*};
+use wasm_bindgen::JsCast;
+use web_sys::Element;
 
 use super::{
     clock::{Later, next_frame},
+    dom,
     state::App,
 };
 use crate::report::AllocationReport;
@@ -165,21 +168,29 @@ impl App {
         }));
     }
 
-    /// The allocation, some frames late: of those who ask for it one follows in each frame. That of another model is there at once.
-    pub fn late_allocation(self) -> ReadSignal<Option<Arc<AllocationReport>>> {
+    /// The allocation as a part shows it, some frames late: of those who ask for it one follows in each frame, and none out of sight while the budget is at hand: what it changes there nobody
+    /// sees, and all of it is left to the browser's collector. That of another model is there at once.
+    pub fn late_allocation<E: html::ElementType>(self, part: NodeRef<E>) -> ReadSignal<Option<Arc<AllocationReport>>>
+    where
+        E::Output: JsCast + AsRef<Element> + Clone + 'static,
+    {
         let now = move || self.allocation.get_untracked();
         let (get, set) = signal(now());
         let waits = StoredValue::new(false);
+        let in_sight = dom::in_sight(part);
+        let follows = Memo::new(move |_| in_sight.get() || !self.at_hand.now.get());
         Effect::new(move |last: Option<(u32, bool)>| {
             let of = (self.generation.get(), self.allocation.with(|a| a.is_some()));
+            let follows = follows.get();
             if last != Some(of) {
                 set.set(now());
-            } else if !waits.get_value() {
+            } else if follows && !waits.get_value() {
                 waits.set_value(true);
                 self.turns.wait(Box::new(move || {
-                    // The part may be gone.
+                    // The part may be gone; and it may have followed before it was out of sight.
                     if waits.try_set_value(false).is_none()
                         && let Some(now) = self.allocation.try_get_untracked()
+                        && get.try_with_untracked(|shown| shown.as_ref().map(Arc::as_ptr) != now.as_ref().map(Arc::as_ptr)) == Some(true)
                     {
                         set.try_set(now);
                     }

@@ -37,25 +37,33 @@ pub fn Status(app: App) -> impl IntoView {
 /// How far the long job is, and the button that cancels it.
 #[component]
 pub fn Doing(app: App) -> impl IntoView {
-    let percent = move || app.progress.with(|p| p.as_ref().and_then(percent));
     view! {
         <div class="progress">
-            <div class="track" class:unknown=move || percent().is_none() role="progressbar" aria-label="Progress"
-                aria-valuemin="0" aria-valuemax="100" aria-valuenow=move || percent().map(|p| p.to_string())>
-                <div class="fill" style:width=move || format!("{}%", percent().unwrap_or(0.0))></div>
-            </div>
+            <Track percent=Signal::derive(move || app.progress.with(|p| p.as_ref().and_then(percent))) label="Progress"/>
             <p class="doing">{move || app.progress.with(|p| p.as_ref().map(words))}</p>
             <button type="button" class="button" data-testid="cancel" on:click=move |_| app.cancel()>"Cancel"</button>
         </div>
     }
 }
 
+/// A progress bar; where the percentage is not known, it only moves.
+#[component]
+pub fn Track(percent: Signal<Option<f64>>, #[prop(into)] label: Signal<String>) -> impl IntoView {
+    view! {
+        <div class="track" class:unknown=move || percent.get().is_none() role="progressbar" aria-label=label
+            aria-valuemin="0" aria-valuemax="100" aria-valuenow=move || percent.get().map(|p| p.to_string())>
+            <div class="fill" style:width=move || format!("{}%", percent.get().unwrap_or(0.0))></div>
+        </div>
+    }
+}
+
 /// Nothing where it is not known of how much.
-fn percent(p: &Progress) -> Option<f64> {
+pub(super) fn percent(p: &Progress) -> Option<f64> {
     (p.total > 0).then(|| (p.fraction.clamp(0.0, 1.0) * 100.0).round())
 }
 
-fn words(p: &Progress) -> String {
+/// What is done, of what, and how long it still takes.
+pub(super) fn words(p: &Progress) -> String {
     let (stage, what) = match p.stage.as_str() {
         "running" => ("full precision", "batch"),
         "comparing" => ("compressed", "batch"),

@@ -9,6 +9,7 @@ use super::{
     dom, evaluation, format,
     jobs::{Job, Sweeping},
     state::{App, Progress},
+    status::{self, Track},
 };
 use crate::{
     report::{
@@ -342,20 +343,18 @@ fn Measuring(app: App, state: Memo<State>, hook: &'static str) -> impl IntoView 
 #[component]
 fn SweepProgress(app: App) -> impl IntoView {
     let progress = app.accuracy.sweep.progress;
-    let percent = move || progress.with(|p| p.as_ref().map(|p| (p.fraction.clamp(0.0, 1.0) * 100.0).round()));
     let words = move || {
         progress.with(|p| {
             let p = p.as_ref()?;
+            // How much of a fetch there is, it says; of measuring, the state's line counts the points.
+            let Some(percent) = status::percent(p) else { return Some(status::words(p)) };
             let left = p.seconds_left.map(format::time_left)?;
-            Some(format!("{} %, {left}", (p.fraction.clamp(0.0, 1.0) * 100.0).round()))
+            Some(format!("{percent} %, {left}"))
         })
     };
     view! {
         <div class="progress quiet">
-            <div class="track" class:unknown=move || percent().is_none() role="progressbar" aria-label="Measured curves"
-                aria-valuemin="0" aria-valuemax="100" aria-valuenow=move || percent().map(|p| p.to_string())>
-                <div class="fill" style:width=move || format!("{}%", percent().unwrap_or(0.0))></div>
-            </div>
+            <Track percent=Signal::derive(move || progress.with(|p| p.as_ref().and_then(status::percent))) label="Measured curves"/>
             <p class="doing">{words}</p>
         </div>
     }

@@ -95,7 +95,8 @@ struct Changing {
 pub fn LayerTable(app: App) -> impl IntoView {
     let sort = RwSignal::new((Column::Number, false));
     let rows = RwSignal::new(Vec::<(u32, usize)>::new());
-    let late = app.late_allocation();
+    let scrolled: NodeRef<html::Div> = NodeRef::new();
+    let late = app.late_allocation(scrolled);
     let shown = RwSignal::new(CHUNK);
 
     let arrange = move || {
@@ -155,7 +156,7 @@ pub fn LayerTable(app: App) -> impl IntoView {
                 <h2 id="layers-title">"Layers"</h2>
                 <p class="hint"><Term key="lock">"Lock"</Term>" a layer to a "<Term key="depth">"depth"</Term>" in bits, or "<Term key="exclude">"exclude"</Term>" it and it is kept as it is. Errors: "{errors_are}"."</p>
             </div>
-            <div class="scroll" tabindex="0" role="region" aria-label="Table of layers">
+            <div class="scroll" tabindex="0" role="region" aria-label="Table of layers" node_ref=scrolled>
                 // The style lays rows out by themselves, so that rows out of sight cost nothing; that takes the roles away.
                 <table data-testid="layer-table" class="layers" role="table" aria-labelledby="layers-title">
                     <thead role="rowgroup"><tr role="row">{headers.collect_view()}</tr></thead>

@@ -3,7 +3,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { accessibility, check, group, longestGap, prompt, root, setUp } from "./harness.mjs";
-import { allRows, cancelled, changed, download, hook, open, rate, ready, sample, shots, size, squares, status, text } from "./page.mjs";
+import { allRows, cancelled, changed, download, drawn, hook, open, rate, ready, sample, shots, size, squares, status, text } from "./page.mjs";
 
 /** A column of the table, top to bottom. */
 const column = (page, index) => hook(page, "layer-table").locator(`tbody tr > :nth-child(${index})`).allTextContents();
@@ -348,6 +348,54 @@ await group("a step of the budget is laid out where it is seen", async () => {
   await page.mouse.up();
   const whole = layouts.filter((e) => e.args.endData.layoutRoots.some((root) => root.nodeName === "#document"));
   check("not the whole page with it", layouts.length >= 30 && whole.length < layouts.length / 4, { layouts: layouts.length, whole: whole.length });
+  await page.context().close();
+});
+
+await group("what is out of sight does not follow while the budget is held, and does when it is seen or left alone", async () => {
+  const page = await open(browser, server.url);
+  await sample(page);
+  const body = () => hook(page, "layer-table").locator("tbody").textContent();
+  await page.evaluate(() => {
+    self.changes = 0;
+    new MutationObserver((all) => (self.changes += all.length)).observe(document.querySelector('[data-testid="layer-table"] tbody'), { characterData: true, childList: true, subtree: true });
+  });
+  const changes = () => page.evaluate(() => self.changes);
+  const below = () => page.evaluate(() => document.querySelector('[data-testid="layer-table"]').getBoundingClientRect().top > innerHeight);
+  await hook(page, "budget-slider").scrollIntoViewIfNeeded();
+  const drag = async (from) => {
+    const bounds = await hook(page, "budget-slider").boundingBox();
+    for (let i = 0; i <= 20; i++) {
+      await page.mouse.move(bounds.x + bounds.width * (from + i / 200), bounds.y + bounds.height / 2);
+      if (i === 0) await page.mouse.down();
+      await page.waitForTimeout(20);
+    }
+  };
+  const first = await size(page);
+  await drag(0.4);
+  check("the table is out of sight, and waits", (await below()) && (await changes()) === 0 && (await size(page)) !== first, await changes());
+  // The slider is held still, and the page scrolled by a wheel.
+  await page.evaluate(() => document.querySelector('[data-testid="layer-table"]').scrollIntoView());
+  check("it follows when it is seen, though the budget is held", await page.waitForFunction(() => self.changes > 0, null, { timeout: 1500 }).then(() => true, () => false));
+  await drawn(page);
+  const seen = await body();
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.mouse.up();
+  const rested = () => page.waitForFunction(() => !document.querySelector("main > .rests"), null, { timeout: 10000 });
+  await rested();
+  await ready(page);
+  check("to what it shows after", seen === (await body()), seen.slice(0, 200));
+  await hook(page, "budget-slider").scrollIntoViewIfNeeded();
+  await page.evaluate(() => (self.changes = 0));
+  await drag(0.6);
+  await page.mouse.up();
+  check("another time, too, it waits", (await changes()) === 0, await changes());
+  await rested();
+  await ready(page);
+  const late = await body();
+  await page.reload();
+  await page.mouse.move(3, 3);
+  await sample(page);
+  check("and follows unseen when the budget is left alone", late !== seen && late === (await body()), late.slice(0, 200));
   await page.context().close();
 });
 

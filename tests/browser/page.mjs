@@ -8,7 +8,7 @@ import { accessibility, check, newPage, root } from "./harness.mjs";
 export const shots = path.join(root, "target/e2e");
 fs.mkdirSync(shots, { recursive: true });
 /** Waits until the page has drawn what an event changed: it does so after the event's handler has returned. A page that is left meanwhile has nothing to draw. */
-const drawn = (page) => page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))).catch(() => {});
+export const drawn = (page) => page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))).catch(() => {});
 /** The element of a name. Clicking and filling it end when the page has drawn what they changed. */
 export function hook(page, name) {
   const element = page.locator(`[data-testid="${name}"]`);
