@@ -94,10 +94,26 @@ fn meanwhile(job: Job) -> Option<&'static str> {
     }
 }
 
+/// Saves the compressed file.
+#[component]
+pub fn SaveTq(app: App, hook: &'static str, words: &'static str) -> impl IntoView {
+    let not_now = move || app.saves_nothing() || app.is_tq();
+    view! {
+        <button type="button" class="button primary" data-testid=hook disabled=not_now on:click=move |_| app.encode(Then::SaveTq)>{words}</button>
+    }
+}
+
+impl App {
+    /// Whether what runs now lets no file be asked for.
+    fn saves_nothing(self) -> bool {
+        self.long_job.with(|j| j.is_some_and(|job| !job.lets_save()))
+    }
+}
+
 /// The downloads.
 #[component]
 pub fn Downloads(app: App) -> impl IntoView {
-    let busy = move || app.long_job.with(|j| j.is_some_and(|job| !job.lets_save()));
+    let busy = move || app.saves_nothing();
     let meanwhile = move || app.long_job.get().and_then(meanwhile).filter(|_| !app.is_tq());
     let not_now = move || busy() || app.is_tq();
     let shown: NodeRef<html::Code> = NodeRef::new();
@@ -117,10 +133,10 @@ pub fn Downloads(app: App) -> impl IntoView {
             <h2 id="downloads-title">"Take it with you"</h2>
             <div class="buttons">
                 <div>
-                    <button type="button" class="button primary" data-testid="download-tq" disabled=not_now on:click=move |_| app.encode(Then::SaveTq)>
-                        "Compressed file (.tq)"</button>
+                    <SaveTq app hook="download-tq" words="Compressed file (.tq)"/>
                     <p data-testid="download-holds">
                         {move || if app.is_tq() { "This file is already compressed." } else { meanwhile().unwrap_or_else(|| how_large(app.predicted_for())) }}</p>
+                    <p>"Open it here, or with "<code>"waterfill decompress"</code>", to have the model back."</p>
                 </div>
                 <div>
                     <button type="button" class="button" data-testid="download-model" disabled=busy on:click=move |_| app.reconstruct()>

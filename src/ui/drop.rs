@@ -117,7 +117,7 @@ pub fn Drop(app: App) -> impl IntoView {
             <div class="choose">
                 <span class="file">
                     <input id="model-file" data-testid="model-input" type="file" multiple node_ref=input on:change=chosen/>
-                    <label for="model-file" class="button primary">
+                    <label for="model-file" class="button" class:primary=move || app.model.with(|m| m.is_none())>
                         {move || if app.model.with(|m| m.is_some()) { "Open another file" } else { "Choose a file" }}
                     </label>
                 </span>

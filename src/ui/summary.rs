@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use super::{check::CheckReadout, format, state::App, term::Term};
+use super::{check::CheckReadout, downloads::SaveTq, format, state::App, term::Term};
 use crate::report::{AllocationReport, Coding};
 
 /// What a size is that is not yet that of the file.
@@ -26,6 +26,8 @@ pub fn Summary(app: App) -> impl IntoView {
             <h2 id="result-title">"Result"</h2>
             <p class="ratio"><strong>{move || with(|a| format!("{}×", format::plain(a.ratio, if a.ratio < 100.0 { 1 } else { 0 })))}</strong>" "<Term key="compression-ratio">"smaller"</Term></p>
             <div class="gauge" aria-hidden="true"><div style:width=move || format!("{}%", part().unwrap_or(100.0))></div></div>
+            // Here, too: who has come for a smaller file alone need not look further.
+            <Show when=move || !app.is_tq()><SaveTq app hook="save-smaller" words="Download the compressed file"/></Show>
             <dl>
                 <div><dt>"Before"</dt><dd>{move || before().map(format::bytes)}</dd></div>
                 <div><dt>"After"</dt>
