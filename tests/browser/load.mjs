@@ -69,30 +69,60 @@ function ownTimes(trace) {
   return { all, work };
 }
 
-/** A page with the file open. What its main thread takes from the start of each frame until it is free again is kept in `spent`, tasks that are too long for two frames in `tasks`. */
+/** What a page's main thread takes from the start of each frame until it is free again is kept in `spent` from now on, tasks that are too long for two frames in `tasks`. */
+const watch = (page) =>
+  page.evaluate(() => {
+    self.tasks = [];
+    new PerformanceObserver((list) => self.tasks.push(...list.getEntries().map((e) => e.duration))).observe({ type: "long-animation-frame" });
+    self.spent = [];
+    // One channel for all frames: each that is left to the browser's collector has to be closed by it, which would make it late itself.
+    const channel = new MessageChannel();
+    channel.port1.onmessage = ({ data: begun }) => self.spent.push(performance.now() - begun);
+    const turn = (begun) => {
+      channel.port2.postMessage(begun);
+      requestAnimationFrame(turn);
+    };
+    requestAnimationFrame(turn);
+  });
+
+/** A page with the file open. */
 async function opened() {
   const page = await open(browser, server.url);
   await page.locator('input[type="file"]').first().setInputFiles(file);
   await hook(page, "size-readout").waitFor({ timeout: 180000 });
   await ready(page, 180000);
   await page.locator('[data-testid="budget-slider"]').scrollIntoViewIfNeeded();
-  await page.evaluate(() => {
-    self.tasks = [];
-    new PerformanceObserver((list) => self.tasks.push(...list.getEntries().map((e) => e.duration))).observe({ type: "long-animation-frame" });
-    self.spent = [];
-    const turn = (begun) => {
-      const channel = new MessageChannel();
-      channel.port1.onmessage = () => self.spent.push(performance.now() - begun);
-      channel.port2.postMessage(0);
-      requestAnimationFrame(turn);
-    };
-    requestAnimationFrame(turn);
-  });
+  await watch(page);
   return page;
 }
 
-/** The slider is dragged, and all parts of the page follow. What its frames took. */
-async function drag(page) {
+/** A page with nothing but a slider, whose frames compute for 5 ms: what is late there is late by the machine. */
+async function bare() {
+  const page = await newPage(browser);
+  await page.setContent('<input data-testid="budget-slider" type="range" max="1000" style="width: 300px; margin: 300px">');
+  await page.evaluate(() => {
+    let asked = false;
+    const compute = () => {
+      asked = false;
+      const until = performance.now() + 5;
+      while (performance.now() < until);
+    };
+    document.querySelector("input").addEventListener("input", () => (asked ||= !!requestAnimationFrame(compute)));
+  });
+  await watch(page);
+  return page;
+}
+
+/** The figure of an open file has followed, and what rested goes on. */
+async function followed(page) {
+  await page.waitForTimeout(1000);
+  await hook(page, "live-figure").and(page.locator('[data-state="done"]')).waitFor();
+  await page.waitForFunction(() => !document.querySelector("main > .rests"), null, { timeout: 10000 });
+  await page.waitForTimeout(250);
+}
+
+/** The slider is dragged, and the page follows. What its frames took. */
+async function drag(page, follow = followed) {
   await page.evaluate(() => (self.spent.length = self.tasks.length = 0));
   const box = await page.locator('[data-testid="budget-slider"]').boundingBox();
   await page.mouse.move(box.x + box.width * 0.3, box.y + box.height / 2);
@@ -104,11 +134,7 @@ async function drag(page) {
     await page.waitForTimeout(16);
   }
   await page.mouse.up();
-  // The figure follows, and what rested goes on.
-  await page.waitForTimeout(1000);
-  await hook(page, "live-figure").and(page.locator('[data-state="done"]')).waitFor();
-  await page.waitForFunction(() => !document.querySelector("main > .rests"), null, { timeout: 10000 });
-  await page.waitForTimeout(250);
+  await follow(page);
   const found = await page.evaluate(() => ({ spent: [...self.spent], tasks: [...self.tasks] }));
   // And it leaves.
   await page.mouse.move(box.x, box.y - 200);
@@ -144,6 +170,11 @@ try {
     console.log(`${path.basename(file)}, the budget dragged for the ${which} time: ${words(spent)}; ${tasks.length} above 50 ms`);
   }
   await page.context().close();
+  const slider = await bare();
+  const alone = [];
+  for (let i = 0; i < 3; i++) alone.push(...(await drag(slider, () => slider.waitForTimeout(3500))).spent);
+  console.log(`a page with nothing but a slider, dragged three times: ${words(alone)}`);
+  await slider.context().close();
   const own = await traced();
   console.log(`for the first time in another page, traced, the page's own time of the processor: ${words(own.all)}`);
   console.log(`without tasks of the collector alone: ${words(own.work)}`);
